@@ -1,0 +1,1 @@
+"""Variant → LatencyProfile and cost: measured, with an interval and a verdict."""

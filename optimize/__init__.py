@@ -1,0 +1,1 @@
+"""Source model → verified ONNX variants, and the fastest one that is proven."""

@@ -1,0 +1,1 @@
+"""Traffic × deployment → what would happen, in the tunnel (a simulator)."""

@@ -1,0 +1,90 @@
+"""A Deployment: which variant on which machines, how many, batching how; and the Slo it must keep."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from windtunnel.errors import ConfigError
+from windtunnel.quantity import format_duration, parse_duration
+
+
+@dataclass(frozen=True)
+class BatchPolicy:
+    """When a batch leaves: when `max_batch` requests wait, or the oldest has waited `max_wait_s`, and a replica is idle.
+
+    Example:
+        >>> BatchPolicy(8, 0.002)
+        BatchPolicy(max_batch=8, max_wait_s=0.002)
+    """
+
+    max_batch: int = 1
+    max_wait_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.max_batch < 1:
+            raise ConfigError("must be at least 1", field="max_batch", value=self.max_batch)
+        if not 0.0 <= self.max_wait_s < float("inf"):
+            raise ConfigError("must be zero or more", field="max_wait", value=self.max_wait_s)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Replicas of one variant, batching alike, on machines of one kind.
+
+    Args:
+        variant: the variant's name.
+        replicas: sessions that serve at once, one core each.
+        batch: the batching policy.
+        machines: how many machines carry the replicas.
+        usd_per_hour: what these machines cost an hour.
+    """
+
+    variant: str
+    replicas: int
+    batch: BatchPolicy
+    machines: int
+    usd_per_hour: float
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise ConfigError("must be at least 1", field="replicas", value=self.replicas)
+
+    def __str__(self) -> str:
+        wait = format_duration(self.batch.max_wait_s) if self.batch.max_wait_s else "0"
+        return f"{self.replicas} × {self.variant}, batches of up to {self.batch.max_batch} within {wait}"
+
+
+@dataclass(frozen=True)
+class Slo:
+    """The promise: a quantile of the latency stays at or below a bound.
+
+    Example:
+        >>> Slo.parse("p99<=50ms")
+        Slo(quantile=0.99, latency_s=0.05)
+    """
+
+    quantile: float
+    latency_s: float
+
+    @staticmethod
+    def parse(text: str) -> Slo:
+        """Read `p99<=50ms`.
+
+        Raises:
+            ConfigError: another form, a quantile outside 0 to 100, or a bound of zero.
+        """
+        match = re.fullmatch(r"p([0-9]+(?:\.[0-9]+)?)\s*<=\s*(\S+)", text.strip())
+        if match is None:
+            raise ConfigError("is not an SLO", field="slo", value=text, fix="write p99<=50ms")
+        quantile, latency_s = float(match[1]) / 100.0, parse_duration(match[2])
+        if not 0.0 < quantile < 1.0:
+            raise ConfigError("asks for a quantile outside 0 to 100", field="slo", value=text, fix="write p99<=50ms")
+        if latency_s <= 0.0:
+            raise ConfigError(
+                "cannot be kept by anything: its bound is zero", field="slo", value=text, fix="write p99<=50ms"
+            )
+        return Slo(quantile, latency_s)
+
+    def __str__(self) -> str:
+        return f"p{self.quantile * 100:g} ≤ {format_duration(self.latency_s)}"

@@ -1,0 +1,90 @@
+"""From the columns of a table to the inputs of a model.
+
+The rule, by the input's dtype and shape: a number column feeds `[batch]` (null becomes NaN where the input is a float and is
+refused where it is not); a text column feeds a `uint8 [batch, width]` input as its UTF-8 bytes, cut or padded with zeros
+to the width, so that category look-ups can live inside the graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from windtunnel.variant import Signature, Tensor
+
+
+def feed_table(rows: pl.DataFrame, signature: Signature, *, file: Path | str | None = None) -> dict[str, NDArray[Any]]:
+    """Turn a table into the arrays that a model takes, by column name.
+
+    Raises:
+        DataError: an input has no column, or a column's dtype cannot feed it.
+
+    Example:
+        >>> import polars as pl
+        >>> from windtunnel.variant import Signature, Tensor
+        >>> table = pl.DataFrame({"port": ["JFK", "X"], "km": [3, None]})
+        >>> feeds = feed_table(table, Signature((Tensor("port", "uint8", ("n", 3)), Tensor("km", "float32", ("n",))), ()))
+        >>> feeds["port"].tolist(), feeds["km"].tolist()
+        ([[74, 70, 75], [88, 0, 0]], [3.0, nan])
+    """
+    return {tensor.name: _column(rows, tensor, file) for tensor in signature.inputs}
+
+
+def _column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> NDArray[Any]:
+    import polars as pl
+
+    if tensor.name not in rows.columns:
+        raise DataError(
+            "is an input of the model but not a column",
+            file=file,
+            field=tensor.name,
+            fix=nearest(tensor.name, rows.columns),
+        )
+    column = rows[tensor.name]
+    if column.dtype == pl.String:
+        return _text(column, tensor, file)
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        raise DataError(
+            f"has dtype {column.dtype} where the model takes {tensor.dtype}",
+            file=file,
+            field=tensor.name,
+            fix="feed numbers or text",
+        )
+    if np.issubdtype(np.dtype(tensor.dtype), np.floating):
+        array = column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(tensor.dtype)
+    elif column.null_count():
+        raise DataError(
+            f"has {column.null_count()} nulls where the model takes {tensor.dtype}",
+            file=file,
+            field=tensor.name,
+            fix="fill them, or export the model with a float input",
+        )
+    else:
+        array = column.to_numpy().astype(tensor.dtype)
+    return np.ascontiguousarray(array.reshape(-1, 1) if len(tensor.shape) == 2 else array)
+
+
+def _text(column: pl.Series, tensor: Tensor, file: Path | str | None) -> NDArray[np.uint8]:
+    width = tensor.shape[1] if len(tensor.shape) == 2 else None
+    if tensor.dtype != "uint8" or not isinstance(width, int):
+        raise DataError(
+            f"is text where the model takes {tensor.dtype} {list(tensor.shape)}",
+            file=file,
+            field=tensor.name,
+            fix="text feeds an input of uint8 [batch, width], byte by byte",
+        )
+    fixed = (
+        column.fill_null("").to_numpy().astype(f"S{width}")
+        if column.str.len_bytes().sum() == column.str.len_chars().sum()
+        else (np.array([text.encode()[:width] for text in column.fill_null("")], dtype=f"S{width}"))
+    )
+    return np.ascontiguousarray(fixed.view(np.uint8).reshape(len(column), width))

@@ -1,0 +1,144 @@
+"""What a figure was measured on: told from the machine itself, with the cores that the cgroup allows."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.digest import digest_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ISA_FLAGS = {
+    "AVX2": "avx2",
+    "AVX-512": "avx512f",
+    "AVX-VNNI": "avx_vnni",
+    "AVX512-VNNI": "avx512_vnni",
+    "AVX512-BF16": "avx512_bf16",
+    "AMX-INT8": "amx_int8",
+    "AMX-BF16": "amx_bf16",
+    "NEON-DOT": "asimddp",
+    "I8MM": "i8mm",
+}
+"""Instruction sets that decide which precision is fast, and the flag by which the kernel shows each."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One machine, as far as it decides a service time.
+
+    Args:
+        cpu: the model's name.
+        architecture: such as `x86_64`.
+        isa: the names of `ISA_FLAGS` that are there.
+        cores: processors that may be used at once, by cgroup quota and affinity.
+        memory_bytes: memory that may be used.
+        gpus: names of the accelerators.
+    """
+
+    cpu: str
+    architecture: str
+    isa: tuple[str, ...]
+    cores: float
+    memory_bytes: int
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve digits that two alike machines share."""
+        return digest_value({**asdict(self), "memory_bytes": round(self.memory_bytes / 2**30)})[:12]
+
+    def __str__(self) -> str:
+        isa = "+".join(self.isa) or "no vector ISA known"
+        gpus = f", {', '.join(self.gpus)}" if self.gpus else ""
+        return f"{self.cpu}, {self.cores:g} cores, {self.memory_bytes / 2**30:.0f} GiB, {isa}{gpus}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The hardware as JSON values."""
+        return {**asdict(self), "fingerprint": self.fingerprint}
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Hardware:
+        """Read what `to_dict` wrote."""
+        return Hardware(
+            value["cpu"],
+            value["architecture"],
+            tuple(value["isa"]),
+            value["cores"],
+            value["memory_bytes"],
+            tuple(value["gpus"]),
+        )
+
+    @staticmethod
+    def detect() -> Hardware:
+        """Look at this machine.
+
+        Example:
+            >>> Hardware.detect().cores > 0
+            True
+        """
+        fields = _cpuinfo(Path("/proc/cpuinfo"))
+        flags = set(fields.get("flags", fields.get("Features", "")).split())
+        return Hardware(
+            fields.get("model name") or platform.processor() or platform.machine(),
+            platform.machine(),
+            tuple(name for name, flag in ISA_FLAGS.items() if flag in flags),
+            allowed_cores(),
+            allowed_memory_bytes(),
+            _gpus(),
+        )
+
+
+def _cpuinfo(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    first = path.read_text().split("\n\n", 1)[0]
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def allowed_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """How many processors may be used at once: the smaller of the affinity mask and the cgroup's quota (v2, then v1)."""
+    affinity = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    for quota, period in _cgroup_quota(cgroup):
+        if quota > 0:
+            return min(affinity, quota / period)
+    return affinity
+
+
+def _cgroup_quota(cgroup: Path) -> list[tuple[float, float]]:
+    v2, v1 = cgroup / "cpu.max", cgroup / "cpu" / "cpu.cfs_quota_us"
+    if v2.exists():
+        quota, period = v2.read_text().split()
+        return [] if quota == "max" else [(float(quota), float(period))]
+    if v1.exists():
+        return [(float(v1.read_text()), float((v1.parent / "cpu.cfs_period_us").read_text()))]
+    return []
+
+
+def allowed_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How much memory may be used: the smaller of the machine's and the cgroup's."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = cgroup / "memory.max"
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return installed if text == "max" else min(installed, int(text))
+
+
+def _gpus() -> tuple[str, ...]:
+    """The NVIDIA devices that the driver shows; none where the package (extra `gpu`) or the driver is missing."""
+    try:
+        import pynvml
+    except ModuleNotFoundError:
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(str(pynvml.nvmlDeviceGetName(handle)) for handle in handles)
+    finally:
+        pynvml.nvmlShutdown()

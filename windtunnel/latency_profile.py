@@ -1,0 +1,138 @@
+"""A LatencyProfile: how long a variant takes per batch size, as samples, on which hardware, and whether to trust it."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from windtunnel.digest import canonical_json, write_atomically
+from windtunnel.errors import DataError
+from windtunnel.hardware import Hardware
+from windtunnel.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+FORMAT = "windtunnel.latency-profile/1"
+
+
+@dataclass(frozen=True)
+class LatencyProfile:
+    """Service-time samples in seconds per batch size for one variant on one machine.
+
+    Args:
+        variant: the variant's name.
+        sha256: of its file.
+        hardware: what it was measured on.
+        runtime: such as `onnxruntime 1.32.0 CPUExecutionProvider`.
+        threads: intra-op threads of the session.
+        basis: `measured`, or `projected` from other hardware; never confused.
+        batch_sizes: sorted, each once.
+        samples_s: one array of service times per batch size, in the order in which they were measured.
+        parallel_efficiency: throughput of all cores running a session each ÷ (cores × that of one alone).
+        verdict: go (valid), or what would make it valid.
+    """
+
+    variant: str
+    sha256: str
+    hardware: Hardware
+    runtime: str
+    threads: int
+    basis: Literal["measured", "projected"]
+    batch_sizes: tuple[int, ...]
+    samples_s: tuple[Floats, ...]
+    parallel_efficiency: float
+    verdict: Verdict
+
+    def __post_init__(self) -> None:
+        if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
+            raise DataError("must be sorted and without repetition", field="batch_sizes", value=self.batch_sizes)
+        for size, samples in zip(self.batch_sizes, self.samples_s, strict=True):
+            if len(samples) == 0 or not np.all(np.isfinite(samples)) or np.min(samples) <= 0.0:
+                raise DataError(
+                    "has service times that are missing, not finite, or not above zero",
+                    field=f"batch {size}",
+                    fix="measure it again",
+                )
+
+    def median_s(self, batch: int) -> float:
+        """The median service time of a measured batch size."""
+        return float(np.median(self.samples_s[self.batch_sizes.index(batch)]))
+
+    def service_table(self, max_batch: int, *, points: int = 512, scale: float = 1.0) -> Floats:
+        """Quantiles of the service time for every batch size up to `max_batch`, for drawing by inversion.
+
+        Between two measured sizes each quantile is interpolated linearly; outside the measured range nothing is invented.
+
+        Args:
+            max_batch: the largest batch a server may form.
+            points: quantiles a row; row 0 (no batch of zero items) is zeros.
+            scale: multiplies every time (slower cores: above 1).
+
+        Returns:
+            float64 `[max_batch + 1, points]`, seconds.
+
+        Raises:
+            DataError: `max_batch` or 1 lies outside the measured sizes.
+        """
+        if max_batch > self.batch_sizes[-1] or self.batch_sizes[0] > 1:
+            raise DataError(
+                f"was never profiled for {self.variant}; measured sizes are {list(self.batch_sizes)}",
+                field="max_batch",
+                value=max_batch,
+                fix="measure it (--batch), or ask for batches inside the measured range",
+            )
+        at = (np.arange(points) + 0.5) / points
+        measured = np.stack([np.quantile(samples, at) for samples in self.samples_s])
+        sizes = np.arange(1, max_batch + 1)
+        table = np.zeros((max_batch + 1, points))
+        for point in range(points):
+            table[1:, point] = np.interp(sizes, self.batch_sizes, measured[:, point])
+        return table * scale
+
+    def save(self, path: Path) -> None:
+        """Write the profile as one `.npz` file, the same bytes for the same profile."""
+        head = {
+            "format": FORMAT, "variant": self.variant, "sha256": self.sha256, "hardware": self.hardware.to_dict(),
+            "runtime": self.runtime, "threads": self.threads, "basis": self.basis, "batch_sizes": self.batch_sizes,
+            "parallel_efficiency": self.parallel_efficiency, "verdict": self.verdict.to_dict(),
+        }  # fmt: skip
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("profile.json"), canonical_json(head))
+            for size, samples in zip(self.batch_sizes, self.samples_s, strict=True):
+                part = io.BytesIO()
+                np.save(part, samples)
+                archive.writestr(zipfile.ZipInfo(f"batch_{size}.npy"), part.getvalue())
+        write_atomically(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> LatencyProfile:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: missing, truncated, or another kind of file.
+        """
+        if not path.is_file():
+            raise DataError("is not a file", file=path, fix="give a profile that `windtunnel benchmark --out` wrote")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                head: dict[str, Any] = json.loads(archive.read("profile.json"))
+                samples = tuple(np.load(io.BytesIO(archive.read(f"batch_{size}.npy"))) for size in head["batch_sizes"])
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise DataError(
+                f"is not a latency profile ({error})", file=path, fix="give one that `windtunnel benchmark --out` wrote"
+            ) from error
+        return LatencyProfile(
+            head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["runtime"], head["threads"],
+            head["basis"], tuple(head["batch_sizes"]), samples, head["parallel_efficiency"], Verdict.from_dict(head["verdict"]),
+        )  # fmt: skip

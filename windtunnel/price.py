@@ -1,0 +1,109 @@
+"""What an hour of which machine costs, from a dated, sourced catalogue."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from windtunnel.errors import ConfigError, DataError, nearest
+
+CATALOGUE = Path(__file__).parent / "catalog" / "instance_prices.csv"
+"""The catalogue shipped with windtunnel; each row names its source and date."""
+
+COLUMNS = ("provider", "instance_type", "region", "arch", "vcpu", "memory_gib", "accelerator", "accelerator_count",
+           "ondemand_usd_per_hour", "catalog_date", "source")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Price:
+    """An hour of one instance type, on demand.
+
+    Args:
+        name: `provider:instance_type`.
+        region: where.
+        architecture: such as `x86_64`; empty where the source does not say.
+        vcpu: hardware threads.
+        memory_gib: memory.
+        accelerator: its name, or empty.
+        accelerators: how many.
+        usd_per_hour: on demand, Linux.
+        date: of the catalogue.
+        source: where the figure was read.
+    """
+
+    name: str
+    region: str
+    architecture: str
+    vcpu: int
+    memory_gib: float
+    accelerator: str
+    accelerators: int
+    usd_per_hour: float
+    date: str
+    source: str
+
+
+def read_prices(path: Path = CATALOGUE) -> dict[str, Price]:
+    """Read a catalogue, by `provider:instance_type`.
+
+    Raises:
+        DataError: missing file or column, or a price that is missing, not a number, or not above zero.
+
+    Example:
+        >>> read_prices()["aws:g5.xlarge"].usd_per_hour
+        1.006
+    """
+    if not path.is_file():
+        raise DataError("is not a file", file=path, fix="give a CSV with the columns " + ", ".join(COLUMNS))
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        for column in COLUMNS:
+            if column not in (reader.fieldnames or ()):
+                raise DataError(
+                    "is not a column", file=path, field=column, fix=nearest(column, reader.fieldnames or ())
+                )
+        prices = [_price(row, path) for row in reader]
+    return {price.name: price for price in prices}
+
+
+def _price(row: dict[str, str], path: Path) -> Price:
+    name = f"{row['provider']}:{row['instance_type']}"
+    try:
+        usd = float(row["ondemand_usd_per_hour"])
+    except ValueError:
+        usd = math.nan
+    if not usd > 0.0 or math.isinf(usd):
+        raise DataError(
+            f"of {name} is not a price",
+            file=path,
+            field="ondemand_usd_per_hour",
+            value=row["ondemand_usd_per_hour"],
+            fix="give US dollars an hour, above zero",
+        )
+    return Price(
+        name, row["region"], row["arch"], int(float(row["vcpu"])), float(row["memory_gib"] or "nan"), row["accelerator"],
+        int(float(row["accelerator_count"] or 0)), usd, row["catalog_date"], row["source"],
+    )  # fmt: skip
+
+
+@cache
+def _shipped() -> dict[str, Price]:
+    return read_prices()
+
+
+def find_price(name: str) -> Price:
+    """Find an instance type in the shipped catalogue.
+
+    Raises:
+        ConfigError: no such instance type; the nearest ones are named.
+
+    Example:
+        >>> find_price("aws:g5.xlarge").accelerator
+        'A10G'
+    """
+    if name not in _shipped():
+        raise ConfigError("is not in the price catalogue", field="hardware", value=name, fix=nearest(name, _shipped()))
+    return _shipped()[name]

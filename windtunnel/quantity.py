@@ -1,0 +1,127 @@
+"""Durations, shares and lists as people write them, and as people read them.
+
+Inside the code a duration is a float of seconds and a share a float of one; only here do units meet people.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BeforeValidator
+
+from windtunnel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+}
+_NUMBER = r"([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
+
+
+def parse_duration(text: str | float) -> float:
+    """Read a duration such as `50ms`, `2s`, `10m`, `7d` as seconds.
+
+    Raises:
+        ConfigError: no number, no unit, an unknown unit, or a negative value.
+
+    Example:
+        >>> parse_duration("50ms"), parse_duration("7d")
+        (0.05, 604800.0)
+    """
+    match = re.fullmatch(_NUMBER + r"\s*([a-zµ]+)", str(text).strip())
+    if match is None or match[2] not in _SECONDS:
+        if str(text).strip() == "0":
+            return 0.0
+        raise ConfigError("is not a duration", value=text, fix="write a number and a unit, such as 50ms, 2s, 10m, 7d")
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds < 0:
+        raise ConfigError("is negative", value=text, fix="a duration is zero or more")
+    return seconds
+
+
+def parse_share(text: str | float) -> float:
+    """Read a share such as `0.01` or `1%` as a float of one.
+
+    Raises:
+        ConfigError: not a number, or outside 0 to 1.
+
+    Example:
+        >>> parse_share("1%"), parse_share(0.25)
+        (0.01, 0.25)
+    """
+    match = re.fullmatch(_NUMBER + r"\s*(%?)", str(text).strip())
+    if match is None:
+        raise ConfigError("is not a share", value=text, fix="write 0.01 or 1%")
+    share = float(match[1]) / (100.0 if match[2] else 1.0)
+    if not 0.0 <= share <= 1.0:
+        raise ConfigError("is outside 0 to 1", value=text, fix="write 0.01 or 1%")
+    return share
+
+
+def parse_integers(text: str) -> tuple[int, ...]:
+    """Read a list of positive whole numbers such as `1,8,64`, sorted, each once.
+
+    Example:
+        >>> parse_integers("64,1,8")
+        (1, 8, 64)
+    """
+    try:
+        values = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise ConfigError("is not a list of whole numbers", value=text, fix="write 1,8,64") from None
+    if values[0] < 1:
+        raise ConfigError("holds a number below 1", value=text, fix="write 1,8,64")
+    return tuple(values)
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds for people, with three figures.
+
+    Example:
+        >>> format_duration(0.0123), format_duration(42e-6), format_duration(3.5), format_duration(7200)
+        ('12.3 ms', '42 µs', '3.5 s', '2 h')
+    """
+    if not math.isfinite(seconds):
+        return "∞" if seconds > 0 else "n/a"
+    size = abs(seconds)
+    for limit, unit, factor in (
+        (1e-6, "ns", 1e9),
+        (1e-3, "µs", 1e6),
+        (1.0, "ms", 1e3),
+        (120.0, "s", 1.0),
+        (7200.0, "min", 1 / 60),
+    ):
+        if size < limit:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds / 3600:.3g} h" if size < 2 * 86400 else f"{seconds / 86400:.3g} d"
+
+
+def _for_pydantic(parse: Callable[[str | float], float]) -> BeforeValidator:
+    """Let pydantic say which key it was."""
+
+    def validate(value: str | float) -> float:
+        try:
+            return parse(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(validate)
+
+
+Duration = Annotated[float, _for_pydantic(parse_duration)]
+"""A configuration value that people write as `50ms` and the code reads as seconds."""
+
+Share = Annotated[float, _for_pydantic(parse_share)]
+"""A configuration value that people write as `1%` and the code reads as 0.01."""

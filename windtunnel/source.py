@@ -1,0 +1,109 @@
+"""Loading the user's own functions, named `file.py:function` or `package.module:function`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from windtunnel.errors import ConfigError, UserCodeError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+def is_function(text: str) -> bool:
+    """Whether a text names a function rather than a file.
+
+    Example:
+        >>> is_function("flights.py:fit"), is_function("model.onnx")
+        (True, False)
+    """
+    return ":" in text and "://" not in text
+
+
+def load_function(text: str, folder: Path) -> Callable[..., Any]:
+    """Load `file.py:function` relative to a folder, or `package.module:function` from the path.
+
+    The file's own folder is importable while it is loaded, and the module gets a name of its own, so that a user's
+    `optimize.py` never collides with ours.
+
+    Raises:
+        ConfigError: no such file, module or function.
+        UserCodeError: the file raised while it was imported.
+    """
+    place, _, name = text.rpartition(":")
+    if place.endswith(".py"):
+        path = (folder / place).resolve()
+        if not path.is_file():
+            raise ConfigError(
+                "does not exist", file=path, value=text, fix="write file.py:function, relative to the configuration"
+            )
+        with in_folder(path.parent), passing_on(text):
+            module = _import_file(path)
+    else:
+        with in_folder(folder.resolve()), passing_on(text):
+            try:
+                module = importlib.import_module(place)
+            except ModuleNotFoundError as error:
+                if error.name is None or not place.startswith(error.name):
+                    raise
+                raise ConfigError("cannot be imported", value=text, fix=f"there is no module `{error.name}`") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ConfigError("is not a function of that module", value=text, fix=nearest(name, known))
+    return function  # type: ignore[no-any-return]  # callable() narrows to an object
+
+
+def _import_file(path: Path) -> Any:
+    name = f"windtunnel_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up here
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def in_folder(folder: Path) -> Iterator[None]:
+    """Make a folder importable for a while."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def passing_on(what: str) -> Iterator[None]:
+    """Turn what the user's code raises into a refusal that shows their traceback, not ours."""
+    try:
+        yield
+    except (ConfigError, UserCodeError):
+        raise
+    except Exception as error:
+        theirs = traceback.extract_tb(error.__traceback__)[1:]
+        lines = "".join(traceback.format_list(theirs)) + "".join(traceback.format_exception_only(error))
+        raise UserCodeError(f"raised {type(error).__name__}\n{lines.rstrip()}", field=what) from error
+
+
+def call(function: Callable[..., T], *arguments: Any, name: str) -> T:
+    """Call a user's function; what it raises is shown as theirs."""
+    with passing_on(name):
+        return function(*arguments)

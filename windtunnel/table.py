@@ -1,0 +1,123 @@
+"""Reading tables: Parquet, CSV, JSON lines, npz; each refused with its reason where it cannot be read."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from windtunnel.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+READERS = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".gz": pl.read_csv, ".jsonl": pl.read_ndjson}
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is not a file with something in it.
+
+    Raises:
+        DataError: missing, a directory, or empty.
+    """
+    if not path.exists():
+        raise DataError("does not exist", file=path, fix="give the path of a Parquet or CSV file")
+    if path.is_dir():
+        raise DataError("is a directory", file=path, fix="give a Parquet or CSV file in it")
+    if path.stat().st_size == 0:
+        raise DataError("is empty", file=path, fix="record it again")
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a Parquet, CSV (also gzipped) or JSON-lines file whole.
+
+    Raises:
+        DataError: missing, a directory, empty, truncated, without rows, or of a kind not read here.
+    """
+    check_file(path)
+    if path.suffix not in READERS:
+        raise DataError("is of a kind that is not read here", file=path, fix="known: " + ", ".join(READERS))
+    try:
+        table = READERS[path.suffix](path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"cannot be read ({reason})", file=path, fix="is it truncated? write it again") from error
+    if table.height == 0:
+        raise DataError("has no rows", file=path, fix="record some traffic first")
+    return table
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read an npz file: arrays by name, rows on axis 0, never unpickled.
+
+    Raises:
+        DataError: missing, truncated, empty, holding pickles, or arrays of different length.
+    """
+    check_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"cannot be read ({error})", file=path, fix="write it with numpy.savez") from error
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if not lengths or 0 in lengths.values() or len(set(lengths.values())) != 1:
+        raise DataError(
+            "needs the same number of rows in each array", file=path, value=lengths, fix="rows go on axis 0"
+        )
+    return arrays
+
+
+def take_column(table: pl.DataFrame, name: str, *, file: Path | str | None = None) -> pl.Series:
+    """Take a column, or say which there are.
+
+    Raises:
+        DataError: no such column.
+    """
+    if name not in table.columns:
+        raise DataError("is not a column", file=file, field=name, fix=f"{nearest(name, table.columns)} "
+                        f"(the columns are: {', '.join(table.columns)})")  # fmt: skip
+    return table[name]
+
+
+def timestamps_of(column: pl.Series, *, file: Path | str | None = None) -> pl.Series:
+    """Read a column as UTC time stamps in microseconds; ISO text is parsed, time stamps without a zone count as UTC.
+
+    Raises:
+        DataError: another dtype, or text that is no time stamp.
+    """
+    if column.dtype == pl.String:
+        try:
+            column = column.str.to_datetime(time_unit="us", strict=True)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(
+                "holds text that is no time stamp",
+                file=file,
+                field=column.name,
+                value=str(column.drop_nulls()[0]),
+                fix="write ISO 8601, such as 2013-04-01T10:00:00",
+            ) from error
+    if not isinstance(column.dtype, pl.Datetime):
+        raise DataError(
+            f"has dtype {column.dtype} where time stamps are needed",
+            file=file,
+            field=column.name,
+            fix="store it as a datetime or as ISO 8601 text",
+        )
+    zoned = column.dt.replace_time_zone("UTC") if column.dtype.time_zone is None else column.dt.convert_time_zone("UTC")
+    return zoned.cast(pl.Datetime("us", "UTC"))
+
+
+def seconds_of(column: pl.Series, *, file: Path | str | None = None) -> NDArray[np.float64]:
+    """Read a column of seconds or of time stamps as float64 seconds; null becomes NaN.
+
+    Raises:
+        DataError: another dtype.
+    """
+    if column.dtype.is_numeric():
+        return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    microseconds = timestamps_of(column, file=file).dt.timestamp("us")
+    return microseconds.cast(pl.Float64).fill_null(float("nan")).to_numpy() / 1e6

@@ -1,0 +1,113 @@
+"""A Trace: when requests arrive. It says nothing about servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.errors import DataError
+from windtunnel.table import read_table, seconds_of, take_column
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Sorted arrival times in seconds from the first.
+
+    Args:
+        name: what it is a trace of.
+        arrivals_s: float64, sorted, finite, starting at zero or later.
+
+    Raises:
+        DataError: fewer than two requests, or times that are not finite, negative, unsorted, or all at one instant.
+
+    Example:
+        >>> Trace("t", np.array([0.0, 1.0, 4.0])).speed_up(2.0).duration_s
+        2.0
+    """
+
+    name: str
+    arrivals_s: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        times = self.arrivals_s
+        if len(times) < 2:
+            raise DataError("has fewer than two requests", field=self.name, value=len(times), fix="record longer")
+        if not np.all(np.isfinite(times)):
+            row = int(np.flatnonzero(~np.isfinite(times))[0])
+            raise DataError(
+                f"has a time that is not a number in row {row}", field=self.name, fix="drop or mend that row"
+            )
+        if times[0] < 0.0:
+            raise DataError(
+                "has negative times", field=self.name, value=float(times[0]), fix="count from the first request"
+            )
+        steps = np.diff(times)
+        if np.any(steps < 0.0):
+            row = int(np.flatnonzero(steps < 0.0)[0]) + 1
+            raise DataError(
+                f"has unsorted times: row {row} lies before row {row - 1}", field=self.name, fix="sort it by time"
+            )
+        if times[-1] == times[0]:
+            raise DataError(
+                "has all its requests at one instant", field=self.name, fix="give time stamps that are finer"
+            )
+
+    def __len__(self) -> int:
+        return len(self.arrivals_s)
+
+    @property
+    def duration_s(self) -> float:
+        """From the first arrival to the last."""
+        return float(self.arrivals_s[-1] - self.arrivals_s[0])
+
+    @property
+    def rate_per_s(self) -> float:
+        """The mean rate."""
+        return (len(self) - 1) / self.duration_s
+
+    def speed_up(self, factor: float) -> Trace:
+        """Scale time: the same requests in the same order, `factor` times as fast."""
+        if not factor > 0.0:
+            raise DataError("must be above zero", field="speed", value=factor)
+        return Trace(f"{self.name} × {factor:g}", self.arrivals_s / factor)
+
+    def describe(self) -> dict[str, Any]:
+        """Requests, length, rates and burstiness, units in the key names.
+
+        `burstiness` is the variance over the mean of the counts in a thousand equal bins: 1 for Poisson traffic.
+        """
+        counts, _ = np.histogram(self.arrivals_s, bins=min(1000, max(1, len(self) // 10)))
+        steps = np.diff(self.arrivals_s)
+        return {
+            "requests": len(self),
+            "seconds": self.duration_s,
+            "rate_per_s": self.rate_per_s,
+            "burstiness": float(np.var(counts) / np.mean(counts)),
+            "interarrival_cv": float(np.std(steps) / np.mean(steps)),
+            "peak_rate_per_s": float(np.max(counts)) / (self.duration_s / len(counts)),
+            "same_instant_share": float(np.mean(steps == 0.0)),
+        }
+
+    @staticmethod
+    def from_file(path: Path, time: str = "") -> Trace:
+        """Read the arrival times of a Parquet or CSV file, from a column of seconds or of time stamps.
+
+        Args:
+            path: the file.
+            time: the column; where empty, the first of `arrived_at`, `time`, `timestamp`, `TIMESTAMP` that is there.
+
+        Raises:
+            DataError: no such file or column, or times that no trace can have.
+        """
+        table = read_table(path)
+        names = [time] if time else [c for c in ("arrived_at", "time", "timestamp", "TIMESTAMP") if c in table.columns]
+        column = take_column(table, names[0] if names else "time", file=path)
+        seconds = seconds_of(column, file=path)
+        return Trace(path.name, seconds - np.nanmin(seconds) if len(seconds) else seconds)
