@@ -1,1 +1,452 @@
-"""The command line."""
+"""The command line: parse, one call, print. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from windtunnel.errors import WindtunnelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from windtunnel.fanout import Workers
+    from windtunnel.progress import Progress
+    from windtunnel.report.section import Section
+    from windtunnel.verdict import Verdict
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Rehearse ML inference before it meets production: optimize, benchmark, simulate, backtest, decide.",
+    epilog="Exit codes: 0 go or done, 1 no-go, 2 bad input, 3 inconclusive, 4 something is not installed, 130 interrupted.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a refusal.")]
+Seed = Annotated[int, typer.Option("--seed", help="The root of every stream of chance.")]
+WorkerCount = Annotated[
+    int, typer.Option("--workers", help="Processes: 1 stays in this one, 0 decides by the work's size.")
+]
+RayAddress = Annotated[str, typer.Option("--ray-address", help="Do fanned-out work on this Ray cluster.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder; one of the same pipeline is continued.")]
+
+
+def _progress(*, quiet: bool, debug: bool) -> Progress:
+    from windtunnel.progress import Progress
+
+    _Shown.debug = debug
+    return Progress(quiet=quiet)
+
+
+def _workers(count: int, ray_address: str) -> Workers:
+    from windtunnel.fanout import Workers
+
+    return Workers(count, ray_address)
+
+
+class _Shown:
+    """Whether tracebacks are shown; read once, when a command has failed."""
+
+    debug = False
+
+
+def _print(document: dict[str, Any], sections: Sequence[Section], verdict: Verdict | None, *, as_json: bool) -> None:
+    """Print a result: one JSON document, or tables for people; then leave with the verdict's exit code."""
+    if as_json:
+        from windtunnel.digest import canonical_json
+
+        typer.echo(canonical_json(document), nl=False)
+    else:
+        from windtunnel.report.terminal import print_sections
+
+        print_sections(sections, verdict)
+    if verdict is not None:
+        raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A windtunnel.toml.")] = Path("windtunnel.toml"),
+    out: Out = None,
+    as_json: AsJson = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="In place of the configuration's.")] = None,
+    workers: WorkerCount = 0,
+    ray_address: RayAddress = "",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run every stage whose inputs changed, and end in a decision and a report.
+
+    Example: windtunnel run examples/flights/windtunnel.toml --out runs/flights
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import pipeline
+    from windtunnel.config import read_config
+
+    folder = out if out is not None else Path("runs") / read_config(config).name
+    finished = pipeline.run(config, folder, seed=seed, workers=_workers(workers, ray_address), progress=progress)
+    sections = [stage.section for stage in finished.stages.values()]
+    _print(finished.to_dict(), sections, finished.verdict, as_json=as_json)
+
+
+@app.command()
+def verify(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check every byte of a run folder against its manifests.
+
+    Example: windtunnel verify runs/flights
+    """
+    _progress(quiet=quiet, debug=debug)
+    from windtunnel.run_folder import verify as verify_folder
+
+    problems = verify_folder(run_folder)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"schema": "windtunnel.verify/1", "run": str(run_folder), "intact": not problems, "problems": problems},
+                indent=2,
+            )
+        )
+    else:
+        typer.echo("\n".join(problems) if problems else f"{run_folder} is intact")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write report.html of a run, one file that opens offline, and print its summary.
+
+    Example: windtunnel report runs/flights
+    """
+    _progress(quiet=quiet, debug=debug)
+    from windtunnel import pipeline
+    from windtunnel.report.terminal import print_sections
+
+    page = pipeline.report(run_folder)
+    document, stages = pipeline.read_run(run_folder)
+    print_sections([stage.section for stage in stages.values()], pipeline.verdict_of(document))
+    typer.echo(f"report: {page}")
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    as_json: AsJson = False,
+    workers: WorkerCount = 0,
+    ray_address: RayAddress = "",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run the main job on a real year of flights (needs the extra `demo`).
+
+    Example: windtunnel demo --out runs/flights
+    """
+    config = Path(__file__).resolve().parent / "examples" / "flights" / "windtunnel.toml"
+    run(config, out, as_json=as_json, seed=None, workers=workers, ray_address=ray_address, quiet=quiet, debug=debug)
+
+
+@app.command()
+def init(
+    model: Annotated[str, typer.Argument(help="An ONNX file, module.py:factory, or module.py:fit with --fit.")],
+    data: Annotated[Path, typer.Argument(help="Recorded traffic: Parquet or CSV.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("windtunnel.toml"),
+    time: Annotated[str, typer.Option(help="The column that says when a prediction was asked.")] = "",
+    label: Annotated[str, typer.Option(help="The column with what turned out true.")] = "",
+    label_time: Annotated[str, typer.Option(help="The column that says when that could first be known.")] = "",
+    identity: Annotated[str, typer.Option("--id", help="The column that names the request.")] = "",
+    fit: Annotated[bool, typer.Option("--fit", help="MODEL is called with rows and a seed, and trains.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a windtunnel.toml for a model and a recording.
+
+    Example: windtunnel init model.onnx recorded.parquet
+    """
+    _progress(quiet=False, debug=debug)
+    from windtunnel.init import write_config
+
+    write_config(model, data, out, time=time, label=label, label_time=label_time, identity=identity, fit=fit)
+    typer.echo(f"wrote {out}; look it over, then: windtunnel run {out}")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="module.py:factory, which returns a module and example inputs.")],
+    out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")] = Path("model.onnx"),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Export a torch module to ONNX, its free batch axis and its numbers verified.
+
+    Example: windtunnel export model.py:factory --out model.onnx
+    """
+    _progress(quiet=False, debug=debug)
+    from windtunnel import verbs
+    from windtunnel.digest import canonical_json
+
+    document = verbs.export(model, out)
+    told = (
+        f"wrote {out}: {document['bytes']:,} bytes, off by at most {document['largest_difference']:.2g} from its source"
+    )
+    typer.echo(canonical_json(document) if as_json else told, nl=not as_json)
+
+
+@app.command()
+def optimize(
+    model: Annotated[str, typer.Argument(help="An ONNX file, or module.py:factory.")],
+    data: Annotated[Path, typer.Option(help="Rows to calibrate and to prove quality on: npz, Parquet or CSV.")],
+    metric: Annotated[str, typer.Option(help="The measure of quality; agreement needs no labels.")] = "agreement",
+    max_drop: Annotated[str, typer.Option(help="How much of it a variant may lose, such as 1% or 0.005.")] = "1%",
+    label: Annotated[str, typer.Option(help="The label's column or array.")] = "",
+    batch: Annotated[str, typer.Option(help="Batch sizes where speed counts.")] = "1",
+    budget: Annotated[str, typer.Option(help="How long to time.")] = "20s",
+    bundle: Annotated[Path | None, typer.Option(help="Write the chosen variant with samples and a check here.")] = None,
+    out: Out = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Choose the fastest variant that is proven not to be worse than its parent.
+
+    Example: windtunnel optimize model.onnx --data holdout.npz --metric agreement --max-drop 1% --batch 1,32
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import verbs
+    from windtunnel.quantity import parse_duration, parse_integers, parse_share
+
+    done = verbs.optimize(
+        model, data, metric=metric, max_drop=parse_share(max_drop), label=label, batch=parse_integers(batch),
+        budget_s=parse_duration(budget), bundle=bundle, out=out, seed=seed, progress=progress,
+    )  # fmt: skip
+    _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+
+
+@app.command()
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="ONNX files of one signature.")],
+    batch: Annotated[str, typer.Option(help="Rows a call.")] = "1,8,64",
+    precision: Annotated[str, typer.Option(help="Of every median.")] = "5%",
+    budget: Annotated[str, typer.Option(help="How long to time.")] = "60s",
+    threads: Annotated[int, typer.Option(min=1, help="Intra-op threads.")] = 1,
+    data: Annotated[Path | None, typer.Option(help="Real inputs; made up from the signature without.")] = None,
+    hardware: Annotated[str, typer.Option(help="Instance types to price, such as aws:g5.xlarge,azure:D2s_v5.")] = "",
+    slo: Annotated[str, typer.Option(help="The promise at which throughput is counted, such as p99<=50ms.")] = "",
+    out: Out = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how long models take, compare them, and price them.
+
+    Example: windtunnel benchmark model.onnx --batch 1,8 --hardware azure:D2s_v5 --slo 'p99<=50ms'
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import verbs
+    from windtunnel.quantity import parse_duration, parse_integers, parse_share
+
+    names = tuple(name for name in hardware.split(",") if name)
+    done = verbs.benchmark(
+        models, batch=parse_integers(batch), precision=parse_share(precision), budget_s=parse_duration(budget), threads=threads,
+        data=data, hardware=names, slo=slo, out=out, seed=seed, progress=progress,
+    )  # fmt: skip
+    _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+
+
+TraceFile = Annotated[Path | None, typer.Option("--trace", help="Recorded arrivals: Parquet or CSV.")]
+Arrivals = Annotated[str, typer.Option(help="Generated arrivals, such as poisson(rate=900).")]
+Requests = Annotated[int, typer.Option(min=2, help="How many to generate.")]
+TimeColumn = Annotated[str, typer.Option("--time", help="The trace's column of seconds or time stamps.")]
+ProfileFile = Annotated[Path, typer.Option("--profile", help="A latency profile that benchmark wrote (.npz).")]
+Scenario = Annotated[str, typer.Option(help="Make the trace worse: flash-crowd.")]
+Speed = Annotated[float, typer.Option(help="Play the trace so many times as fast.")]
+
+
+@app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(help="Recorded arrivals: Parquet or CSV.")],
+    time: TimeColumn = "",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a recording of arrivals holds: requests, length, rates, burstiness.
+
+    Example: windtunnel trace arrivals.csv
+    """
+    _progress(quiet=False, debug=debug)
+    from windtunnel import verbs
+
+    document, section = verbs.describe_trace(file, time)
+    _print(document, [section], None, as_json=as_json)
+
+
+@app.command()
+def simulate(
+    profile: ProfileFile,
+    trace: TraceFile = None,
+    arrivals: Arrivals = "",
+    requests: Requests = 100_000,
+    time: TimeColumn = "",
+    speed: Speed = 1.0,
+    replicas: Annotated[int, typer.Option(min=1, help="Servers behind one queue, a core each.")] = 1,
+    max_batch: Annotated[int, typer.Option(min=1, help="A batch leaves when so many wait.")] = 1,
+    max_wait: Annotated[str, typer.Option(help="Or when the oldest has waited so long.")] = "0ms",
+    scenario: Scenario = "",
+    out: Out = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fly one trace through one deployment, in the tunnel.
+
+    Example: windtunnel simulate --arrivals 'poisson(rate=900)' --profile model.npz --replicas 2 --max-batch 8
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import verbs
+    from windtunnel.deployment import BatchPolicy
+    from windtunnel.latency_profile import LatencyProfile
+    from windtunnel.quantity import parse_duration
+    from windtunnel.seeds import Seeds
+
+    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time).speed_up(speed)
+    policy = BatchPolicy(max_batch, parse_duration(max_wait))
+    done = verbs.simulate(
+        flown, LatencyProfile.load(profile), replicas=replicas, batch=policy, scenario=scenario, seed=seed, out=out,
+        progress=progress,
+    )  # fmt: skip
+    _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+
+
+@app.command()
+def plan(
+    profile: ProfileFile,
+    hardware: Annotated[str, typer.Option(help="The instance type to price, such as azure:D2s_v5.")],
+    slo: Annotated[str, typer.Option(help="The promise, such as p99<=50ms.")],
+    trace: TraceFile = None,
+    arrivals: Arrivals = "",
+    requests: Requests = 100_000,
+    time: TimeColumn = "",
+    speed: Speed = 1.0,
+    replicas: Annotated[str, typer.Option(help="Numbers of replicas to try.")] = "1,2,3,4,6,8",
+    max_batch: Annotated[str, typer.Option(help="Batch sizes to try.")] = "1,8,32",
+    max_wait: Annotated[str, typer.Option(help="Waits to try.")] = "0ms,1ms,5ms",
+    confidence: Annotated[str, typer.Option(help="How sure the answer is to be.")] = "99%",
+    scenario: Scenario = "",
+    workers: WorkerCount = 0,
+    ray_address: RayAddress = "",
+    out: Out = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find the cheapest deployment that keeps the promise.
+
+    Example: windtunnel plan --trace arrivals.csv --profile model.npz --hardware azure:D2s_v5 --slo 'p99<=50ms'
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import verbs
+    from windtunnel.latency_profile import LatencyProfile
+    from windtunnel.quantity import parse_duration, parse_integers, parse_share
+    from windtunnel.seeds import Seeds
+
+    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time).speed_up(speed)
+    waits = tuple(sorted({parse_duration(text) for text in max_wait.split(",")}))
+    done = verbs.plan(
+        flown, LatencyProfile.load(profile), hardware=hardware, slo=slo, replicas=parse_integers(replicas),
+        max_batch=parse_integers(max_batch), max_wait_s=waits, confidence=parse_share(confidence), scenario=scenario, seed=seed,
+        workers=_workers(workers, ray_address), out=out, progress=progress,
+    )  # fmt: skip
+    _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+
+
+@app.command()
+def backtest(
+    config: Annotated[Path, typer.Argument(help="A backtest.toml.")] = Path("backtest.toml"),
+    leak_test: Annotated[bool, typer.Option("--leak-test", help="Prove that nothing was known too early.")] = False,
+    out: Out = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Replay recorded traffic with late labels: who would have won, and when one would have known.
+
+    Example: windtunnel backtest backtest.toml --leak-test
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import verbs
+
+    done = verbs.backtest(config, out=out, seed=seed, leak_test=leak_test, progress=progress)
+    _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+
+
+@app.command()
+def gate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Leave with the exit code of a run's verdict, once every byte of the run is known to be intact.
+
+    Example: windtunnel gate runs/flights
+    """
+    _progress(quiet=False, debug=debug)
+    from windtunnel.gate import judge
+
+    document, verdict = judge(run_folder)
+    _print(document, [], verdict, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show what this machine and this installation can do, and what an extra would add.
+
+    Example: windtunnel doctor --json
+    """
+    _progress(quiet=False, debug=debug)
+    from windtunnel.doctor import draw, examine
+
+    found = examine()
+    _print(found, [draw(found)], None, as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line; turn every refusal into its exit code and a message without a traceback."""
+    try:
+        app()
+    except WindtunnelError as error:
+        _fail(error, error.exit_code)
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write("interrupted; run the same command again to go on from what is finished\n")
+        raise SystemExit(130) from interrupt
+
+
+def _fail(error: WindtunnelError, code: int) -> None:
+    if _Shown.debug:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"windtunnel: {error}\n")
+    raise SystemExit(code) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,35 @@
-"""Recorded traffic with late labels → who would have won, and when we would have known."""
+"""Recorded traffic with late labels → who would have won, and when we would have known.
+
+`score` asks models what they would have said; `backtest` replays the recording and looks again and again, each time
+through the labels known by then: it counts what was asked, matured, expired and pending, follows every model's metric,
+and compares each candidate with the incumbent by an anytime-valid confidence sequence over mature days. The result, a
+`Comparison`, ends in a verdict; `draw` makes it a section of the report, and `leak_test` proves that nothing in it was
+known too early.
+"""
+
+from __future__ import annotations
+
+from .comparison import Candidate, Comparison, Delays, NoiseFloor, Timeline
+from .labels import Counts, Labels
+from .leak import LeakCheck, leak_test
+from .loss import LOSSES, Loss
+from .replay import backtest
+from .score import score
+from .section import draw
+
+__all__ = [
+    "LOSSES",
+    "Candidate",
+    "Comparison",
+    "Counts",
+    "Delays",
+    "Labels",
+    "LeakCheck",
+    "Loss",
+    "NoiseFloor",
+    "Timeline",
+    "backtest",
+    "draw",
+    "leak_test",
+    "score",
+]

@@ -51,8 +51,8 @@ class Deployment:
             raise ConfigError("must be at least 1", field="replicas", value=self.replicas)
 
     def __str__(self) -> str:
-        wait = format_duration(self.batch.max_wait_s) if self.batch.max_wait_s else "0"
-        return f"{self.replicas} × {self.variant}, batches of up to {self.batch.max_batch} within {wait}"
+        wait = f"waiting up to {format_duration(self.batch.max_wait_s)}" if self.batch.max_wait_s else "never waiting"
+        return f"{self.replicas} × {self.variant}, batches of up to {self.batch.max_batch}, {wait}"
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,18 @@ def canonical_json(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Turn what JSON cannot carry (NaN, infinities, numpy scalars, tuples) into what it can."""
+    """Turn what JSON cannot carry (NaN, infinities, numpy's scalars and arrays, tuples, sets) into what it can."""
     if isinstance(value, dict):
         return {str(key): _finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
+    if isinstance(value, set | frozenset):
+        # a set's own order changes from process to process
+        return sorted((_finite(each) for each in value), key=canonical_json)
     if isinstance(value, bool | str | int) or value is None:
         return value
-    if hasattr(value, "item"):
-        return _finite(value.item())
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value)
@@ -64,8 +67,12 @@ def digest_file(path: Path) -> str:
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a file so that a reader, or a crash, sees the old one or the new one and nothing between."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

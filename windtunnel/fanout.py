@@ -114,13 +114,23 @@ def _on_ray(
         while pending:
             ready, _ = ray.wait(list(pending), num_returns=1)
             for each in ready:
-                results[pending.pop(each)] = ray.get(each)
+                results[pending.pop(each)] = _unwrapped(each)
                 done += 1
                 report(done)
         return results
     finally:
         if started_here:
             ray.shutdown()
+
+
+def _unwrapped(reference: Any) -> Any:
+    """The result, or the very error that the function raised, as it would be in this process."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
 
 
 def _start_ray(workers: Workers) -> None:

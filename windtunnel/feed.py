@@ -1,7 +1,7 @@
 """From the columns of a table to the inputs of a model.
 
 The rule, by the input's dtype and shape: a number column feeds `[batch]` (null becomes NaN where the input is a float and is
-refused where it is not); a text column feeds a `uint8 [batch, width]` input as its UTF-8 bytes, cut or padded with zeros
+refused where it is not, as is a value that the input's dtype cannot hold); a text column feeds a `uint8 [batch, width]` input as its UTF-8 bytes, cut or padded with zeros
 to the width, so that category look-ups can live inside the graph.
 """
 
@@ -69,8 +69,32 @@ def _column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> NDAr
             fix="fill them, or export the model with a float input",
         )
     else:
-        array = column.to_numpy().astype(tensor.dtype)
+        array = _whole(column, tensor, file)
+    if len(tensor.shape) > 2 or (len(tensor.shape) == 2 and isinstance(tensor.shape[1], int) and tensor.shape[1] != 1):
+        raise DataError(
+            f"is one number a row where the model takes {list(tensor.shape)}",
+            file=file,
+            field=tensor.name,
+            fix="export the model with one input of [batch] per column",
+        )
     return np.ascontiguousarray(array.reshape(-1, 1) if len(tensor.shape) == 2 else array)
+
+
+def _whole(column: pl.Series, tensor: Tensor, file: Path | str | None) -> NDArray[Any]:
+    """The column in the input's dtype, refused where that would change a value in silence."""
+    given = column.to_numpy()
+    with np.errstate(invalid="ignore"):
+        array = given.astype(tensor.dtype)
+    changed = np.flatnonzero(array != given)
+    if len(changed):
+        raise DataError(
+            f"cannot be held by {tensor.dtype}, which the model takes",
+            file=file,
+            field=tensor.name,
+            value=given[changed[0]].item(),
+            fix="round or clip the column, or export the model with a wider input",
+        )
+    return array
 
 
 def _text(column: pl.Series, tensor: Tensor, file: Path | str | None) -> NDArray[np.uint8]:

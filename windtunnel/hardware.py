@@ -120,10 +120,10 @@ def _cgroup_quota(cgroup: Path) -> list[tuple[float, float]]:
 
 
 def allowed_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """How much memory may be used: the smaller of the machine's and the cgroup's."""
+    """How much memory may be used: the smaller of the machine's and the cgroup's (v2, then v1)."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = cgroup / "memory.max"
-    text = limit.read_text().strip() if limit.exists() else "max"
+    limits = (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes")
+    text = next((limit.read_text().strip() for limit in limits if limit.exists()), "max")
     return installed if text == "max" else min(installed, int(text))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,6 +57,8 @@ class LatencyProfile:
     def __post_init__(self) -> None:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
             raise DataError("must be sorted and without repetition", field="batch_sizes", value=self.batch_sizes)
+        if self.batch_sizes[0] < 1:
+            raise DataError("must be at least 1", field="batch_sizes", value=self.batch_sizes)
         for size, samples in zip(self.batch_sizes, self.samples_s, strict=True):
             if len(samples) == 0 or not np.all(np.isfinite(samples)) or np.min(samples) <= 0.0:
                 raise DataError(
@@ -126,13 +129,29 @@ class LatencyProfile:
             raise DataError("is not a file", file=path, fix="give a profile that `windtunnel benchmark --out` wrote")
         try:
             with zipfile.ZipFile(path) as archive:
-                head: dict[str, Any] = json.loads(archive.read("profile.json"))
-                samples = tuple(np.load(io.BytesIO(archive.read(f"batch_{size}.npy"))) for size in head["batch_sizes"])
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+                return _read(archive)
+        # what zipfile, json and numpy raise on bytes that nobody meant as a profile; RuntimeError: "encrypted"
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            KeyError,
+            ValueError,
+            TypeError,
+            EOFError,
+            OSError,
+            RuntimeError,
+        ) as error:
             raise DataError(
                 f"is not a latency profile ({error})", file=path, fix="give one that `windtunnel benchmark --out` wrote"
             ) from error
-        return LatencyProfile(
-            head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["runtime"], head["threads"],
-            head["basis"], tuple(head["batch_sizes"]), samples, head["parallel_efficiency"], Verdict.from_dict(head["verdict"]),
-        )  # fmt: skip
+
+
+def _read(archive: zipfile.ZipFile) -> LatencyProfile:
+    head: dict[str, Any] = json.loads(archive.read("profile.json"))
+    if head["format"] != FORMAT:
+        raise ValueError(f"its format is {head['format']}, not {FORMAT}")
+    samples = tuple(np.load(io.BytesIO(archive.read(f"batch_{size}.npy"))) for size in head["batch_sizes"])
+    return LatencyProfile(
+        head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["runtime"], head["threads"],
+        head["basis"], tuple(head["batch_sizes"]), samples, head["parallel_efficiency"], Verdict.from_dict(head["verdict"]),
+    )  # fmt: skip

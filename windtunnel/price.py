@@ -50,7 +50,8 @@ def read_prices(path: Path = CATALOGUE) -> dict[str, Price]:
     """Read a catalogue, by `provider:instance_type`.
 
     Raises:
-        DataError: missing file or column, or a price that is missing, not a number, or not above zero.
+        DataError: missing file or column, a price that is missing, not a number, or not above zero, or another figure
+            that is not a number.
 
     Example:
         >>> read_prices()["aws:g5.xlarge"].usd_per_hour
@@ -69,12 +70,18 @@ def read_prices(path: Path = CATALOGUE) -> dict[str, Price]:
     return {price.name: price for price in prices}
 
 
-def _price(row: dict[str, str], path: Path) -> Price:
-    name = f"{row['provider']}:{row['instance_type']}"
+def _number(row: dict[str, str | None], column: str, empty: str, path: Path) -> float:
+    """Read a figure of a row; a row that is cut short lacks its last columns."""
+    text = row[column] or empty
     try:
-        usd = float(row["ondemand_usd_per_hour"])
+        return float(text)
     except ValueError:
-        usd = math.nan
+        raise DataError("is not a number", file=path, field=column, value=row[column], fix="mend the row") from None
+
+
+def _price(row: dict[str, str | None], path: Path) -> Price:
+    name = f"{row['provider']}:{row['instance_type']}"
+    usd = _number(row, "ondemand_usd_per_hour", "nan", path)
     if not usd > 0.0 or math.isinf(usd):
         raise DataError(
             f"of {name} is not a price",
@@ -84,8 +91,9 @@ def _price(row: dict[str, str], path: Path) -> Price:
             fix="give US dollars an hour, above zero",
         )
     return Price(
-        name, row["region"], row["arch"], int(float(row["vcpu"])), float(row["memory_gib"] or "nan"), row["accelerator"],
-        int(float(row["accelerator_count"] or 0)), usd, row["catalog_date"], row["source"],
+        name, row["region"] or "", row["arch"] or "", int(_number(row, "vcpu", "0", path)),
+        _number(row, "memory_gib", "nan", path), row["accelerator"] or "", int(_number(row, "accelerator_count", "0", path)),
+        usd, row["catalog_date"] or "", row["source"] or "",
     )  # fmt: skip
 
 

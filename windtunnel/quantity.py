@@ -15,6 +15,7 @@ from windtunnel.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
 _SECONDS = {
     "ns": 1e-9,
@@ -23,6 +24,7 @@ _SECONDS = {
     "ms": 1e-3,
     "s": 1.0,
     "m": 60.0,
+    "min": 60.0,
     "h": 3600.0,
     "d": 86400.0,
     "w": 604800.0,
@@ -34,7 +36,7 @@ def parse_duration(text: str | float) -> float:
     """Read a duration such as `50ms`, `2s`, `10m`, `7d` as seconds.
 
     Raises:
-        ConfigError: no number, no unit, an unknown unit, or a negative value.
+        ConfigError: no number, no unit, an unknown unit, a negative value, or one too long for a float.
 
     Example:
         >>> parse_duration("50ms"), parse_duration("7d")
@@ -48,6 +50,8 @@ def parse_duration(text: str | float) -> float:
     seconds = float(match[1]) * _SECONDS[match[2]]
     if seconds < 0:
         raise ConfigError("is negative", value=text, fix="a duration is zero or more")
+    if math.isinf(seconds):
+        raise ConfigError("is too long to be counted", value=text, fix="write 10m, 7d")
     return seconds
 
 
@@ -86,16 +90,52 @@ def parse_integers(text: str) -> tuple[int, ...]:
     return tuple(values)
 
 
+def format_instant(instant: datetime | None) -> str:
+    """Write a UTC time for people; a midnight is its date alone.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> format_instant(datetime(2013, 5, 26, tzinfo=UTC)), format_instant(datetime(2013, 5, 26, 6, 30, tzinfo=UTC))
+        ('26 May 2013', '26 May 2013 06:30 UTC')
+    """
+    if instant is None:
+        return "not yet"
+    day = f"{instant.day} {instant:%B %Y}"
+    return day if (instant.hour, instant.minute) == (0, 0) else f"{day} {instant:%H:%M} UTC"
+
+
+def format_figure(value: float) -> str:
+    """Write a figure with three digits that count, never in powers of ten; thousands as k, millions as M.
+
+    Example:
+        >>> format_figure(726_187.0), format_figure(3.672e-05), format_figure(12.0)
+        ('726k', '0.0000367', '12')
+    """
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "n/a"
+    for limit, unit in ((1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            return f"{value / (1e6 if unit == 'M' else 1e3):.3g}{unit}"
+    if value == 0.0:
+        return "0"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def format_duration(seconds: float) -> str:
     """Write seconds for people, with three figures.
 
     Example:
         >>> format_duration(0.0123), format_duration(42e-6), format_duration(3.5), format_duration(7200)
         ('12.3 ms', '42 µs', '3.5 s', '2 h')
+        >>> format_duration(0.9999)
+        '1 s'
     """
     if not math.isfinite(seconds):
         return "∞" if seconds > 0 else "n/a"
-    size = abs(seconds)
+    # rounded first, so that 0.9999 s is 1 s and not 1e+03 ms
+    size = float(f"{abs(seconds):.3g}")
     for limit, unit, factor in (
         (1e-6, "ns", 1e9),
         (1e-3, "µs", 1e6),
@@ -105,7 +145,7 @@ def format_duration(seconds: float) -> str:
     ):
         if size < limit:
             return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds / 3600:.3g} h" if size < 2 * 86400 else f"{seconds / 86400:.3g} d"
+    return f"{seconds / 3600:.3g} h" if size < 2 * 86400 else f"{float(f'{seconds / 86400:.3g}'):g} d"
 
 
 def _for_pydantic(parse: Callable[[str | float], float]) -> BeforeValidator:

@@ -92,7 +92,7 @@ class Recording:
 
         Raises:
             DataError: a missing column, a wrong dtype, a null or unsorted time, a repeated id, a label that is NaN or
-                known before it was asked about.
+                known before it was asked about, a known time without a label.
         """
         parts = {
             ID: take_column(table, columns.id, file=file)
@@ -100,6 +100,11 @@ class Recording:
             else pl.Series(ID, range(table.height), pl.Int64),
             TIME: timestamps_of(take_column(table, columns.time, file=file), file=file),
         }
+        if columns.label_time and not columns.label:
+            raise DataError(
+                "says when labels came, but no column is named as label", file=file, field=columns.label_time,
+                fix="name the label too, or leave label_time out",
+            )  # fmt: skip
         if columns.label:
             parts[LABEL] = _number(take_column(table, columns.label, file=file), file)
             known = columns.label_time or columns.time
@@ -107,7 +112,7 @@ class Recording:
         taken = {columns.id, columns.time, columns.label, columns.label_time}
         features = [column for column in table.columns if column not in taken]
         for feature in features:
-            if feature in parts:
+            if feature in (ID, TIME, LABEL, LABEL_TIME):
                 raise DataError(
                     "is a feature with a name that windtunnel uses itself", file=file, field=feature, fix="rename it"
                 )
@@ -205,20 +210,36 @@ def join_as_of(
         file: named in messages.
 
     Raises:
-        DataError: a missing column or a time of the wrong dtype.
+        DataError: a missing column, a time of the wrong dtype, keys of different dtypes, or a column to add that the
+            requests have already.
     """
-    for column in (*by, *take):
-        take_column(features, column, file=file)
+    _check_join(table, features, by, take, file)
     known = timestamps_of(take_column(features, known_time, file=file), file=file)
     if known.null_count():
         raise DataError(
             "has no value in some rows", file=file, field=known_time, fix="a feature nobody can know is no feature"
         )
-    right = features.select(*by, *take, known.alias("__known")).sort("__known")
+    # of two rows known at the same time the later one in the table counts, in every run
+    right = features.select(*by, *take, known.alias("__known")).sort("__known", maintain_order=True)
     left = table.with_columns(timestamps_of(take_column(table, time, file=file), file=file).alias("__asked"))
     if not left["__asked"].is_sorted():
         raise DataError("is not sorted", file=file, field=time, fix="sort by it")
     return left.join_asof(
-        right, left_on="__asked", right_on="__known", by=by, strategy="backward", tolerance=max_age,
+        right, left_on="__asked", right_on="__known", by=by or None, strategy="backward", tolerance=max_age,
         allow_exact_matches=False, check_sortedness=False,
     ).drop("__asked", "__known", strict=False)  # fmt: skip
+
+
+def _check_join(
+    table: pl.DataFrame, features: pl.DataFrame, by: list[str], take: list[str], file: Path | str | None
+) -> None:
+    for column in by:
+        ours, theirs = take_column(table, column, file=file).dtype, take_column(features, column, file=file).dtype
+        if ours != theirs:
+            raise DataError(
+                f"has dtype {theirs} where the requests have {ours}", file=file, field=column, fix="store both alike"
+            )
+    for column in take:
+        take_column(features, column, file=file)
+        if column in table.columns:
+            raise DataError("is a column of the requests already", file=file, field=column, fix="rename one of them")

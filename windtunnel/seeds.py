@@ -14,6 +14,7 @@ SOURCES = {
     "order": "the order in which variants and batch sizes are measured; should not change a mean",
     "arrivals": "generated traffic and where in a trace a scenario strikes",
     "service": "which measured service time a simulated batch gets; should not change mean load",
+    "labels": "when, and with what, the leak test scrambles labels; should not change its outcome",
     "inputs": "generated inputs where no data was given",
 }
 """Every source of chance, and what changing its seed may and may not change."""

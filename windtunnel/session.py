@@ -106,7 +106,7 @@ def run_in_batches(session: Session, feeds: Feeds, batch: int = 4096) -> dict[st
     """Run many rows in batches of at most `batch` and join the answers, so that memory stays bounded."""
     rows = len(next(iter(feeds.values())))
     if rows == 0:
-        return {tensor.name: np.zeros(0, tensor.dtype) for tensor in session.signature.outputs}
+        return NullSession(session.signature).run(feeds)
     parts = [
         session.run({name: array[start : start + batch] for name, array in feeds.items()})
         for start in range(0, rows, batch)

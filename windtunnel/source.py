@@ -40,6 +40,10 @@ def load_function(text: str, folder: Path) -> Callable[..., Any]:
         UserCodeError: the file raised while it was imported.
     """
     place, _, name = text.rpartition(":")
+    if not place.strip(".") or not name:
+        raise ConfigError(
+            "does not name a function", value=text, fix="write file.py:function or package.module:function"
+        )
     if place.endswith(".py"):
         path = (folder / place).resolve()
         if not path.is_file():
@@ -98,9 +102,14 @@ def passing_on(what: str) -> Iterator[None]:
     except (ConfigError, UserCodeError):
         raise
     except Exception as error:
-        theirs = traceback.extract_tb(error.__traceback__)[1:]
+        theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
         lines = "".join(traceback.format_list(theirs)) + "".join(traceback.format_exception_only(error))
         raise UserCodeError(f"raised {type(error).__name__}\n{lines.rstrip()}", field=what) from error
+
+
+def _is_ours(filename: str) -> bool:
+    """Whether a frame is only the way to the user's code: this file, or the import machinery."""
+    return filename in {__file__, importlib.__file__} or filename.startswith("<frozen importlib")
 
 
 def call(function: Callable[..., T], *arguments: Any, name: str) -> T:

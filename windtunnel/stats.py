@@ -74,6 +74,34 @@ def quantile_interval(samples: Floats, quantile: float, confidence: float = 0.95
     return Interval(value, float(ordered[low_rank]), float(ordered[high_rank]), n, confidence)
 
 
+def dependent_quantile_interval(
+    series: Floats, quantile: float, confidence: float = 0.95, *, batches: int = 20
+) -> Interval | None:
+    """The quantile of a series whose neighbours are alike, by non-overlapping batches, or None where it is too short.
+
+    Order statistics of single observations would claim too much where a slow moment slows many calls in a row. The
+    series is cut into equal stretches; Student's interval of the stretches' own quantiles is put around the quantile
+    of the whole. Each stretch needs at least two observations beyond the quantile, and six stretches are the least.
+
+    Source: Law & Kelton, *Simulation Modeling and Analysis*, section 9.5.3 (batch means).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=2000)
+        >>> interval = dependent_quantile_interval(x, 0.5)
+        >>> interval.low < 0.0 < interval.high, dependent_quantile_interval(x[:50], 0.99)
+        (True, None)
+    """
+    least = math.ceil(2.0 / min(quantile, 1.0 - quantile))
+    stretches = min(batches, len(series) // least)
+    if stretches < 6:
+        return None
+    own = mean_interval(
+        np.array([np.quantile(each, quantile) for each in np.array_split(series, stretches)]), confidence
+    )
+    value, reach = float(np.quantile(series, quantile)), own.high - own.value
+    return Interval(value, value - reach, value + reach, len(series), confidence)
+
+
 def mean_interval(samples: Floats, confidence: float = 0.95) -> Interval:
     """The mean of independent observations with Student's interval.
 
@@ -184,6 +212,10 @@ class ConfidenceSequence:
         tightest_at: the number of observations at which it is narrowest.
         burn_in: below this many observations it says nothing: the interval is the whole line.
 
+    The level is approached, not kept, where observations are few and skewed: looked at after each of 400 observations
+    from 20 on, a level of 0.05 was left by 3.5% of normal and 9% of exponential series; by 3% of the exponential ones
+    with a burn-in of 100, and by 4% of means of ten of them. Give it means of blocks.
+
     Example:
         >>> x = np.random.default_rng(0).normal(1.0, 1.0, size=400)
         >>> low, high = ConfidenceSequence().bounds(x)
@@ -240,4 +272,4 @@ def autocorrelation(values: Floats, lag: int = 1) -> float:
         return 0.0
     centred = values - values.mean()
     power = float(centred @ centred)
-    return float(centred[lag:] @ centred[:-lag]) / power if power > 0 else 0.0
+    return float(centred[lag:] @ centred[: len(centred) - lag]) / power if power > 0 else 0.0

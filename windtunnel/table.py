@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from windtunnel.digest import write_atomically
 from windtunnel.errors import DataError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-READERS = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".gz": pl.read_csv, ".jsonl": pl.read_ndjson}
+READERS: dict[str, Callable[..., pl.DataFrame]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": pl.read_csv,
+    ".gz": pl.read_csv,
+    ".jsonl": pl.read_ndjson,
+}
 
 
 def check_file(path: Path) -> None:
@@ -43,7 +52,8 @@ def read_table(path: Path) -> pl.DataFrame:
         raise DataError("is of a kind that is not read here", file=path, fix="known: " + ", ".join(READERS))
     try:
         table = READERS[path.suffix](path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    # some corrupt Parquet makes polars panic, which is no PolarsError
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"cannot be read ({reason})", file=path, fix="is it truncated? write it again") from error
     if table.height == 0:
@@ -59,16 +69,30 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     check_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here: numpy leaves a file open that it cannot make sense of
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    # TypeError: a bare array (.npy) holds no names
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"cannot be read ({error})", file=path, fix="write it with numpy.savez") from error
-    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    # what is no array in the archive comes out as bytes
+    lengths = {name: len(array) if np.ndim(array) else 0 for name, array in arrays.items()}
     if not lengths or 0 in lengths.values() or len(set(lengths.values())) != 1:
         raise DataError(
             "needs the same number of rows in each array", file=path, value=lengths, fix="rows go on axis 0"
         )
     return arrays
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an npz file, the same bytes for the same arrays: unlike `numpy.savez` it carries no time of day."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            part = io.BytesIO()
+            np.save(part, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), part.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def take_column(table: pl.DataFrame, name: str, *, file: Path | str | None = None) -> pl.Series:
@@ -97,7 +121,7 @@ def timestamps_of(column: pl.Series, *, file: Path | str | None = None) -> pl.Se
                 "holds text that is no time stamp",
                 file=file,
                 field=column.name,
-                value=str(column.drop_nulls()[0]),
+                value=_first_bad(column),
                 fix="write ISO 8601, such as 2013-04-01T10:00:00",
             ) from error
     if not isinstance(column.dtype, pl.Datetime):
@@ -109,6 +133,16 @@ def timestamps_of(column: pl.Series, *, file: Path | str | None = None) -> pl.Se
         )
     zoned = column.dt.replace_time_zone("UTC") if column.dtype.time_zone is None else column.dt.convert_time_zone("UTC")
     return zoned.cast(pl.Datetime("us", "UTC"))
+
+
+def _first_bad(column: pl.Series) -> str:
+    """The first text that is no time stamp in the form of the others; the first of all where they have no form."""
+    texts = column.drop_nulls()
+    try:
+        bad = texts.filter(texts.str.to_datetime(time_unit="us", strict=False).is_null())
+    except pl.exceptions.PolarsError:
+        bad = texts
+    return str(bad[0] if len(bad) else texts[0])
 
 
 def seconds_of(column: pl.Series, *, file: Path | str | None = None) -> NDArray[np.float64]:

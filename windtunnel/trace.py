@@ -81,7 +81,8 @@ class Trace:
     def describe(self) -> dict[str, Any]:
         """Requests, length, rates and burstiness, units in the key names.
 
-        `burstiness` is the variance over the mean of the counts in a thousand equal bins: 1 for Poisson traffic.
+        `burstiness` is the variance over the mean of the counts in equal bins, a thousand or one per ten requests: 1 for
+        Poisson traffic.
         """
         counts, _ = np.histogram(self.arrivals_s, bins=min(1000, max(1, len(self) // 10)))
         steps = np.diff(self.arrivals_s)
@@ -110,4 +111,5 @@ class Trace:
         names = [time] if time else [c for c in ("arrived_at", "time", "timestamp", "TIMESTAMP") if c in table.columns]
         column = take_column(table, names[0] if names else "time", file=path)
         seconds = seconds_of(column, file=path)
-        return Trace(path.name, seconds - np.nanmin(seconds) if len(seconds) else seconds)
+        known = seconds[np.isfinite(seconds)]
+        return Trace(path.name, seconds - known.min() if len(known) else seconds)

@@ -140,24 +140,34 @@ def read_signature(path: Path) -> Signature:
     if path.stat().st_size == 0:
         raise ModelError("is empty", file=path, fix="export the model again")
     if path.stat().st_size > MAX_BYTES:
-        raise ModelError("is larger than 2 GiB", file=path, fix="save its weights as external data")
+        raise ModelError("is larger than 2 GiB", file=path, fix="make it smaller: fp16 weights take half")
     try:
         model = onnx.load(str(path), load_external_data=False)
+        if any(each.data_location == onnx.TensorProto.EXTERNAL for each in model.graph.initializer):
+            # the sha256 of this file would say nothing about those weights
+            raise ModelError(
+                "keeps weights in another file", file=path, fix="save it as one file, without external data"
+            )
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"is not a whole ONNX model ({reason})", file=path, fix="export the model again") from error
     weights = {initializer.name for initializer in model.graph.initializer}
-    inputs = tuple(_tensor(value) for value in model.graph.input if value.name not in weights)
-    outputs = tuple(_tensor(value) for value in model.graph.output)
+    inputs = tuple(_tensor(value, path) for value in model.graph.input if value.name not in weights)
+    outputs = tuple(_tensor(value, path) for value in model.graph.output)
     return Signature(inputs, outputs)
 
 
-def _tensor(value: Any) -> Tensor:
+def _tensor(value: Any, path: Path) -> Tensor:
     """Describe one graph value; an axis without a size or a name is dynamic too."""
     import numpy as np
     import onnx
 
+    if not value.type.HasField("tensor_type"):
+        raise ModelError(
+            f"is a {value.type.WhichOneof('value')}, not a tensor", file=path, field=value.name,
+            fix="export the model with tensors only (skl2onnx: options={'zipmap': False})",
+        )  # fmt: skip
     kind = value.type.tensor_type
     shape = tuple(
         axis.dim_value if axis.HasField("dim_value") else (axis.dim_param or f"axis_{position}")

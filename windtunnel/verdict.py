@@ -56,10 +56,14 @@ class Verdict:
 def combine(verdicts: Mapping[str, Verdict]) -> Verdict:
     """Join the verdicts of several stages: one no-go is a no-go, else one doubt is a doubt, else go.
 
+    No verdicts at all are no evidence, hence inconclusive.
+
     Example:
         >>> combine({"a": Verdict("go", ("fine",)), "b": Verdict("inconclusive", ("12 rows",))}).outcome
         'inconclusive'
     """
+    if not verdicts:
+        return Verdict("inconclusive", ("no stage has come to a verdict",), ("run at least one stage",))
     outcomes = {verdict.outcome for verdict in verdicts.values()}
     outcome: Outcome = "no-go" if "no-go" in outcomes else "inconclusive" if "inconclusive" in outcomes else "go"
     return Verdict(

@@ -11,11 +11,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a caption; units stand in the headings."""
+    """Rows of text under a caption; units stand in the headings.
+
+    Args:
+        caption: what the rows are.
+        columns: the headings.
+        rows: one text a column.
+        brief: the columns that a terminal has room for; all of them where None, no table there where empty.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    brief: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Section:
         """The section as JSON values."""
         return {
             "title": self.title, "outcome": self.outcome, "sentences": self.sentences, "notes": self.notes,
-            "tables": [{"caption": t.caption, "columns": t.columns, "rows": t.rows} for t in self.tables],
+            "tables": [{"caption": t.caption, "columns": t.columns, "rows": t.rows, "brief": t.brief} for t in self.tables],
             "figures": [{"caption": f.caption, "plotly": f.plotly} for f in self.figures],
         }  # fmt: skip
 
@@ -61,10 +69,12 @@ class Section:
             value["title"],
             value["outcome"],
             tuple(value["sentences"]),
-            tuple(
-                Table(t["caption"], tuple(t["columns"]), tuple(tuple(row) for row in t["rows"]))
-                for t in value["tables"]
-            ),
+            tuple(_table(table) for table in value["tables"]),
             tuple(Figure(f["caption"], f["plotly"]) for f in value["figures"]),
             tuple(value["notes"]),
         )
+
+
+def _table(value: Mapping[str, Any]) -> Table:
+    brief = tuple(value["brief"]) if value["brief"] is not None else None
+    return Table(value["caption"], tuple(value["columns"]), tuple(tuple(row) for row in value["rows"]), brief)

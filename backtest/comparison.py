@@ -1,0 +1,316 @@
+"""A Comparison: what a replay found, and everything it would have shown on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from windtunnel.verdict import Verdict
+
+    from .compare import Path
+    from .labels import Counts
+
+    Floats = NDArray[np.float64]
+
+Status = Literal["superior", "non-inferior", "worse", "undecided"]
+"""What is shown of a candidate: better than the incumbent; not worse beyond the tolerance; worse beyond it; none of these."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was known of one candidate when the recording ended.
+
+    Args:
+        name: the model.
+        matured: rows its metric rests on.
+        metric: its mean loss over them.
+        difference: mean block difference of loss, candidate − incumbent: below zero it is better. NaN without a mature block.
+        difference_low: lower end of the confidence sequence.
+        difference_high: upper end.
+        e_value: the evidence against no difference.
+        blocks: mature blocks that carry the difference.
+        autocorrelation: of the block differences at lag one.
+        stretch: how much wider the interval was made because blocks depend on each other; 1 where they do not.
+        bounds: least and greatest mean block difference, whatever the labels that did not come; None where unbounded.
+        status: what the bounds show.
+        decided_at: the first time as of which the bounds showed what they show at the end; None while undecided.
+    """
+
+    name: str
+    matured: int
+    metric: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    e_value: float
+    blocks: int
+    autocorrelation: float
+    stretch: float
+    bounds: tuple[float, float] | None
+    status: Status
+    decided_at: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The candidate as JSON values; what is not known is null."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "decided_at": iso(self.decided_at),
+            "matured": self.matured,
+            "metric": finite(self.metric),
+            "difference": finite(self.difference),
+            "difference_low": finite(self.difference_low),
+            "difference_high": finite(self.difference_high),
+            "e_value": finite(self.e_value),
+            "blocks": self.blocks,
+            "autocorrelation": self.autocorrelation,
+            "stretch": self.stretch,
+            "difference_if_missing_favour": None if self.bounds is None else self.bounds[0],
+            "difference_if_missing_disfavour": None if self.bounds is None else self.bounds[1],
+        }
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """The incumbent against itself: one random half of each block's rows against the other.
+
+    Args:
+        blocks: mature blocks with rows in both halves.
+        difference: mean difference of the halves; NaN without a block.
+        low: lower end of its confidence sequence.
+        high: upper end; the interval should hold zero, for there is nothing to find.
+        autocorrelation: of the block differences at lag one.
+    """
+
+    blocks: int
+    difference: float
+    low: float
+    high: float
+    autocorrelation: float
+
+    @property
+    def width(self) -> float:
+        """How wide the interval is; ∞ during burn-in."""
+        return self.high - self.low
+
+    def to_dict(self) -> dict[str, Any]:
+        """The noise floor as JSON values; what is not known is null."""
+        return {
+            "blocks": self.blocks,
+            "difference": finite(self.difference),
+            "difference_low": finite(self.low),
+            "difference_high": finite(self.high),
+            "width": finite(self.width),
+            "autocorrelation": self.autocorrelation,
+        }
+
+
+@dataclass(frozen=True)
+class Delays:
+    """How long the labels took that came.
+
+    Args:
+        labels: how many came.
+        percentiles_s: the 0th to the 100th, float64 [101], NaN where none came; the others may yet be slower.
+    """
+
+    labels: int
+    percentiles_s: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        """Three percentiles as JSON values."""
+        return {"labels": self.labels} | {f"p{p}_s": finite(float(self.percentiles_s[p])) for p in (50, 90, 99)}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What each look would have shown, as arrays over the looks.
+
+    Args:
+        as_of_us: when one looks, int64 [looks], microseconds since 1970 in UTC.
+        counts: the states of the requests, the same for every model.
+        metric: mean loss over the matured rows by model, float64 [looks]; NaN while there are none.
+        paths: the comparison with the incumbent by candidate.
+    """
+
+    as_of_us: NDArray[np.int64]
+    counts: Counts
+    metric: dict[str, Floats]
+    paths: dict[str, Path]
+
+    @property
+    def coverage(self) -> Floats:
+        """Matured over asked, float64 [looks]."""
+        return _share(self.counts.matured, self.counts.asked)
+
+    @property
+    def mature_coverage(self) -> Floats:
+        """Matured over those whose fate is known, matured or expired, float64 [looks]."""
+        return _share(self.counts.matured, self.counts.matured + self.counts.expired)
+
+    def series(self, until_us: int) -> dict[str, NDArray[Any]]:
+        """Everything said up to and including a time, as named arrays of one length."""
+        looks = int(np.searchsorted(self.as_of_us, until_us, side="right"))
+        all_series: dict[str, NDArray[Any]] = {"as_of_us": self.as_of_us}
+        all_series |= {state: getattr(self.counts, state) for state in ("asked", "matured", "expired", "pending")}
+        all_series |= {f"metric of {name}": values for name, values in self.metric.items()}
+        for name, path in self.paths.items():
+            for field in ("blocks", "difference", "low", "high", "e_value"):
+                all_series[f"{field} of {name}"] = getattr(path, field)
+        return {name: values[:looks] for name, values in all_series.items()}
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """One entry a look and model, in order of time; the incumbent has no comparison, so null there."""
+        shared = list(
+            zip(
+                [iso(moment(int(us))) for us in self.as_of_us],
+                *(getattr(self.counts, state).tolist() for state in ("asked", "matured", "expired", "pending")),
+                self.coverage.tolist(),
+                self.mature_coverage.tolist(),
+                strict=True,
+            )
+        )
+        return [self._entry(look, name, *shared[look]) for look in range(len(shared)) for name in self.metric]
+
+    def _entry(
+        self,
+        look: int,
+        name: str,
+        as_of: str,
+        asked: int,
+        matured: int,
+        expired: int,
+        pending: int,
+        coverage: float,
+        mature_coverage: float,
+    ) -> dict[str, Any]:
+        path = self.paths.get(name)
+        return {
+            "as_of": as_of,
+            "name": name,
+            "asked": asked,
+            "matured": matured,
+            "expired": expired,
+            "pending": pending,
+            "coverage": finite(coverage),
+            "mature_coverage": finite(mature_coverage),
+            "metric": finite(float(self.metric[name][look])),
+            "blocks": None if path is None else int(path.blocks[look]),
+            "difference": None if path is None else finite(float(path.difference[look])),
+            "difference_low": None if path is None else finite(float(path.low[look])),
+            "difference_high": None if path is None else finite(float(path.high[look])),
+            "e_value": None if path is None else finite(float(path.e_value[look])),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Who would have won, and when one would have known.
+
+    Args:
+        recording: its name.
+        rows: requests replayed.
+        start: when the first of them was asked.
+        end: the last look.
+        metric: the loss, by name.
+        unit: of the loss.
+        horizon_s: how long a label may take.
+        every_s: from one look to the next.
+        max_loss: the tolerance on the difference.
+        level: the chance of any wrong decision, over all looks and candidates.
+        level_each: what of it each candidate gets: `level` split evenly (Bonferroni).
+        incumbent: the model that runs now.
+        challenger: the candidate whose fate is the verdict; the incumbent where there is none.
+        candidates: what was known of each at the end.
+        timeline: what each look would have shown.
+        winner: the candidate that may replace the incumbent, superior before non-inferior, then the smallest difference;
+            the incumbent where none may.
+        decided_at: the first time as of which the challenger's fate was known; None while undecided.
+        verdict: go where the challenger may replace the incumbent, no-go where it is worse or there is none.
+        label_coverage: share of all requests whose label counts at the last look.
+        never_arrived: share of the requests older than the horizon at the last look whose label never came at all.
+        late: share of them whose label came too late to count.
+        delays: how long labels took.
+        noise_floor: the incumbent against itself.
+    """
+
+    recording: str
+    rows: int
+    start: datetime
+    end: datetime
+    metric: str
+    unit: str
+    horizon_s: float
+    every_s: float
+    max_loss: float
+    level: float
+    level_each: float
+    incumbent: str
+    challenger: str
+    candidates: tuple[Candidate, ...]
+    timeline: Timeline
+    winner: str
+    decided_at: datetime | None
+    verdict: Verdict
+    label_coverage: float
+    never_arrived: float
+    late: float
+    delays: Delays
+    noise_floor: NoiseFloor
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as JSON values: times in ISO 8601, null for what is not known."""
+        plain = ("recording", "rows", "metric", "unit", "horizon_s", "every_s", "max_loss", "level", "level_each")
+        names = ("incumbent", "challenger", "winner")
+        return {
+            **{name: getattr(self, name) for name in (*plain, *names)},
+            "start": iso(self.start),
+            "end": iso(self.end),
+            "decided_at": iso(self.decided_at),
+            "label_coverage": finite(self.label_coverage),
+            "never_arrived": finite(self.never_arrived),
+            "late": finite(self.late),
+            "delay": self.delays.to_dict(),
+            "noise_floor": self.noise_floor.to_dict(),
+            "verdict": self.verdict.to_dict(),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "timeline": self.timeline.to_dict(),
+        }
+
+
+def moment(microseconds: int) -> datetime:
+    """The time that a count of microseconds since 1970 means.
+
+    Example:
+        >>> moment(86_400_000_000).isoformat()
+        '1970-01-02T00:00:00+00:00'
+    """
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+
+
+def finite(value: float) -> float | None:
+    """A figure for JSON, which knows neither NaN nor ∞.
+
+    Example:
+        >>> finite(0.5), finite(math.inf)
+        (0.5, None)
+    """
+    return value if math.isfinite(value) else None
+
+
+def iso(time: datetime | None) -> str | None:
+    """A time for JSON, in ISO 8601."""
+    return None if time is None else time.isoformat()
+
+
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+    share = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+
+from windtunnel.backtest.compare import DAY_US, Blocks, Path, bound_difference, carry_over, follow
+from windtunnel.backtest.labels import NEVER_US, Labels
+from windtunnel.backtest.loss import LOSSES
+from windtunnel.stats import ConfidenceSequence, autocorrelation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+LEVEL = 0.05
+REPEATS = 400
+
+
+def follow_each(values: Floats, sequence: ConfidenceSequence | None = None) -> Path:
+    """Look once after each block."""
+    times = np.arange(1, len(values) + 1)
+    return follow(values, times, times, sequence or ConfidenceSequence(LEVEL))
+
+
+def series(rng: np.random.Generator, length: int, phi: float) -> Floats:
+    """Noise of mean zero that carries over by φ from one value to the next."""
+    return np.asarray(lfilter([1.0], [1.0, -phi], rng.normal(size=length + 100)))[100:]
+
+
+def false_alarms(make: Callable[[np.random.Generator], Floats], *, stretched: bool = True) -> float:
+    """In what share of repetitions the bounds ever leave zero out, though there is nothing to find."""
+    alarms = 0
+    for repeat in range(REPEATS):
+        values = make(np.random.default_rng([11, repeat]))
+        if stretched:
+            path = follow_each(values)
+            low, high = path.low, path.high
+        else:
+            low, high = ConfidenceSequence(LEVEL).bounds(values)
+        alarms += bool(np.any((low > 0.0) | (high < 0.0)))
+    return alarms / REPEATS
+
+
+@pytest.mark.parametrize(
+    ("noise", "make"),
+    [
+        ("independent days", lambda rng: rng.normal(size=120)),
+        ("rows carry over by 0.5 within days of 30", lambda rng: series(rng, 3600, 0.5).reshape(120, 30).mean(axis=1)),
+        ("days carry over by 0.2", lambda rng: series(rng, 120, 0.2)),
+        ("days carry over by 0.5", lambda rng: series(rng, 120, 0.5)),
+    ],
+)
+def test_looking_every_day_keeps_the_level(noise: str, make: Callable[[np.random.Generator], Floats]) -> None:
+    """Under no difference, looking after each of 120 days is fooled at most as often as the level says."""
+    slack = 3.0 * (LEVEL * (1.0 - LEVEL) / REPEATS) ** 0.5
+
+    assert false_alarms(make) <= LEVEL + slack, noise
+
+
+def test_without_the_stretch_the_level_would_be_broken() -> None:
+    """Days that carry over by a half fool the bare confidence sequence several times as often as they may."""
+    assert false_alarms(lambda rng: series(rng, 120, 0.5), stretched=False) > 4.0 * LEVEL
+
+
+@given(seed=st.integers(0, 10_000), phi=st.sampled_from([-0.4, 0.0, 0.4, 0.8]), shift=st.sampled_from([0.0, 0.3, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_evidence_and_bounds_agree(seed: int, phi: float, shift: float) -> None:
+    """The e-value reaches one over the level exactly where the bounds leave zero out."""
+    path = follow_each(series(np.random.default_rng(seed), 80, phi) + shift)
+    clear = np.abs(path.e_value * LEVEL - 1.0) > 1e-9
+    excluded = (path.low > 0.0) | (path.high < 0.0)
+
+    assert (excluded[clear] == (path.e_value * LEVEL >= 1.0)[clear]).all()
+
+
+@given(seed=st.integers(0, 10_000), phi=st.sampled_from([-0.6, 0.0, 0.6, 0.95]), offset=st.sampled_from([0.0, 1e4]))
+@settings(max_examples=40, deadline=None)
+def test_carry_over_is_its_formula_on_every_prefix(seed: int, phi: float, offset: float) -> None:
+    """After each value the stretch is what the autocorrelation of the values so far makes it, no later value in it."""
+    values = series(np.random.default_rng(seed), 40, phi) + offset
+    stretch = carry_over(values)
+    for n in range(3, 41):
+        raw = autocorrelation(values[:n])
+        corrected = min(max(raw + (1.0 + 4.0 * raw) / n, 0.0), 0.95)
+
+        assert pytest.approx(((1.0 + corrected) / (1.0 - corrected)) ** 0.5, rel=1e-6) == stretch[n - 1]
+
+
+def test_burn_in_counts_days_that_are_worth_a_day() -> None:
+    """Days that carry over say nothing for longer than independent ones."""
+    alternating, sticky = np.tile([0.0, 1.0], 40), np.tile([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], 14)[:80]
+    first = [int(np.argmax(np.isfinite(follow_each(values).high))) + 1 for values in (alternating, sticky)]
+
+    assert first[0] == ConfidenceSequence.burn_in
+    assert first[1] >= ConfidenceSequence.burn_in * carry_over(sticky)[first[1] - 1] ** 2
+
+
+def test_a_block_counts_from_its_end_plus_the_horizon() -> None:
+    """A day of requests is released at the very instant at which its end is one horizon old, not one tick before."""
+    labels = Labels(np.array([DAY_US + 5, 2 * DAY_US]), np.array([DAY_US + 6, 2 * DAY_US + 1]), np.ones(2), 7)
+    blocks = Blocks.of(labels)
+    path = follow(
+        blocks.means(np.array([0.5, 0.1])),
+        blocks.release_us,
+        np.array([2 * DAY_US + 6, 2 * DAY_US + 7, 3 * DAY_US + 7]),
+        ConfidenceSequence(),
+    )
+
+    assert path.blocks.tolist() == [0, 1, 2]
+    assert path.difference[1:].tolist() == [0.5, 0.3]
+
+
+def test_a_day_without_labels_is_passed_over() -> None:
+    """A mature day in which no label came neither counts nor turns the mean into NaN."""
+    labels = Labels(np.array([0, DAY_US, 2 * DAY_US]), np.array([1, NEVER_US, 2 * DAY_US + 1]), np.ones(3), 7)
+    blocks = Blocks.of(labels)
+    path = follow(blocks.means(np.array([1.0, 3.0])), blocks.release_us, np.array([9 * DAY_US]), ConfidenceSequence())
+
+    assert (path.blocks.tolist(), path.difference.tolist()) == ([2], [2.0])
+
+
+def test_halves_split_each_day() -> None:
+    """The noise floor is the mean over one half of a day minus that over the other; a day with one half only has none."""
+    labels = Labels(np.array([0, 1, 2, DAY_US]), np.array([1, 2, 3, DAY_US + 1]), np.ones(4), 7)
+    halves = Blocks.of(labels).halves(np.array([1.0, 2.0, 5.0, 9.0]), np.array([True, False, False, True]))
+
+    assert pytest.approx([-2.5, np.nan], nan_ok=True) == halves.tolist()
+
+
+@pytest.mark.parametrize("name", ["log_loss", "brier", "zero_one"])
+def test_bounds_hold_every_way_the_missing_labels_could_have_gone(name: str) -> None:
+    """The bounds are the least and the greatest mean of days over all assignments of the missing labels."""
+    rng, loss = np.random.default_rng(5), LOSSES[name]
+    time = np.sort(rng.integers(3 * DAY_US, size=12))
+    missing = np.arange(12) % 3 == 0
+    value = np.where(missing, np.nan, (rng.random(12) < 0.5).astype(np.float64))
+    labels = Labels(time, np.where(missing, NEVER_US, time + 1), value, 7)
+    incumbent, candidate = rng.random(12), rng.random(12)
+    blocks, on_time = Blocks.of(labels), labels.on_time
+    differences = (loss.of(value, candidate) - loss.of(value, incumbent))[on_time]
+    found = bound_difference(loss, labels, blocks, (incumbent, candidate), differences, 9 * DAY_US)
+    means = []
+    for guess in itertools.product((0.0, 1.0), repeat=int(missing.sum())):
+        full = value.copy()
+        full[missing] = guess
+        difference = loss.of(full, candidate) - loss.of(full, incumbent)
+        means.append(np.mean([difference[time // DAY_US == day].mean() for day in range(3)]))
+
+    assert pytest.approx((min(means), max(means))) == found
+
+
+def test_nothing_bounds_a_loss_that_is_not_binary() -> None:
+    """A missing label that could be any number leaves the difference unbounded."""
+    labels = Labels(np.array([0, 1]), np.array([1, NEVER_US]), np.array([3.0, np.nan]), 7)
+    pair = np.zeros(2), np.ones(2)
+
+    assert bound_difference(LOSSES["squared_error"], labels, Blocks.of(labels), pair, np.ones(1), 9 * DAY_US) is None

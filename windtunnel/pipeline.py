@@ -1,0 +1,615 @@
+"""The composition root: brings the stages together, hands each the values of the one before, and keeps them in a run folder.
+
+Stages never import each other. Where one needs another's function it is passed in here: the optimizing stage is given the
+measuring stage's `measure`, the cost report the simulating stage's `capacity`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.config import read_config
+from windtunnel.digest import canonical_json, digest_file, digest_value, write_atomically
+from windtunnel.errors import ConfigError, ModelError, RunFolderError
+from windtunnel.hardware import Hardware
+from windtunnel.progress import SILENT, Progress
+from windtunnel.report.section import Section
+from windtunnel.run_folder import MANIFEST, RunFolder, RunManifest, check_out, environment
+from windtunnel.seeds import Seeds
+from windtunnel.source import call, is_function, load_function
+from windtunnel.stage import RESULT, SECTION, Stage, run_stage
+from windtunnel.verdict import Verdict, combine
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from windtunnel.config import Config
+    from windtunnel.fanout import Workers
+    from windtunnel.latency_profile import LatencyProfile
+    from windtunnel.recording import Recording
+    from windtunnel.session import Session
+    from windtunnel.stage import Produce
+    from windtunnel.variant import Variant
+
+SCHEMA = "windtunnel.run/1"
+STAGES = ("optimize", "benchmark", "simulate", "backtest")
+"""The stages that end in a verdict, in the order of the street; `recording` comes before them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: the run folder.
+        stages: by name, `recording` first.
+        verdict: of the whole.
+    """
+
+    folder: Path
+    stages: dict[str, Stage]
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run's JSON document."""
+        return {
+            "schema": SCHEMA, "verdict": self.verdict.outcome, "reasons": self.verdict.reasons,
+            "would_change": self.verdict.would_change, "run": str(self.folder),
+            "recording": {**self.stages["recording"].result, "cached": self.stages["recording"].cached},
+            "stages": {name: self.stages[name].to_dict() for name in STAGES},
+        }  # fmt: skip
+
+
+class _Pipeline:
+    """The state of one run; thrown away after it."""
+
+    def __init__(self, config: Config, home: Path, folder: RunFolder, workers: Workers, progress: Progress) -> None:
+        self.config, self.home, self.folder, self.workers, self.progress = config, home, folder, workers, progress
+        self.seeds = Seeds(config.seed)
+        self.hardware = Hardware.detect()
+        self.stages: dict[str, Stage] = {}
+
+    def stage(self, name: str, parameters: dict[str, Any], inputs: dict[str, str], produce: Produce) -> None:
+        """Run one stage, or take what an earlier run left."""
+        self.stages[name] = run_stage(
+            self.folder,
+            name,
+            parameters,
+            inputs,
+            produce,
+            seed=self.config.seed,
+            hardware=self.hardware,
+            progress=self.progress,
+        )
+
+    # The stages, in the order of the street. Each reads what it needs from the files of those before it.
+
+    def recording(self) -> None:
+        """Read the recorded traffic and join its features as they were known."""
+        section = self.config.recording
+        sources = [section.source, *(join.source for join in section.join)]
+        parameters = section.model_dump(mode="json")
+        self.stage("recording", parameters, digest_sources(sources, self.home), self._record)
+
+    def _record(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+        from windtunnel.recording import Columns, Recording, join_as_of
+
+        section = self.config.recording
+        columns = Columns(**section.columns.model_dump())
+        table = read_source(section.source, self.home)
+        Recording.from_table(table, columns, name=self.config.name, file=section.source)
+        for join in section.join:
+            features = read_source(join.source, self.home)
+            table = join_as_of(
+                table, features, time=columns.time, by=list(join.by), known_time=join.known_time, take=list(join.take),
+                max_age=timedelta(seconds=join.max_age), file=join.source,
+            )  # fmt: skip
+        recording = Recording.from_table(table, columns, name=self.config.name, file=section.source)
+        past, held, future = self._cut(recording)
+        recording.frame.write_parquet(work / "recording.parquet")
+        labelled = len(recording) - recording.frame["label"].null_count()
+        result = {
+            "requests": len(recording), "start": recording.start.isoformat(), "end": recording.end.isoformat(),
+            "labelled": labelled, "past": len(past), "held_out": len(held),
+            "future": len(future),
+        }  # fmt: skip
+        text = (
+            f"{len(recording):,} requests from {recording.start:%d %B %Y} to {recording.end:%d %B %Y}, "
+            f"{labelled / len(recording):.1%} with a label that ever came: {len(past):,} to learn from, "
+            f"{len(held):,} held out to prove quality, {len(future):,} to judge on."
+        )
+        note = (
+            f"Learnt from: asked and answered before {self._holdout_start():%d %B %Y}. Held out: asked from then and answered before "
+            f"{section.develop_until:%d %B %Y}. Judged on: asked from then on."
+        )
+        return (
+            result,
+            Section("Recording", "go", (text,), (), (), (note, *_join_notes(self.config))),
+            Verdict("go", (text,)),
+        )
+
+    def _holdout_start(self) -> datetime:
+        return self.config.recording.develop_until - timedelta(seconds=self.config.recording.holdout)
+
+    def _cut(self, recording: Recording) -> tuple[Recording, Recording, Recording]:
+        """The past to learn from, the past held out, and the future: cut by both clocks."""
+        until, held_from = self.config.recording.develop_until, self._holdout_start()
+        past = recording.asked_between(end=held_from).known_before(held_from)
+        held = recording.asked_between(held_from, until).known_before(until)
+        future = recording.asked_between(until)
+        for name, part in (("to learn from", past), ("held out", held), ("after develop_until", future)):
+            if len(part) < 2:
+                raise ConfigError(
+                    f"leaves {len(part)} requests {name}",
+                    field="recording.develop_until",
+                    value=until.isoformat(),
+                    fix=f"the recording runs from {recording.start} to {recording.end}",
+                )
+        return past, held, future
+
+    def load_recording(self) -> Recording:
+        """The recording as the first stage left it."""
+        import polars as pl
+
+        from windtunnel.recording import Recording
+
+        return Recording(self.config.name, pl.read_parquet(self.stages["recording"].folder / "recording.parquet"))
+
+    def _recorded(self) -> dict[str, str]:
+        return {"recording": self.stages["recording"].manifest.outputs["recording.parquet"]}
+
+    def optimize(self) -> None:
+        """Make the model's variants and choose the fastest that is proven."""
+        model = self.config.model
+        sources = [source for source in (model.path, model.factory, model.fit, model.student) if source]
+        parameters = {
+            "optimize": self.config.optimize.model_dump(mode="json"), "model": model.model_dump(mode="json"),
+            "batching": self._batching, "hardware": self.hardware.fingerprint,
+        }  # fmt: skip
+        self.stage("optimize", parameters, self._recorded() | digest_sources(sources, self.home), self._optimize)
+
+    @property
+    def _batching(self) -> bool:
+        return max(self.config.simulate.max_batch) > 1
+
+    def _optimize(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+        from windtunnel.benchmarks import Effort, measure
+        from windtunnel.bundle import write_bundle
+        from windtunnel.feed import feed_table
+        from windtunnel.optimize import Goal, Holdout, Material, draw, optimize
+        from windtunnel.session import OnnxSession
+
+        section = self.config.optimize
+        self._take_steps(work)
+        past, held, _ = self._cut(self.load_recording())
+        parent = self._parent(past.frame, work)
+        feeds = feed_table(past.frame, parent.signature, file="recording")
+        material = Material(feeds, past.frame["label"].to_numpy(), self._student(past.frame), self.config.model.student)
+        holdout = Holdout(feed_table(held.frame, parent.signature, file="recording"), held.frame["label"].to_numpy())
+        goal = Goal(section.metric, section.max_drop, section.batch, self._batching)
+        timed = partial(
+            measure, effort=Effort(0.02, section.budget), rng=self.seeds.stream("order"), progress=self.progress
+        )
+        found = optimize(
+            parent, material, holdout, goal, measure=timed, folder=work, seeds=self.seeds, progress=self.progress
+        )
+        _drop_strays(work, {each.variant.name for each in found.judged})
+        chosen = found.chosen.variant
+        sample = {name: array[:8] for name, array in holdout.feeds.items()}
+        write_bundle(chosen, sample, OnnxSession(chosen.path, chosen.signature).run(sample), work / "bundle")
+        return found.to_dict(work), draw(found), found.verdict
+
+    def _take_steps(self, work: Path) -> None:
+        """Start from the variants of the run before: a step whose parent and settings are the same is not done again."""
+        for path in sorted((self.folder.path / "optimize").glob("*")):
+            if path.is_file() and not (work / path.name).exists() and path.name not in {MANIFEST, RESULT, SECTION}:
+                shutil.copyfile(path, work / path.name)
+
+    def _parent(self, rows: pl.DataFrame, work: Path) -> Variant:
+        """The model as it is, as ONNX: a copy of the file, or the export of what the user's function made."""
+        import torch
+
+        from windtunnel.optimize import export, keep
+        from windtunnel.variant import Origin, Variant
+
+        model = self.config.model
+        if model.path:
+            given = Variant.from_file(self.home / model.path)
+            return keep(
+                work, "fp32", "fp32", Origin("file", given.sha256), lambda path: shutil.copyfile(given.path, path)
+            )
+        name = model.fit or model.factory
+        function = load_function(name, self.home)
+        arguments = (rows, self.seeds.number("fit")) if model.fit else ()
+        key = {
+            **digest_sources([name], self.home), **self._recorded(), "seed": self.seeds.root,
+            "rows": len(rows), "torch": torch.__version__,
+        }  # fmt: skip
+
+        def make(path: Path) -> None:
+            self.progress.say(f"  making the model with {name}")
+            module, inputs = call(function, *arguments, name=name)
+            export(module, inputs, path, source=name)
+
+        return keep(work, "fp32", "fp32", Origin("export", "", key), make)
+
+    def _student(self, rows: pl.DataFrame) -> Any:
+        name = self.config.model.student
+        if not name:
+            return None
+        function = load_function(name, self.home)
+        return lambda: call(function, rows, self.seeds.number("distil"), name=name)
+
+    def variants(self) -> list[Variant]:
+        """Every variant that was made, the parent first."""
+        from windtunnel.variant import Variant
+
+        stage = self.stages["optimize"]
+        return [
+            Variant.from_dict(each, stage.folder) for each in stage.result["frontier"] if each["status"] != "failed"
+        ]
+
+    @property
+    def chosen(self) -> str:
+        """The name of the chosen variant."""
+        name: str = self.stages["optimize"].result["chosen"]["name"]
+        return name
+
+    def benchmark(self) -> None:
+        """Measure every variant on this machine, and price it."""
+        simulate = self.config.simulate
+        parameters = {
+            "benchmark": self.config.benchmark.model_dump(mode="json"), "slo": simulate.slo,
+            "max_batch": max(simulate.max_batch), "hardware": self.hardware.fingerprint,
+        }  # fmt: skip
+        inputs = self._recorded() | {variant.name: variant.sha256 for variant in self.variants()}
+        self.stage("benchmark", parameters, inputs, self._benchmark)
+
+    def _benchmark(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+        from dataclasses import replace
+
+        from windtunnel.benchmarks import Effort, benchmark, cost_table, draw
+        from windtunnel.deployment import Slo
+        from windtunnel.feed import feed_table
+        from windtunnel.price import find_price
+        from windtunnel.simulate import capacity
+
+        section, variants = self.config.benchmark, self.variants()
+        slo = Slo.parse(self.config.simulate.slo)
+        feeds = feed_table(self.load_recording().frame.tail(4096), variants[0].signature, file="recording")
+        measured = benchmark(
+            variants,
+            feeds,
+            section.batch,
+            effort=Effort(section.precision, section.budget),
+            seeds=self.seeds,
+            progress=self.progress,
+        )
+        for profile in measured.profiles:
+            profile.save(work / f"{profile.variant}.npz")
+        if section.hardware:
+            self.progress.say(f"  pricing {len(section.hardware)} kinds of machine")
+        # what waits leaves at once, so that the cost is not that of one batching policy
+        carry = partial(capacity, max_batch=max(self.config.simulate.max_batch), max_wait_s=0.0, seeds=self.seeds)
+        prices = [find_price(name) for name in section.hardware]
+        priced = replace(measured, costs=cost_table(measured.profiles, prices, slo, carry))
+        return priced.to_dict(), draw(priced, slo), priced.verdict
+
+    def profile(self, variant: str) -> LatencyProfile:
+        """The measured profile of one variant."""
+        from windtunnel.latency_profile import LatencyProfile
+
+        return LatencyProfile.load(self.stages["benchmark"].folder / f"{variant}.npz")
+
+    def simulate(self) -> None:
+        """Find the cheapest deployment that keeps the promise on the recorded traffic and on its worst day."""
+        profiles = self.stages["benchmark"].manifest.outputs
+        inputs = self._recorded() | {"profile": profiles[f"{self.chosen}.npz"]}
+        self.stage("simulate", self.config.simulate.model_dump(mode="json"), inputs, self._simulate)
+
+    def _simulate(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+        from windtunnel.deployment import Slo
+        from windtunnel.price import find_price
+        from windtunnel.simulate import draw, flash_crowd, plan, rehearse, summarise
+
+        section = self.config.simulate
+        recorded = self.load_recording().trace().speed_up(section.speed)
+        crowded = flash_crowd(recorded, times=section.flash_crowd, rng=self.seeds.stream("arrivals"))
+        traces = {"recorded": recorded, "flash-crowd": crowded}
+        price, profile = find_price(section.hardware), self.profile(self.chosen)
+        deployments = len(section.replicas) * len(section.max_batch) * len(section.max_wait)
+        with self.progress.bar("deployments", deployments) as done:
+            found = plan(
+                traces, profile, slo=Slo.parse(section.slo), price=price, cores_per_machine=price.vcpu, replicas=section.replicas,
+                max_batch=section.max_batch, max_wait_s=section.max_wait, confidence=section.confidence, seeds=self.seeds,
+                workers=self.workers, report=done,
+            )  # fmt: skip
+        logs = rehearse(
+            traces, profile, found.shown.deployment, cores_per_machine=price.vcpu, seed=self.seeds.number("service")
+        )
+        replays = {name: summarise(log, found.shown.deployment.replicas).to_dict() for name, log in logs.items()}
+        for name, log in logs.items():
+            log.to_frame().write_parquet(work / f"requests-{name}.parquet")
+        result = {
+            **found.to_dict(), "speed": section.speed, "traces": {name: trace.describe() for name, trace in traces.items()},
+            "replays": replays, "deployments_per_s": found.deployments_per_s, "requests_per_s": found.requests_per_s,
+            "requests_simulated": found.requests_simulated, "where": found.where,
+        }  # fmt: skip
+        return result, draw(found, logs), found.verdict
+
+    def backtest(self) -> None:
+        """Replay the recording's future, labels arriving when they did, and judge every variant beside the parent."""
+        section = self.config.backtest
+        parameters = {
+            "backtest": section.model_dump(mode="json"), "start": self.config.recording.develop_until.isoformat(),
+            "challenger": self.chosen,
+        }  # fmt: skip
+        inputs = self._recorded() | {variant.name: variant.sha256 for variant in self.variants()}
+        self.stage("backtest", parameters, inputs, self._backtest)
+
+    def _backtest(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+        from windtunnel.backtest import backtest, draw, score
+        from windtunnel.session import OnnxSession
+
+        section, variants = self.config.backtest, self.variants()
+        _, _, future = self._cut(self.load_recording())
+        sessions: dict[str, Session] = {v.name: OnnxSession(v.path, v.signature) for v in variants}
+        clock = time.perf_counter()
+        predictions = score(future, sessions)
+        scored_s, clock = time.perf_counter() - clock, time.perf_counter()
+        compared = backtest(
+            future, predictions, incumbent=variants[0].name, candidates=[v.name for v in variants[1:]], challenger=self.chosen,
+            metric=section.metric, every_s=section.every, horizon_s=section.horizon, max_loss=section.max_loss, level=section.level,
+        )  # fmt: skip
+        compared_s = time.perf_counter() - clock
+        future.frame.select("id", "time", "label", "label_time").with_columns(**predictions).write_parquet(
+            work / "predictions.parquet"
+        )
+        speed = {
+            "scored_rows_per_s": len(future) * len(variants) / scored_s,
+            "compared_rows_per_s": len(future) * len(variants) / compared_s,
+        }
+        return {**compared.to_dict(), **speed}, draw(compared), compared.verdict
+
+
+def _drop_strays(work: Path, names: set[str]) -> None:
+    """Remove the files of variants that this run did not make."""
+    for path in [*work.glob("*.onnx"), *work.glob("*.json")]:
+        if path.stem not in names:
+            path.unlink()
+
+
+def _join_notes(config: Config) -> tuple[str, ...]:
+    return tuple(
+        f"Features {', '.join(join.take)} come from {join.source}, the latest row whose `{join.known_time}` lies strictly before "
+        "the question."
+        for join in config.recording.join
+    )
+
+
+def read_source(source: str, home: Path) -> pl.DataFrame:
+    """Read a table from a file or from a user's function, named relative to the configuration.
+
+    Raises:
+        DataError: the file cannot be read.
+        UserCodeError: the function raised, or returned something else than a polars frame.
+    """
+    import polars as pl
+
+    from windtunnel.errors import UserCodeError
+    from windtunnel.table import read_table
+
+    if not is_function(source):
+        return read_table(home / source)
+    table = call(load_function(source, home), name=source)
+    if isinstance(table, pl.LazyFrame):
+        table = table.collect()
+    if not isinstance(table, pl.DataFrame):
+        raise UserCodeError(
+            f"returned {type(table).__name__}", field=source, fix="return a polars DataFrame or LazyFrame"
+        )
+    return table
+
+
+def digest_sources(sources: list[str], home: Path) -> dict[str, str]:
+    """What some sources stand for: a file's digest; for a function, its folder's Python files and every installed version."""
+    digests = {}
+    for source in sources:
+        if not is_function(source):
+            path = home / source
+            digests[source] = digest_file(path) if path.is_file() else "missing"
+            continue
+        place = (home / source.rpartition(":")[0]).parent if ".py:" in source else home
+        files = {path.name: digest_file(path) for path in sorted(place.glob("*.py"))}
+        installed = sorted(f"{each.name} {each.version}" for each in metadata.distributions())
+        digests[source] = digest_value({"files": files, "installed": installed})
+    return digests
+
+
+def run(
+    config_path: Path,
+    out: Path,
+    *,
+    seed: int | None = None,
+    workers: Workers | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Run every stage whose inputs changed, and write the report.
+
+    Args:
+        config_path: the `windtunnel.toml`.
+        out: the run folder; one of the same pipeline is continued.
+        seed: in place of the configuration's.
+        workers: who does the fanned-out work.
+        progress: a line a stage.
+
+    Raises:
+        InputError: the configuration, the data, the model or the folder cannot be used.
+    """
+    from windtunnel.fanout import Workers
+
+    config = read_config(config_path)
+    config = config if seed is None else config.model_copy(update={"seed": seed})
+    home = config_path.resolve().parent
+    check_sources(config, config_path)
+    check_out(out, config.name)
+    with RunFolder.open(out, config.name) as folder:
+        if not (out / MANIFEST).exists():
+            folder.seal(_whole(config, {}, 0.0, None))  # an interrupted first run is recognised as ours
+        pipeline = _Pipeline(config, home, folder, workers if workers is not None else Workers(), progress)
+        clock = time.perf_counter()
+        for stage in (pipeline.recording, *(getattr(pipeline, name) for name in STAGES)):
+            stage()
+        finished = _finish(pipeline, time.perf_counter() - clock)
+        progress.say(f"report: {out / 'report.html'}")
+        return finished
+
+
+def check_sources(config: Config, file: Path) -> None:
+    """Refuse files that are not there and functions that cannot be loaded, before any work.
+
+    Raises:
+        ConfigError: a source that is not there.
+    """
+    from windtunnel.table import check_file
+
+    model, home = config.model, file.resolve().parent
+    if model.path:
+        from windtunnel.variant import Variant
+
+        Variant.from_file(home / model.path)
+    tables = [config.recording.source, *(join.source for join in config.recording.join)]
+    for source in tables:
+        if not is_function(source):
+            check_file(home / source)
+    for source in (*tables, model.factory, model.fit, model.student):
+        if is_function(source):
+            load_function(source, home)
+        elif source and source not in tables:
+            raise ConfigError("is not a function", file=file, field="model", value=source, fix="write file.py:function")
+
+
+def _finish(pipeline: _Pipeline, seconds: float) -> Run:
+    verdict = combine({name: pipeline.stages[name].verdict for name in STAGES})
+    finished = Run(pipeline.folder.path, pipeline.stages, verdict)
+    write_atomically(finished.folder / RESULT, canonical_json(finished.to_dict()))
+    write_report(finished.folder)
+    pipeline.folder.seal(_whole(pipeline.config, pipeline.stages, seconds, verdict))
+    return finished
+
+
+def _whole(config: Config, stages: dict[str, Stage], seconds: float, verdict: Verdict | None) -> RunManifest:
+    keys = {name: stage.manifest.key for name, stage in stages.items()}
+    return RunManifest(
+        "run", config.name, digest_value(keys), config.model_dump(mode="json"), config.seed, keys, {}, environment(),
+        Hardware.detect().to_dict(), datetime.now(UTC).isoformat(timespec="seconds"), seconds,
+        verdict.to_dict() if verdict is not None else None,
+    )  # fmt: skip
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Stage]]:
+    """Open a finished run folder: its JSON document and its stages.
+
+    Raises:
+        RunFolderError: no run folder, or one that is not finished.
+    """
+    RunManifest.from_file(path / MANIFEST)
+    if not (path / RESULT).is_file():
+        raise RunFolderError("is not finished", file=path, fix="run it again: what is done is not done twice")
+    document = json.loads((path / RESULT).read_text())
+    names = [name for name in ("recording", *STAGES) if (path / name / MANIFEST).is_file()]
+    return document, {
+        name: Stage(RunManifest.from_file(path / name / MANIFEST), path / name, cached=True) for name in names
+    }
+
+
+def verdict_of(document: dict[str, Any]) -> Verdict:
+    """The verdict that a run's JSON document carries."""
+    return Verdict(document["verdict"], tuple(document["reasons"]), tuple(document["would_change"]))
+
+
+def write_report(path: Path) -> Path:
+    """Write `report.html` of a run from what its stages drew."""
+    from windtunnel.report.html import render_html
+
+    document, stages = read_run(path)
+    verdict = verdict_of(document)
+    last = list(stages.values())[-1].manifest
+    facts = {
+        "run": last.name,
+        "seed": str(last.seed),
+        "measured": stages["benchmark"].manifest.started_at if "benchmark" in stages else last.started_at,
+        "on": str(Hardware.from_dict(last.hardware)),
+        "python": last.environment["python"],
+    }
+    page = render_html(f"windtunnel: {last.name}", verdict, [stage.section for stage in stages.values()], facts)
+    write_atomically(path / "report.html", page)
+    return path / "report.html"
+
+
+def report(path: Path) -> Path:
+    """Write a run's report again and seal the folder over it.
+
+    Raises:
+        RunFolderError: no run folder, or one that is not intact.
+    """
+    from dataclasses import replace
+
+    manifest = RunManifest.from_file(path / MANIFEST)
+    with RunFolder.open(path, manifest.name) as folder:
+        page = write_report(path)
+        changed = [
+            name
+            for name, digest in manifest.outputs.items()
+            if name != "report.html" and digest_file_or_none(path / name) != digest
+        ]
+        if changed:
+            raise RunFolderError("was changed since it was sealed", file=path / changed[0], fix="run it again")
+        folder.seal(replace(manifest, outputs={}))
+    return page
+
+
+def digest_file_or_none(path: Path) -> str | None:
+    """The digest of a file, or None where it is missing."""
+    return digest_file(path) if path.is_file() else None
+
+
+def load(path: str | Path, *, threads: int = 1) -> Session:
+    """Open the chosen variant of a run folder, a bundle, or a bare ONNX file (see `windtunnel.load`)."""
+    from windtunnel.bundle import RECORD, read_bundle
+    from windtunnel.session import OnnxSession
+
+    place = Path(path)
+    if place.is_dir() and (place / RECORD).exists():
+        bundled = read_bundle(place)
+        return OnnxSession(bundled.path, bundled.signature, threads=threads)
+    if place.is_dir():
+        chosen = _chosen(place)
+        return OnnxSession(chosen.path, chosen.signature, threads=threads)
+    return OnnxSession(place, threads=threads)
+
+
+def _chosen(place: Path) -> Variant:
+    from windtunnel.variant import Variant
+
+    stage = place / "optimize" if (place / "optimize").is_dir() else place
+    if not (stage / RESULT).is_file():
+        raise ModelError(
+            "is neither a run folder with a chosen variant nor a bundle",
+            file=place,
+            fix="give a run folder or an ONNX file",
+        )
+    variant = Variant.from_dict(json.loads((stage / RESULT).read_text())["chosen"], stage)
+    if digest_file_or_none(variant.path) != variant.sha256:
+        raise RunFolderError(
+            "is missing or was changed since it was chosen", file=variant.path, fix="run `windtunnel verify`"
+        )
+    return variant
