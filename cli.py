@@ -39,6 +39,15 @@ RayAddress = Annotated[str, typer.Option("--ray-address", help="Do fanned-out wo
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; one of the same pipeline is continued.")]
 
 
+TraceFile = Annotated[Path | None, typer.Option("--trace", help="Recorded arrivals: Parquet or CSV.")]
+Arrivals = Annotated[str, typer.Option(help="Generated arrivals, such as poisson(rate=900).")]
+Requests = Annotated[int, typer.Option(min=2, help="How many to generate.")]
+TimeColumn = Annotated[str, typer.Option("--time", help="The trace's column of seconds or time stamps.")]
+ProfileFile = Annotated[Path, typer.Option("--profile", help="A latency profile that benchmark wrote (.npz).")]
+Scenario = Annotated[str, typer.Option(help="Make the trace worse: flash-crowd.")]
+Speed = Annotated[float, typer.Option(help="Play the trace so many times as fast.")]
+
+
 def _progress(*, quiet: bool, debug: bool) -> Progress:
     from windtunnel.progress import Progress
 
@@ -50,6 +59,10 @@ def _workers(count: int, ray_address: str) -> Workers:
     from windtunnel.fanout import Workers
 
     return Workers(count, ray_address)
+
+
+INTERRUPTED = 130
+"""The exit code by which Typer says that Ctrl-C was pressed."""
 
 
 class _Shown:
@@ -70,78 +83,6 @@ def _print(document: dict[str, Any], sections: Sequence[Section], verdict: Verdi
         print_sections(sections, verdict)
     if verdict is not None:
         raise typer.Exit(verdict.exit_code)
-
-
-@app.command()
-def run(
-    config: Annotated[Path, typer.Argument(help="A windtunnel.toml.")] = Path("windtunnel.toml"),
-    out: Out = None,
-    as_json: AsJson = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="In place of the configuration's.")] = None,
-    workers: WorkerCount = 0,
-    ray_address: RayAddress = "",
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Run every stage whose inputs changed, and end in a decision and a report.
-
-    Example: windtunnel run examples/flights/windtunnel.toml --out runs/flights
-    """
-    progress = _progress(quiet=quiet, debug=debug)
-    from windtunnel import pipeline
-    from windtunnel.config import read_config
-
-    folder = out if out is not None else Path("runs") / read_config(config).name
-    finished = pipeline.run(config, folder, seed=seed, workers=_workers(workers, ray_address), progress=progress)
-    sections = [stage.section for stage in finished.stages.values()]
-    _print(finished.to_dict(), sections, finished.verdict, as_json=as_json)
-
-
-@app.command()
-def verify(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Check every byte of a run folder against its manifests.
-
-    Example: windtunnel verify runs/flights
-    """
-    _progress(quiet=quiet, debug=debug)
-    from windtunnel.run_folder import verify as verify_folder
-
-    problems = verify_folder(run_folder)
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {"schema": "windtunnel.verify/1", "run": str(run_folder), "intact": not problems, "problems": problems},
-                indent=2,
-            )
-        )
-    else:
-        typer.echo("\n".join(problems) if problems else f"{run_folder} is intact")
-    raise typer.Exit(1 if problems else 0)
-
-
-@app.command()
-def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Write report.html of a run, one file that opens offline, and print its summary.
-
-    Example: windtunnel report runs/flights
-    """
-    _progress(quiet=quiet, debug=debug)
-    from windtunnel import pipeline
-    from windtunnel.report.terminal import print_sections
-
-    page = pipeline.report(run_folder)
-    document, stages = pipeline.read_run(run_folder)
-    print_sections([stage.section for stage in stages.values()], pipeline.verdict_of(document))
-    typer.echo(f"report: {page}")
 
 
 @app.command()
@@ -185,25 +126,28 @@ def init(
 
 
 @app.command()
-def export(
-    model: Annotated[str, typer.Argument(help="module.py:factory, which returns a module and example inputs.")],
-    out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")] = Path("model.onnx"),
+def run(
+    config: Annotated[Path, typer.Argument(help="A windtunnel.toml.")] = Path("windtunnel.toml"),
+    out: Out = None,
     as_json: AsJson = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="In place of the configuration's.")] = None,
+    workers: WorkerCount = 0,
+    ray_address: RayAddress = "",
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Export a torch module to ONNX, its free batch axis and its numbers verified.
+    """Run every stage whose inputs changed, and end in a decision and a report.
 
-    Example: windtunnel export model.py:factory --out model.onnx
+    Example: windtunnel run examples/flights/windtunnel.toml --out runs/flights
     """
-    _progress(quiet=False, debug=debug)
-    from windtunnel import verbs
-    from windtunnel.digest import canonical_json
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import pipeline
+    from windtunnel.config import read_config
 
-    document = verbs.export(model, out)
-    told = (
-        f"wrote {out}: {document['bytes']:,} bytes, off by at most {document['largest_difference']:.2g} from its source"
-    )
-    typer.echo(canonical_json(document) if as_json else told, nl=not as_json)
+    folder = out if out is not None else Path("runs") / read_config(config).name
+    finished = pipeline.run(config, folder, seed=seed, workers=_workers(workers, ray_address), progress=progress)
+    sections = [stage.section for stage in finished.stages.values()]
+    _print(finished.to_dict(), sections, finished.verdict, as_json=as_json)
 
 
 @app.command()
@@ -267,15 +211,6 @@ def benchmark(
         data=data, hardware=names, slo=slo, out=out, seed=seed, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
-
-
-TraceFile = Annotated[Path | None, typer.Option("--trace", help="Recorded arrivals: Parquet or CSV.")]
-Arrivals = Annotated[str, typer.Option(help="Generated arrivals, such as poisson(rate=900).")]
-Requests = Annotated[int, typer.Option(min=2, help="How many to generate.")]
-TimeColumn = Annotated[str, typer.Option("--time", help="The trace's column of seconds or time stamps.")]
-ProfileFile = Annotated[Path, typer.Option("--profile", help="A latency profile that benchmark wrote (.npz).")]
-Scenario = Annotated[str, typer.Option(help="Make the trace worse: flash-crowd.")]
-Speed = Annotated[float, typer.Option(help="Play the trace so many times as fast.")]
 
 
 @app.command()
@@ -416,6 +351,53 @@ def gate(
 
 
 @app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write report.html of a run, one file that opens offline, and print its summary.
+
+    Example: windtunnel report runs/flights
+    """
+    _progress(quiet=quiet, debug=debug)
+    from windtunnel import pipeline
+    from windtunnel.report.terminal import print_sections
+
+    page = pipeline.report(run_folder)
+    document, stages = pipeline.read_run(run_folder)
+    print_sections([stage.section for stage in stages.values()], pipeline.verdict_of(document))
+    typer.echo(f"report: {page}")
+
+
+@app.command()
+def verify(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check every byte of a run folder against its manifests.
+
+    Example: windtunnel verify runs/flights
+    """
+    _progress(quiet=quiet, debug=debug)
+    from windtunnel.run_folder import verify as verify_folder
+
+    problems = verify_folder(run_folder)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"schema": "windtunnel.verify/1", "run": str(run_folder), "intact": not problems, "problems": problems},
+                indent=2,
+            )
+        )
+    else:
+        typer.echo("\n".join(problems) if problems else f"{run_folder} is intact")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
 def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
     """Show what this machine and this installation can do, and what an extra would add.
 
@@ -428,24 +410,47 @@ def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
     _print(found, [draw(found)], None, as_json=as_json)
 
 
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="module.py:factory, which returns a module and example inputs.")],
+    out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")] = Path("model.onnx"),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Export a torch module to ONNX, its free batch axis and its numbers verified.
+
+    Example: windtunnel export model.py:factory --out model.onnx
+    """
+    _progress(quiet=False, debug=debug)
+    from windtunnel import verbs
+    from windtunnel.digest import canonical_json
+
+    document = verbs.export(model, out)
+    told = (
+        f"wrote {out}: {document['bytes']:,} bytes, off by at most {document['largest_difference']:.2g} from its source"
+    )
+    typer.echo(canonical_json(document) if as_json else told, nl=not as_json)
+
+
 def main() -> None:
     """Run the command line; turn every refusal into its exit code and a message without a traceback."""
     try:
         app()
     except WindtunnelError as error:
-        _fail(error, error.exit_code)
-    except KeyboardInterrupt as interrupt:
-        sys.stderr.write("interrupted; run the same command again to go on from what is finished\n")
-        raise SystemExit(130) from interrupt
+        _fail(error)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            sys.stderr.write("interrupted; run the same command again to go on from what is finished\n")
+        raise
 
 
-def _fail(error: WindtunnelError, code: int) -> None:
+def _fail(error: WindtunnelError) -> None:
     if _Shown.debug:
         import traceback
 
         traceback.print_exc()
     sys.stderr.write(f"windtunnel: {error}\n")
-    raise SystemExit(code) from error
+    raise SystemExit(error.exit_code) from error
 
 
 if __name__ == "__main__":

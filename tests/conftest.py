@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# the same examples in every run, and no judgement by the clock of a machine that others share
+settings.register_profile("windtunnel", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("windtunnel")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ check.py        runs the inputs and compares; needs numpy and onnxruntime only
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import canonical_json, digest_file, write_atomically
@@ -64,7 +63,7 @@ def write_bundle(
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD).exists())):
         raise ModelError("holds something that is not a bundle", file=folder, fix="choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(variant.path, folder / "model.onnx")
+    write_atomically(folder / "model.onnx", variant.path.read_bytes())
     samples = {f"in.{name}": array for name, array in inputs.items()} | {
         f"out.{name}": a for name, a in outputs.items()
     }

@@ -144,6 +144,7 @@ class RunFolder:
                 raise RunFolderError(
                     "is in use by another process", file=path, fix="wait for it, or choose another --out"
                 ) from error
+            _put_back(path)
             yield RunFolder(path, name)
 
     def finished(self, stage: str, key: str) -> RunManifest | None:
@@ -165,7 +166,7 @@ class RunFolder:
         return here
 
     def finish(self, manifest: RunManifest) -> RunManifest:
-        """Seal a stage's workplace and move it into its place in one step."""
+        """Seal a stage's workplace and move it into its place in one step; the manifest comes back as a later run will read it."""
         here, place = self.workplace(manifest.stage, manifest.key), self.path / manifest.stage
         sealed = RunManifest(**{**asdict(manifest), "outputs": digest_tree(here)})
         write_atomically(here / MANIFEST, sealed.to_bytes())
@@ -173,11 +174,13 @@ class RunFolder:
             old = self.path / f".old-{manifest.stage}"
             shutil.rmtree(old, ignore_errors=True)
             place.rename(old)
-            here.rename(place)
-            shutil.rmtree(old)
+            try:
+                here.rename(place)
+            finally:
+                _put_back(self.path)
         else:
             here.rename(place)
-        return sealed
+        return RunManifest.from_file(place / MANIFEST)
 
     def seal(self, manifest: RunManifest) -> RunManifest:
         """Write the run's own manifest over everything that is finished in the folder."""
@@ -213,6 +216,16 @@ def check_out(path: Path, name: str) -> None:
             value=str(path),
             fix="choose another folder",
         )
+
+
+def _put_back(path: Path) -> None:
+    """Give a stage that was moved aside its place back, where no new one came to take it; drop it where one did."""
+    for old in path.glob(".old-*"):
+        place = path / old.name.removeprefix(".old-")
+        if place.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(place)
 
 
 def _counts(path: Path) -> bool:

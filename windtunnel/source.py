@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from windtunnel.errors import ConfigError, UserCodeError, nearest
+from windtunnel.errors import ConfigError, UserCodeError, WindtunnelError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +99,7 @@ def passing_on(what: str) -> Iterator[None]:
     """Turn what the user's code raises into a refusal that shows their traceback, not ours."""
     try:
         yield
-    except (ConfigError, UserCodeError):
+    except WindtunnelError:
         raise
     except Exception as error:
         theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]

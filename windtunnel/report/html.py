@@ -95,7 +95,7 @@ def _header(title: str, verdict: Verdict, sections: Sequence[Section], facts: Ma
 
 
 def _anchor(section: Section) -> str:
-    return section.title.lower().replace(" ", "-")
+    return _text(section.title.lower().replace(" ", "-"))
 
 
 def _section(section: Section, plots: list[Figure]) -> str:
