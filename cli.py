@@ -313,6 +313,36 @@ def plan(
 
 
 @app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(help="A run folder (its chosen variant), a bundle, or an ONNX file.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 8000,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Sessions; as planned without.")] = None,
+    max_batch: Annotated[int | None, typer.Option(min=1, help="Requests a batch; as planned without.")] = None,
+    max_wait: Annotated[str, typer.Option(help="How long a batch waits; as planned without.")] = "",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Serve a model on loopback with Ray Serve, in the Open Inference Protocol, until interrupted.
+
+    Example: windtunnel serve runs/flights --port 8000
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel import pipeline
+    from windtunnel.deployment import BatchPolicy
+    from windtunnel.quantity import parse_duration
+
+    variant = pipeline.open_variant(model)
+    said = replicas is not None and max_batch is not None and max_wait
+    policy, count = (BatchPolicy(), 1) if said else pipeline.planned(model)
+    policy = BatchPolicy(max_batch or policy.max_batch, parse_duration(max_wait) if max_wait else policy.max_wait_s)
+    from windtunnel.server import serve_until_interrupted
+
+    serve_until_interrupted(
+        variant, policy, replicas=replicas or count, port=port, ready=lambda url: progress.say(f"ready: {url}")
+    )
+
+
+@app.command()
 def backtest(
     config: Annotated[Path, typer.Argument(help="A backtest.toml.")] = Path("backtest.toml"),
     leak_test: Annotated[bool, typer.Option("--leak-test", help="Prove that nothing was known too early.")] = False,

@@ -85,7 +85,7 @@ def first_line(error: BaseException) -> str:
     """What an error says first; its type's name where it says nothing.
 
     Example:
-        >>> first_line(ValueError("no such axis\\n  see the docs")), first_line(NotImplementedError())
+        >>> first_line(ValueError("no such axis")), first_line(NotImplementedError())
         ('no such axis', 'NotImplementedError')
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -71,8 +71,8 @@ def _figure(result: Optimization) -> Figure:
     for each in result.judged:
         drop, speed = each.quality.drop, each.speedup
         data.append({
-            "type": "scatter", "mode": "markers+text", "name": f"{each.variant.name} ({each.status})",
-            "x": [speed.value], "y": [drop.value], "text": [each.variant.name], "textposition": "top center",
+            "type": "scatter", "mode": "markers", "name": f"{each.variant.name} ({each.status})",
+            "x": [speed.value], "y": [drop.value],
             "marker": {"size": 14 if each.status == "chosen" else 9, "symbol": "star" if each.status == "chosen" else "circle"},
             "error_x": {"type": "data", "array": [speed.high - speed.value], "arrayminus": [speed.value - speed.low]},
             "error_y": {"type": "data", "array": [drop.high - drop.value], "arrayminus": [drop.value - drop.low]},

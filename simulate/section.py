@@ -148,7 +148,7 @@ def _over_time(plan: Plan, logs: Mapping[str, RequestLog]) -> Figure:
         ]  # fmt: skip
     layout = {
         "xaxis": {"title": {"text": "time since the first request (s)"}, "anchor": "y2"},
-        "yaxis": {"title": {"text": "arrivals (requests a second)"}, "domain": [0.55, 1.0], "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "arrivals (1/s)"}, "domain": [0.55, 1.0], "rangemode": "tozero"},
         "yaxis2": {"title": {"text": f"{_quantile(plan)} latency (ms)"}, "domain": [0.0, 0.45], "type": "log"},
         "shapes": [_line_at(plan.slo.latency_s * 1e3)],
     }

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from windtunnel.config import Config
+    from windtunnel.deployment import BatchPolicy
     from windtunnel.fanout import Workers
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.recording import Recording
@@ -582,19 +583,47 @@ def digest_file_or_none(path: Path) -> str | None:
     return digest_file(path) if path.is_file() else None
 
 
-def load(path: str | Path, *, threads: int = 1) -> Session:
-    """Open the chosen variant of a run folder, a bundle, or a bare ONNX file (see `windtunnel.load`)."""
+def open_variant(path: str | Path) -> Variant:
+    """Find the model: the chosen variant of a run folder, a bundle, or a bare ONNX file.
+
+    Raises:
+        ModelError: none of these, or not a whole model.
+        RunFolderError: the chosen variant is missing or was changed.
+    """
     from windtunnel.bundle import RECORD, read_bundle
-    from windtunnel.session import OnnxSession
+    from windtunnel.variant import Variant
 
     place = Path(path)
-    if place.is_dir() and (place / RECORD).exists():
-        bundled = read_bundle(place)
-        return OnnxSession(bundled.path, bundled.signature, threads=threads)
-    if place.is_dir():
-        chosen = _chosen(place)
-        return OnnxSession(chosen.path, chosen.signature, threads=threads)
-    return OnnxSession(place, threads=threads)
+    if not place.is_dir():
+        return Variant.from_file(place)
+    return read_bundle(place) if (place / RECORD).exists() else _chosen(place)
+
+
+def load(path: str | Path, *, threads: int = 1) -> Session:
+    """Open the chosen variant of a run folder, a bundle, or a bare ONNX file (see `windtunnel.load`)."""
+    from windtunnel.session import OnnxSession
+
+    variant = open_variant(path)
+    return OnnxSession(variant.path, variant.signature, threads=threads)
+
+
+def planned(path: Path) -> tuple[BatchPolicy, int]:
+    """The batching and the number of replicas that a run's plan found cheapest; one replica and no batching without a plan.
+
+    Raises:
+        RunFolderError: a run folder whose plan found no deployment that keeps the promise.
+    """
+    from windtunnel.deployment import BatchPolicy
+
+    result = path / "simulate" / RESULT
+    if not result.is_file():
+        return BatchPolicy(), 1
+    cheapest = json.loads(result.read_text())["cheapest"]
+    if cheapest is None:
+        raise RunFolderError(
+            "found no deployment that keeps the promise", file=result, fix="say --replicas, --max-batch, --max-wait"
+        )
+    return BatchPolicy(cheapest["max_batch"], cheapest["max_wait_s"]), cheapest["replicas"]
 
 
 def _chosen(place: Path) -> Variant:

@@ -21,7 +21,9 @@ INPUTS = {"x": np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)}
 
 @pytest.fixture
 def variant(tiny_model: Path) -> Variant:
-    return Variant.from_file(tiny_model, name="fast", precision="int8", origin=Origin("int8-dynamic", "a" * 64, {"bits": 8}))
+    return Variant.from_file(
+        tiny_model, name="fast", precision="int8", origin=Origin("int8-dynamic", "a" * 64, {"bits": 8})
+    )
 
 
 @pytest.fixture
@@ -107,7 +109,9 @@ def test_a_tampered_model(bundle: Path) -> None:
     """A model that is not the one that was bundled is refused, and so is a missing one."""
     model = bundle / "model.onnx"
     model.write_bytes(model.read_bytes() + b"\x00")
-    with pytest.raises(ModelError, match=r"model\.onnx: is missing or was changed after the bundle was written; write it again"):
+    with pytest.raises(
+        ModelError, match=r"model\.onnx: is missing or was changed after the bundle was written; write it again"
+    ):
         read_bundle(bundle)
 
     model.unlink()

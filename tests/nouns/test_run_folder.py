@@ -11,7 +11,16 @@ import pytest
 
 from windtunnel.digest import digest_file
 from windtunnel.errors import RunFolderError
-from windtunnel.run_folder import MANIFEST, RunFolder, RunManifest, check_out, digest_tree, environment, source_digest, verify
+from windtunnel.run_folder import (
+    MANIFEST,
+    RunFolder,
+    RunManifest,
+    check_out,
+    digest_tree,
+    environment,
+    source_digest,
+    verify,
+)
 
 RUN = RunManifest(
     "run", "rides", "k", {"slo": "p99<=5ms"}, 1, {}, {}, {"python": "3"}, {"cpu": "c"}, "2013-01-01T00:00:00+00:00", 0.5

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HARDWARE = Hardware("a processor", "x86_64", ("AVX2",), 2, 2**30)
 
 
-class Work:
+class _Work:
     """A stage's work that counts how often it is done, and can be made to fail half-way."""
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
         yield opened
 
 
-def _run(folder: RunFolder, work: Work, **changes: Any) -> Stage:
+def _run(folder: RunFolder, work: _Work, **changes: Any) -> Stage:
     given: dict[str, Any] = {"parameters": {"batch": [1, 8]}, "inputs": {"data": "abc"}, "seed": 1} | changes
     return run_stage(folder, "first", given["parameters"], given["inputs"], work, seed=given["seed"], hardware=HARDWARE)
 
 
 def test_a_stage_is_done_once(folder: RunFolder) -> None:
     """The same stage asked for twice is done once, and says the same both times."""
-    work = Work()
+    work = _Work()
     first, second = _run(folder, work), _run(folder, work)
 
     assert work.done == 1
@@ -65,7 +65,7 @@ def test_a_stage_is_done_once(folder: RunFolder) -> None:
 
 def test_the_manifest_says_what_ran(folder: RunFolder) -> None:
     """Parameters, inputs, seed, versions and hardware stand in the manifest; every file in its outputs."""
-    manifest = _run(folder, Work()).manifest
+    manifest = _run(folder, _Work()).manifest
 
     assert (manifest.stage, manifest.name, manifest.seed) == ("first", "rides", 1)
     assert (manifest.parameters, manifest.inputs) == ({"batch": [1, 8]}, {"data": "abc"})
@@ -79,7 +79,7 @@ def test_the_manifest_says_what_ran(folder: RunFolder) -> None:
 )
 def test_what_changes_a_result_runs_the_stage_again(folder: RunFolder, changes: dict[str, Any]) -> None:
     """Another parameter, input or seed is another stage."""
-    work = Work()
+    work = _Work()
     _run(folder, work)
 
     assert not _run(folder, work, **changes).cached
@@ -88,7 +88,7 @@ def test_what_changes_a_result_runs_the_stage_again(folder: RunFolder, changes: 
 
 def test_another_environment_runs_the_stage_again(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version of a package, or of windtunnel, is another stage."""
-    work = Work()
+    work = _Work()
     _run(folder, work)
     monkeypatch.setattr("windtunnel.stage.environment", lambda: environment() | {"numpy": "0.1"})
 
@@ -99,7 +99,7 @@ def test_another_environment_runs_the_stage_again(folder: RunFolder, monkeypatch
 @pytest.mark.parametrize("name", ["out.txt", "result.json", SECTION, "manifest.json"])
 def test_a_changed_output_runs_the_stage_again(folder: RunFolder, name: str) -> None:
     """One changed byte of any output, and the stage does not count as done."""
-    work = Work()
+    work = _Work()
     path = _run(folder, work).folder / name
     good = path.read_bytes()
     path.write_bytes(bytes([good[0] ^ 1]) + good[1:])
@@ -110,7 +110,7 @@ def test_a_changed_output_runs_the_stage_again(folder: RunFolder, name: str) -> 
 
 def test_a_missing_or_added_output_runs_the_stage_again(folder: RunFolder) -> None:
     """A file too few or too many, and the stage does not count as done."""
-    work = Work()
+    work = _Work()
     (_run(folder, work).folder / "out.txt").unlink()
     (_run(folder, work).folder / "more.txt").touch()
 
@@ -121,7 +121,7 @@ def test_a_missing_or_added_output_runs_the_stage_again(folder: RunFolder) -> No
 
 def test_an_interrupted_stage_goes_on(folder: RunFolder) -> None:
     """What a stage had written when it was interrupted is there when it is asked for again; nothing of it counts before."""
-    work = Work()
+    work = _Work()
     work.fails = True
     with pytest.raises(RuntimeError, match="interrupted"):
         _run(folder, work)
@@ -135,7 +135,7 @@ def test_an_interrupted_stage_goes_on(folder: RunFolder) -> None:
 
 def test_a_failing_stage_leaves_the_old_result(folder: RunFolder) -> None:
     """A stage that fails with other parameters leaves what the earlier ones gave."""
-    work = Work()
+    work = _Work()
     before = _run(folder, work)
     work.fails = True
     with pytest.raises(RuntimeError, match="interrupted"):

@@ -17,7 +17,10 @@ VERDICT = Verdict("no-go", ("a reason",), ("a change",))
 
 
 def _figure(name: str = "line", y: tuple[float, ...] = (1.0, 2.0)) -> Figure:
-    plot = {"data": [{"type": "scatter", "name": name, "x": [1, 2], "y": list(y)}], "layout": {"xaxis": {"type": "log"}}}
+    plot = {
+        "data": [{"type": "scatter", "name": name, "x": [1, 2], "y": list(y)}],
+        "layout": {"xaxis": {"type": "log"}},
+    }
     return Figure(f"caption of {name}", plot)
 
 
@@ -57,7 +60,11 @@ class _Reader(HTMLParser):
 
 def _plots(page: str) -> list[tuple[str, list[object]]]:
     """Each call of Plotly, as the element it draws in and its arguments."""
-    calls = re.findall(r'^Plotly\.newPlot\("([^"]+)", \.\.\.(.*), \{responsive: true, displaylogo: false\}\);$', _Reader(page).scripts[-1], re.M)
+    calls = re.findall(
+        r'^Plotly\.newPlot\("([^"]+)", \.\.\.(.*), \{responsive: true, displaylogo: false\}\);$',
+        _Reader(page).scripts[-1],
+        re.MULTILINE,
+    )
     return [(name, json.loads(arguments)) for name, arguments in calls]
 
 

@@ -6,7 +6,9 @@ from windtunnel.report.section import Section, Table
 from windtunnel.report.terminal import print_sections, render
 from windtunnel.verdict import Verdict
 
-TABLE = Table("Every variant", ("variant", "p50", "why"), (("fp32", "1.5 ms", "the parent"), ("int8", "0.9 ms", "proven")))
+TABLE = Table(
+    "Every variant", ("variant", "p50", "why"), (("fp32", "1.5 ms", "the parent"), ("int8", "0.9 ms", "proven"))
+)
 
 EXPECTED = """\
 Optimize: go
@@ -71,7 +73,10 @@ def test_long_tables_are_cut() -> None:
 def test_text_is_text(text: str) -> None:
     """What looks like markup, or like the name of a picture, is printed as it stands, wherever it stands."""
     table = Table(f"caption {text}", (f"column {text}",), ((f"cell {text}",),))
-    shown = render([Section(f"title {text}", "go", (f"sentence {text}",), (table,))], Verdict("go", (f"reason {text}",), (f"change {text}",)))
+    shown = render(
+        [Section(f"title {text}", "go", (f"sentence {text}",), (table,))],
+        Verdict("go", (f"reason {text}",), (f"change {text}",)),
+    )
 
     for part in ("title", "sentence", "caption", "column", "cell", "reason", "change"):
         assert f"{part} {text}" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import canonical_json
@@ -29,10 +30,14 @@ nav a { margin-right: 14px; color: inherit; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 th { text-align: left; color: var(--faint); font-weight: 600; position: sticky; top: 0; background: var(--paper); }
 th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td:last-child { white-space: normal; min-width: 90px; }
+td.long { white-space: normal; min-width: 260px; }
+code { font-size: 92%; background: #eef1f5; border-radius: 4px; padding: 0 4px; }
 figure { margin: 16px 0 0; } figcaption { font-size: 13px; color: var(--faint); }
 .plot { width: 100%; height: 400px; }
 """
+
+LONG = 60
+"""A cell of more characters may break its line."""
 
 LAYOUT: dict[str, Any] = {
     "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#1d2733"},
@@ -73,7 +78,8 @@ def render_html(title: str, verdict: Verdict, sections: Sequence[Section], facts
 
 
 def _text(text: str) -> str:
-    return html.escape(text, quote=True)
+    """Escape a text; what stands in backquotes is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=True))
 
 
 def _items(texts: Sequence[str]) -> str:
@@ -117,8 +123,12 @@ def _section(section: Section, plots: list[Figure]) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f"<th>{_text(column)}</th>" for column in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    rows = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in table.rows)
     return f'<h3>{_text(table.caption)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(cell: str) -> str:
+    return f"<td class=long>{_text(cell)}</td>" if len(cell) > LONG else f"<td>{_text(cell)}</td>"
 
 
 def _plot(number: int, figure: Figure) -> str:

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import gc
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from windtunnel.benchmarks.measure import (
+    MAX_CALLS,
+    MIN_BLOCKS,
+    MIN_CALLS,
+    Effort,
+    cut,
+    harness_floor_s,
+    measure,
+    time_calls,
+)
+from windtunnel.session import Session
+from windtunnel.timings import Timings
+from windtunnel.variant import Signature, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+FEEDS = {"x": np.arange(3.0)}
+MODULE = importlib.import_module("windtunnel.benchmarks.measure")  # the package's own `measure` is the function
+
+
+class _Clock:
+    """Time that passes only when something says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def perf_counter_ns(self) -> int:
+        return self.now_ns
+
+    def monotonic(self) -> float:
+        return self.now_ns * 1e-9
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+
+class _Timed(Session):
+    """Takes as long as it is told, by the number of its call, and writes down who was called."""
+
+    def __init__(self, clock: _Clock, name: str, service_s: Any, log: list[tuple[str, int]]) -> None:
+        self.signature = Signature((), (Tensor("y", "float32", ("batch",)),))
+        self.clock, self.name, self.service_s, self.log, self.calls = clock, name, service_s, log, 0
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        self.log.append((self.name, len(feeds["x"])))
+        self.clock.pass_s(self.service_s(self.calls))
+        self.calls += 1
+        return {}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    """A clock of our own in place of the module's."""
+    own = _Clock()
+    monkeypatch.setattr(MODULE, "time", own)
+    return own
+
+
+def _noisy(seed: int, level_s: float = 1e-3, spread: float = 0.3) -> Any:
+    rng = np.random.default_rng(seed)
+    return lambda _: level_s * (1 + spread * rng.random())
+
+
+def _blocks(log: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The log with each stretch of equal calls as one."""
+    return [each for each, before in zip(log, [None, *log], strict=False) if each != before]
+
+
+def _measure(
+    clock: _Clock, sessions: Mapping[str, Any], effort: Effort, seed: int = 1
+) -> tuple[Timings, list[tuple[str, int]]]:
+    log: list[tuple[str, int]] = []
+    timed = {name: _Timed(clock, name, service_s, log) for name, service_s in sessions.items()}
+    return measure(timed, FEEDS, (1, 4), effort=effort, rng=np.random.default_rng(seed)), log
+
+
+def test_every_pair_gets_the_same_blocks_in_changing_order(clock: _Clock) -> None:
+    """Each round runs one block of every pair, and the order differs from round to round."""
+    timings, log = _measure(clock, {"a": lambda _: 1e-3, "b": lambda _: 2e-3}, Effort(0.0, 0.5))
+    pairs = {("a", 1), ("a", 4), ("b", 1), ("b", 4)}
+    counts = {key: len(blocks) for key, blocks in timings.blocks_s.items()}
+
+    assert set(counts) == pairs == set(timings.warm)
+    assert len(set(counts.values())) == 1
+    rounds = min(counts.values())
+    orders = _orders(log, timings, rounds)
+    assert all(set(each) == pairs for each in orders)
+    assert len(set(orders)) > 1
+
+
+def _orders(log: list[tuple[str, int]], timings: Timings, rounds: int) -> list[tuple[tuple[str, int], ...]]:
+    """The order of pairs in each round, read from the end of the log, whose blocks have known lengths."""
+    lengths = {key: len(blocks[0]) for key, blocks in timings.blocks_s.items()}
+    end, order = len(log), []
+    for _ in range(rounds * len(lengths)):
+        order.append(log[end - 1])
+        stretch = log[end - lengths[log[end - 1]] : end]
+        assert set(stretch) == {log[end - 1]}
+        end -= len(stretch)
+    return [tuple(order[i : i + len(lengths)]) for i in range(0, len(order), len(lengths))]
+
+
+def test_times_are_those_of_the_calls(clock: _Clock) -> None:
+    """Every call's own time is kept, in seconds, block by block."""
+    timings, _ = _measure(clock, {"a": lambda _: 1e-3}, Effort())
+
+    assert timings.samples_s("a", 1) == pytest.approx(1e-3)
+    assert timings.warm == {("a", 1): True, ("a", 4): True}
+    assert [len(block) for block in timings.blocks_s["a", 1]] == [20] * MIN_BLOCKS
+
+
+def test_stops_when_precise(clock: _Clock) -> None:
+    """Where every median is known well enough the least number of rounds is enough, whatever budget is left."""
+    timings, _ = _measure(clock, {"a": _noisy(1)}, Effort(0.5, 1e6))
+
+    assert len(timings.blocks_s["a", 1]) == MIN_BLOCKS
+    assert clock.monotonic() < 2
+
+
+def test_goes_on_until_precise(clock: _Clock) -> None:
+    """A noisier session gets more rounds, and in the end its medians are as precise as was asked for."""
+    rng = np.random.default_rng(2)
+    shifts = np.repeat(rng.uniform(0.5, 1.5, 5000), 20)
+    timings, _ = _measure(clock, {"a": lambda call: 1e-3 * shifts[call]}, Effort(0.05, 1e6))
+
+    assert len(timings.blocks_s["a", 1]) > MIN_BLOCKS
+
+
+@pytest.mark.parametrize(("budget_s", "least"), [(0.0, MIN_BLOCKS), (2.0, 20)])
+def test_stops_at_the_budget(clock: _Clock, budget_s: float, least: int) -> None:
+    """What is never precise stops at the end of the budget, and not before the least number of rounds."""
+    timings, _ = _measure(clock, {"a": _noisy(1)}, Effort(0.0, budget_s))
+
+    assert len(timings.blocks_s["a", 1]) >= least
+    assert clock.monotonic() < budget_s + 2
+
+
+def test_warm_up_is_not_counted(clock: _Clock) -> None:
+    """Calls that are slow at first are run until two windows agree, and none of them is in the times."""
+    timings, _ = _measure(clock, {"a": lambda call: 1e-3 * (1 + 9 * 0.9**call)}, Effort(0.05, 60))
+
+    assert timings.warm == {("a", 1): True, ("a", 4): True}
+    assert timings.samples_s("a", 1).max() < 1.3e-3
+
+
+def test_what_never_gets_warm_says_so(clock: _Clock) -> None:
+    """A session whose times double from window to window is measured, and marked as not warm."""
+    timings, _ = _measure(clock, {"a": lambda call: 1e-6 * 1.01**call}, Effort(0.5, 0.0))
+
+    assert not timings.warm["a", 1]
+
+
+@pytest.mark.parametrize(("service_s", "calls"), [(1e-9, MAX_CALLS), (1e-3, 20), (10.0, MIN_CALLS)])
+def test_length_of_a_block(clock: _Clock, service_s: float, calls: int) -> None:
+    """A block lasts about 20 ms, but has no fewer than five calls and no more than five hundred."""
+    timings, _ = _measure(clock, {"a": lambda _: service_s}, Effort(0.5, 0.0))
+
+    assert {len(block) for block in timings.blocks_s["a", 1]} == {calls}
+
+
+def test_same_seed_same_order(clock: _Clock) -> None:
+    """The order of the blocks is decided by the stream that is handed over."""
+    sessions = {"a": lambda _: 1e-3, "b": lambda _: 1e-3}
+
+    first, again, other = (_blocks(_measure(clock, sessions, Effort(0.5, 0.0), seed)[1]) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_garbage_is_collected_again(clock: _Clock, collecting: bool, fails: bool) -> None:
+    """The collector is off while times are taken, and afterwards as it was before, also after an error."""
+    seen = []
+
+    def service_s(call: int) -> float:
+        seen.append(gc.isenabled())
+        if fails and call == 30:
+            raise RuntimeError("out of memory")
+        return 1e-3
+
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        if fails:
+            with pytest.raises(RuntimeError, match="out of memory"):
+                _measure(clock, {"a": service_s}, Effort(0.5, 0.0))
+        else:
+            _measure(clock, {"a": service_s}, Effort(0.5, 0.0))
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert not any(seen)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, [0]), (3, [0, 1, 2]), (7, [0, 1, 2, 0, 1, 2, 0])])
+def test_cut(rows: int, expected: list[int]) -> None:
+    """Rows are taken from the top, and from the top again where there are too few."""
+    batch = cut({"x": np.array([0, 1, 2]), "z": np.array([[0], [1], [2]])}, rows)
+
+    assert batch["x"].tolist() == expected
+    assert batch["z"].tolist() == [[each] for each in expected]
+
+
+def test_harness_floor(clock: _Clock) -> None:
+    """The floor is the time of a session that does nothing: with a clock that stands still, none; the real one is not run."""
+    session = _Timed(clock, "a", lambda _: 1.0, [])
+
+    assert harness_floor_s(session, FEEDS) == 0.0
+    assert session.calls == 0
+
+
+def test_time_calls(clock: _Clock) -> None:
+    """Each call is timed by itself."""
+    times = iter([1.0, 2.0, 3.0])
+
+    assert time_calls(lambda _: clock.pass_s(next(times)), FEEDS, 3).tolist() == [1.0, 2.0, 3.0]
+
+
+def _twins(rng: np.random.Generator, rounds: int = 12, calls: int = 20) -> Timings:
+    """Two sessions that are the same, on a machine whose speed drifts and whose calls are now and then slow."""
+    machine = np.exp(np.cumsum(rng.normal(scale=0.02, size=rounds)))
+    blocks = {
+        (name, 1): tuple(1e-3 * m * rng.lognormal(0.0, 0.05) * (1 + rng.pareto(3.0, calls)) for m in machine)
+        for name in ("a", "b")
+    }
+    return Timings(blocks, dict.fromkeys(blocks, True))
+
+
+def test_twins_are_seldom_called_different() -> None:
+    """Of two sessions that are the same one is called faster in about one case of twenty, as 95% intervals promise."""
+    rng = np.random.default_rng(4)
+    different = 0
+    for _ in range(300):
+        speedup = _twins(rng).speedup("a", "b", 1)
+        different += not speedup.low <= 1.0 <= speedup.high
+
+    assert different <= 300 * 0.05 + 2.6 * np.sqrt(300 * 0.05 * 0.95)
+
+
+def test_a_real_difference_is_seen() -> None:
+    """A session that is a tenth faster is called faster in nearly every case."""
+    rng = np.random.default_rng(4)
+    seen = 0
+    for _ in range(100):
+        twins = _twins(rng, rounds=30)
+        faster = {
+            key: tuple(block / (1.1 if key[0] == "b" else 1.0) for block in blocks)
+            for key, blocks in twins.blocks_s.items()
+        }
+        seen += Timings(faster, twins.warm).speedup("a", "b", 1).low > 1.0
+
+    assert seen >= 95
