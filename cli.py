@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from windtunnel.errors import WindtunnelError
+from windtunnel.errors import WindtunnelError, naming
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from windtunnel.fanout import Workers
     from windtunnel.progress import Progress
@@ -31,9 +30,9 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a refusal.")]
-Seed = Annotated[int, typer.Option("--seed", help="The root of every stream of chance.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The root of every stream of chance.")]
 WorkerCount = Annotated[
-    int, typer.Option("--workers", help="Processes: 1 stays in this one, 0 decides by the work's size.")
+    int, typer.Option("--workers", min=0, help="Processes: 1 stays in this one, 0 decides by the work's size.")
 ]
 RayAddress = Annotated[str, typer.Option("--ray-address", help="Do fanned-out work on this Ray cluster.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; one of the same pipeline is continued.")]
@@ -61,8 +60,22 @@ def _workers(count: int, ray_address: str) -> Workers:
     return Workers(count, ray_address)
 
 
+Value = TypeVar("Value")
+
 INTERRUPTED = 130
 """The exit code by which Typer says that Ctrl-C was pressed."""
+
+
+def _read(option: str, parse: Callable[[str], Value], text: str) -> Value:
+    """Read an option's text; a refusal names the option."""
+    with naming(field=option):
+        return parse(text)
+
+
+def _durations(text: str) -> tuple[float, ...]:
+    from windtunnel.quantity import parse_duration
+
+    return tuple(sorted({parse_duration(part) for part in text.split(",")}))
 
 
 class _Shown:
@@ -74,15 +87,31 @@ class _Shown:
 def _print(document: dict[str, Any], sections: Sequence[Section], verdict: Verdict | None, *, as_json: bool) -> None:
     """Print a result: one JSON document, or tables for people; then leave with the verdict's exit code."""
     if as_json:
-        from windtunnel.digest import canonical_json
-
-        typer.echo(canonical_json(document), nl=False)
+        _print_json(document)
     else:
         from windtunnel.report.terminal import print_sections
 
-        print_sections(sections, verdict)
+        print_sections(sections, _unsaid(verdict, sections) if verdict is not None else None)
     if verdict is not None:
         raise typer.Exit(verdict.exit_code)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    from windtunnel.digest import canonical_json
+
+    typer.echo(canonical_json(document), nl=False)
+
+
+def _unsaid(verdict: Verdict, sections: Sequence[Section]) -> Verdict:
+    """The verdict without the sentences that stand in a section above it."""
+    from dataclasses import replace
+
+    said = {sentence for section in sections for sentence in section.sentences}
+    return replace(
+        verdict,
+        reasons=tuple(each for each in verdict.reasons if each not in said),
+        would_change=tuple(each for each in verdict.would_change if f"would change it: {each}" not in said),
+    )
 
 
 @app.command()
@@ -112,17 +141,22 @@ def init(
     label_time: Annotated[str, typer.Option(help="The column that says when that could first be known.")] = "",
     identity: Annotated[str, typer.Option("--id", help="The column that names the request.")] = "",
     fit: Annotated[bool, typer.Option("--fit", help="MODEL is called with rows and a seed, and trains.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write a windtunnel.toml for a model and a recording.
 
     Example: windtunnel init model.onnx recorded.parquet
     """
-    _progress(quiet=False, debug=debug)
+    _progress(quiet=quiet, debug=debug)
     from windtunnel.init import write_config
 
-    write_config(model, data, out, time=time, label=label, label_time=label_time, identity=identity, fit=fit)
-    typer.echo(f"wrote {out}; look it over, then: windtunnel run {out}")
+    document = write_config(model, data, out, time=time, label=label, label_time=label_time, identity=identity, fit=fit)
+    if as_json:
+        _print_json(document)
+    else:
+        typer.echo(f"wrote {out}; look it over, then: windtunnel run {out}")
 
 
 @app.command()
@@ -130,7 +164,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="A windtunnel.toml.")] = Path("windtunnel.toml"),
     out: Out = None,
     as_json: AsJson = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="In place of the configuration's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="In place of the configuration's.")] = None,
     workers: WorkerCount = 0,
     ray_address: RayAddress = "",
     quiet: Quiet = False,
@@ -175,8 +209,8 @@ def optimize(
     from windtunnel.quantity import parse_duration, parse_integers, parse_share
 
     done = verbs.optimize(
-        model, data, metric=metric, max_drop=parse_share(max_drop), label=label, batch=parse_integers(batch),
-        budget_s=parse_duration(budget), bundle=bundle, out=out, seed=seed, progress=progress,
+        model, data, metric=metric, max_drop=_read("--max-drop", parse_share, max_drop), label=label,
+        batch=_read("--batch", parse_integers, batch), budget_s=_read("--budget", parse_duration, budget), bundle=bundle, out=out, seed=seed, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 
@@ -207,8 +241,8 @@ def benchmark(
 
     names = tuple(name for name in hardware.split(",") if name)
     done = verbs.benchmark(
-        models, batch=parse_integers(batch), precision=parse_share(precision), budget_s=parse_duration(budget), threads=threads,
-        data=data, hardware=names, slo=slo, out=out, seed=seed, progress=progress,
+        models, batch=_read("--batch", parse_integers, batch), precision=_read("--precision", parse_share, precision),
+        budget_s=_read("--budget", parse_duration, budget), threads=threads, data=data, hardware=names, slo=slo, out=out, seed=seed, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 
@@ -218,13 +252,14 @@ def trace(
     file: Annotated[Path, typer.Argument(help="Recorded arrivals: Parquet or CSV.")],
     time: TimeColumn = "",
     as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Say what a recording of arrivals holds: requests, length, rates, burstiness.
 
     Example: windtunnel trace arrivals.csv
     """
-    _progress(quiet=False, debug=debug)
+    _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
 
     document, section = verbs.describe_trace(file, time)
@@ -260,8 +295,8 @@ def simulate(
     from windtunnel.quantity import parse_duration
     from windtunnel.seeds import Seeds
 
-    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time).speed_up(speed)
-    policy = BatchPolicy(max_batch, parse_duration(max_wait))
+    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time, speed)
+    policy = BatchPolicy(max_batch, _read("--max-wait", parse_duration, max_wait))
     done = verbs.simulate(
         flown, LatencyProfile.load(profile), replicas=replicas, batch=policy, scenario=scenario, seed=seed, out=out,
         progress=progress,
@@ -299,15 +334,15 @@ def plan(
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
     from windtunnel.latency_profile import LatencyProfile
-    from windtunnel.quantity import parse_duration, parse_integers, parse_share
+    from windtunnel.quantity import parse_integers, parse_share
     from windtunnel.seeds import Seeds
 
-    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time).speed_up(speed)
-    waits = tuple(sorted({parse_duration(text) for text in max_wait.split(",")}))
+    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time, speed)
     done = verbs.plan(
-        flown, LatencyProfile.load(profile), hardware=hardware, slo=slo, replicas=parse_integers(replicas),
-        max_batch=parse_integers(max_batch), max_wait_s=waits, confidence=parse_share(confidence), scenario=scenario, seed=seed,
-        workers=_workers(workers, ray_address), out=out, progress=progress,
+        flown, LatencyProfile.load(profile), hardware=hardware, slo=slo,
+        replicas=_read("--replicas", parse_integers, replicas), max_batch=_read("--max-batch", parse_integers, max_batch),
+        max_wait_s=_read("--max-wait", _durations, max_wait), confidence=_read("--confidence", parse_share, confidence),
+        scenario=scenario, seed=seed, workers=_workers(workers, ray_address), out=out, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 
@@ -367,13 +402,14 @@ def backtest(
 def gate(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Leave with the exit code of a run's verdict, once every byte of the run is known to be intact.
 
     Example: windtunnel gate runs/flights
     """
-    _progress(quiet=False, debug=debug)
+    _progress(quiet=quiet, debug=debug)
     from windtunnel.gate import judge
 
     document, verdict = judge(run_folder)
@@ -383,6 +419,7 @@ def gate(
 @app.command()
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -396,7 +433,11 @@ def report(
 
     page = pipeline.report(run_folder)
     document, stages = pipeline.read_run(run_folder)
-    print_sections([stage.section for stage in stages.values()], pipeline.verdict_of(document))
+    if as_json:
+        _print_json({**document, "report": str(page)})
+        return
+    sections = [stage.section for stage in stages.values()]
+    print_sections(sections, _unsaid(pipeline.verdict_of(document), sections))
     typer.echo(f"report: {page}")
 
 
@@ -416,24 +457,20 @@ def verify(
 
     problems = verify_folder(run_folder)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {"schema": "windtunnel.verify/1", "run": str(run_folder), "intact": not problems, "problems": problems},
-                indent=2,
-            )
-        )
+        head = {"schema": "windtunnel.verify/1", "run": str(run_folder)}
+        _print_json({**head, "intact": not problems, "problems": problems})
     else:
         typer.echo("\n".join(problems) if problems else f"{run_folder} is intact")
     raise typer.Exit(1 if problems else 0)
 
 
 @app.command()
-def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
+def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Show what this machine and this installation can do, and what an extra would add.
 
     Example: windtunnel doctor --json
     """
-    _progress(quiet=False, debug=debug)
+    _progress(quiet=quiet, debug=debug)
     from windtunnel.doctor import draw, examine
 
     found = examine()
@@ -445,21 +482,22 @@ def export(
     model: Annotated[str, typer.Argument(help="module.py:factory, which returns a module and example inputs.")],
     out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")] = Path("model.onnx"),
     as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Export a torch module to ONNX, its free batch axis and its numbers verified.
 
     Example: windtunnel export model.py:factory --out model.onnx
     """
-    _progress(quiet=False, debug=debug)
+    _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
-    from windtunnel.digest import canonical_json
 
     document = verbs.export(model, out)
-    told = (
-        f"wrote {out}: {document['bytes']:,} bytes, off by at most {document['largest_difference']:.2g} from its source"
-    )
-    typer.echo(canonical_json(document) if as_json else told, nl=not as_json)
+    if as_json:
+        _print_json(document)
+        return
+    off = document["largest_difference"]
+    typer.echo(f"wrote {out}: {document['bytes']:,} bytes, off by at most {off:.2g} from its source")
 
 
 def main() -> None:
@@ -468,10 +506,17 @@ def main() -> None:
         app()
     except WindtunnelError as error:
         _fail(error)
+    except KeyboardInterrupt:  # while a command was still being read
+        _interrupted()
+        raise SystemExit(INTERRUPTED) from None
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
-            sys.stderr.write("interrupted; run the same command again to go on from what is finished\n")
+            _interrupted()
         raise
+
+
+def _interrupted() -> None:
+    sys.stderr.write("interrupted; run the same command again to go on from what is finished\n")
 
 
 def _fail(error: WindtunnelError) -> None:

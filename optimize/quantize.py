@@ -128,11 +128,13 @@ def _quantizing(parent: Variant) -> Iterator[Path]:
 @contextlib.contextmanager
 def _prepared(parent: Variant) -> Iterator[Path]:
     """The graph with shapes inferred and constants folded, for a while."""
+    import onnxruntime
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # the quantizer advises, on the root logger, to do what was just done
+    onnxruntime.set_default_logger_severity(4)  # and its session says on stderr which weights folding left over
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "prepared.onnx"

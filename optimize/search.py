@@ -11,6 +11,7 @@ from windtunnel.digest import digest_bytes, digest_value
 from windtunnel.errors import ModelError, WindtunnelError
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
+from windtunnel.run_folder import environment
 from windtunnel.session import OnnxSession, run_in_batches
 from windtunnel.variant import Origin
 from windtunnel.verdict import Verdict
@@ -279,10 +280,10 @@ def make_children(
 
 
 def _origin(step: str, parent: Variant, settings: Mapping[str, Any]) -> Origin:
-    import onnxruntime
-    import torch
-
-    versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__.partition("+")[0]}
+    known = environment()
+    versions = {
+        package: known[package] for package in ("windtunnel", "onnxruntime", "onnx", "torch") if package in known
+    }
     return Origin(step, parent.sha256, {**settings, "versions": versions})
 
 
@@ -304,7 +305,7 @@ def _dynamic(parent: Variant, name: str, settings: Mapping[str, Any], folder: Pa
 def _static(
     parent: Variant, name: str, settings: Mapping[str, Any], material: Material, folder: Path, seeds: Seeds
 ) -> Variant:
-    rows = sample_rows(material.feeds, CALIBRATION_ROWS, seeds.stream("inputs"))
+    rows = sample_rows(material.feeds, CALIBRATION_ROWS, seeds.stream("calibration"))
     origin = _origin("int8-static", parent, {**settings, "calibration": digest_arrays(rows)})
     return keep(folder, name, "int8", origin, lambda path: static_int8(parent, path, settings, rows))
 

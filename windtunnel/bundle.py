@@ -60,8 +60,7 @@ def write_bundle(
     Raises:
         ModelError: the folder holds something that is not a bundle.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD).exists())):
-        raise ModelError("holds something that is not a bundle", file=folder, fix="choose another folder")
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.onnx", variant.path.read_bytes())
     samples = {f"in.{name}": array for name, array in inputs.items()} | {
@@ -71,6 +70,16 @@ def write_bundle(
     write_atomically(folder / "check.py", CHECK)
     record = {**variant.to_dict(variant.path.parent), "path": "model.onnx"}
     write_atomically(folder / RECORD, canonical_json(record))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place where no bundle can be written.
+
+    Raises:
+        ModelError: a file, or a folder that holds something that is not a bundle.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD).exists())):
+        raise ModelError("holds something that is not a bundle", file=folder, fix="choose another folder")
 
 
 def read_bundle(folder: Path) -> Variant:

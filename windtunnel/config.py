@@ -6,7 +6,7 @@ import contextlib
 import re
 import tomllib
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -67,6 +67,12 @@ def _sorted(counts: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+Quality = Literal["roc_auc", "log_loss", "brier", "accuracy", "mae", "mse", "agreement"]
+"""The measures of quality that the optimizing stage knows; a test holds the two together."""
+
+LossName = Literal["log_loss", "brier", "zero_one", "squared_error", "absolute_error"]
+"""The losses that the backtesting stage knows; a test holds the two together."""
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Period = Annotated[Duration, AfterValidator(_above_zero)]
@@ -134,7 +140,7 @@ class ModelSection(_Section):
 class OptimizeSection(_Section):
     """`[optimize]`: how good a child must be, and where it must be fast."""
 
-    metric: str
+    metric: Quality
     max_drop: Annotated[float, Field(ge=0.0)]
     batch: Counts = (1, 32)
     budget: Duration = 20.0
@@ -165,7 +171,7 @@ class SimulateSection(_Section):
 class BacktestSection(_Section):
     """`[backtest]`: how candidates are judged on the recording's future."""
 
-    metric: str = "log_loss"
+    metric: LossName = "log_loss"
     max_loss: Annotated[float, Field(ge=0.0)]
     every: Period = 86400.0
     horizon: Period
@@ -211,7 +217,7 @@ class BacktestFile(_Section):
     recording: str
     incumbent: str
     candidates: tuple[str, ...] = Field(min_length=1)
-    metric: str = "log_loss"
+    metric: LossName = "log_loss"
     max_loss: Annotated[float, Field(ge=0.0)] = 0.0
     every: Period = 86400.0
     horizon: Period

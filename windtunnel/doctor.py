@@ -74,7 +74,7 @@ def draw(found: dict[str, Any]) -> Section:
     )
     return Section(
         "Doctor",
-        "go",
+        "",
         (f"fingerprint {hardware.fingerprint}: figures measured on another one are not compared with this one's",),
         (
             Table("Machine", ("what", "found"), tuple(rows)),

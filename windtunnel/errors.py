@@ -14,11 +14,12 @@ A message names the file, the field, the value and the way out, in that order, a
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -80,6 +81,28 @@ class MissingError(WindtunnelError):
     """The environment lacks something; the message says the command that installs it."""
 
     exit_code = 4
+
+
+@contextlib.contextmanager
+def naming(*, file: Path | str | None = None, field: str = "") -> Iterator[None]:
+    """Let a refusal from deeper down name the file and the option that the user gave, where it could not know them.
+
+    Args:
+        file: named where the refusal names none.
+        field: named in place of the refusal's own.
+
+    Example:
+        >>> with naming(field="--budget"):
+        ...     raise ConfigError("is not a duration", value="5")
+        Traceback (most recent call last):
+        windtunnel.errors.ConfigError: `--budget` (='5') is not a duration
+    """
+    try:
+        yield
+    except InputError as error:
+        place = error.file if error.file is not None else file
+        named = field or error.field
+        raise type(error)(error.problem, file=place, field=named, value=error.value, fix=error.fix) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.config import read_config
 from windtunnel.digest import canonical_json, digest_file, digest_value, write_atomically
-from windtunnel.errors import ConfigError, ModelError, RunFolderError
+from windtunnel.errors import ConfigError, ModelError, RunFolderError, naming, nearest
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
 from windtunnel.report.section import Section
@@ -115,6 +115,7 @@ class _Pipeline:
             )  # fmt: skip
         recording = Recording.from_table(table, columns, name=self.config.name, file=section.source)
         past, held, future = self._cut(recording)
+        self._check_model(recording, held)
         recording.frame.write_parquet(work / "recording.parquet")
         labelled = len(recording) - recording.frame["label"].null_count()
         result = {
@@ -136,6 +137,21 @@ class _Pipeline:
             Section("Recording", "go", (text,), (), (), (note, *_join_notes(self.config))),
             Verdict("go", (text,)),
         )
+
+    def _check_model(self, recording: Recording, held: Recording) -> None:
+        """Refuse labels that the metrics cannot take and rows that the model cannot be fed with, before it is made."""
+        from windtunnel.backtest.loss import loss_named
+        from windtunnel.feed import feed_table
+        from windtunnel.optimize.quality import Holdout, check_metric
+        from windtunnel.variant import Variant
+
+        source = self.config.recording.source
+        with naming(file=source):
+            loss_named(self.config.backtest.metric).check_labels(recording.frame["label"].drop_nulls().to_numpy())
+            check_metric(self.config.optimize.metric, Holdout({}, held.frame["label"].to_numpy()))
+        if self.config.model.path:
+            signature = Variant.from_file(self.home / self.config.model.path).signature
+            feed_table(recording.frame.head(1), signature, file=source)
 
     def _holdout_start(self) -> datetime:
         return self.config.recording.develop_until - timedelta(seconds=self.config.recording.holdout)
@@ -193,7 +209,7 @@ class _Pipeline:
         past, held, _ = self._cut(self.load_recording())
         parent = self._parent(past.frame, work)
         feeds = feed_table(past.frame, parent.signature, file="recording")
-        material = Material(feeds, past.frame["label"].to_numpy(), self._student(past.frame), self.config.model.student)
+        material = Material(feeds, past.frame["label"].to_numpy(), self._student(past.frame), self._student_source())
         holdout = Holdout(feed_table(held.frame, parent.signature, file="recording"), held.frame["label"].to_numpy())
         goal = Goal(section.metric, section.max_drop, section.batch, self._batching)
         timed = partial(
@@ -216,8 +232,6 @@ class _Pipeline:
 
     def _parent(self, rows: pl.DataFrame, work: Path) -> Variant:
         """The model as it is, as ONNX: a copy of the file, or the export of what the user's function made."""
-        import torch
-
         from windtunnel.optimize import export, keep
         from windtunnel.variant import Origin, Variant
 
@@ -232,7 +246,7 @@ class _Pipeline:
         arguments = (rows, self.seeds.number("fit")) if model.fit else ()
         key = {
             **digest_sources([name], self.home), **self._recorded(), "seed": self.seeds.root,
-            "rows": len(rows), "torch": torch.__version__,
+            "rows": len(rows), "windtunnel": environment()["windtunnel"],
         }  # fmt: skip
 
         def make(path: Path) -> None:
@@ -248,6 +262,11 @@ class _Pipeline:
             return None
         function = load_function(name, self.home)
         return lambda: call(function, rows, self.seeds.number("distil"), name=name)
+
+    def _student_source(self) -> str:
+        """What the student is made by: its function's name and the digest of its file, so that an edited one is made anew."""
+        name = self.config.model.student
+        return f"{name} {digest_sources([name], self.home)[name]}" if name else ""
 
     def variants(self) -> list[Variant]:
         """Every variant that was made, the parent first."""
@@ -461,6 +480,7 @@ def run(
     config = config if seed is None else config.model_copy(update={"seed": seed})
     home = config_path.resolve().parent
     check_sources(config, config_path)
+    check_metrics(config, config_path)
     check_out(out, config.name)
     with RunFolder.open(out, config.name) as folder:
         if not (out / MANIFEST).exists():
@@ -498,6 +518,24 @@ def check_sources(config: Config, file: Path) -> None:
             raise ConfigError("is not a function", file=file, field="model", value=source, fix="write file.py:function")
 
 
+def check_metrics(config: Config, file: Path) -> None:
+    """Refuse a measure that is not known, before any work.
+
+    Raises:
+        ConfigError: `optimize.metric` or `backtest.metric` names none.
+    """
+    from windtunnel.backtest.loss import loss_named
+    from windtunnel.optimize import METRICS
+
+    metric = config.optimize.metric
+    if metric not in METRICS:
+        raise ConfigError(
+            "is not a metric", file=file, field="optimize.metric", value=metric, fix=nearest(metric, METRICS)
+        )
+    with naming(file=file, field="backtest.metric"):
+        loss_named(config.backtest.metric)
+
+
 def _finish(pipeline: _Pipeline, seconds: float) -> Run:
     verdict = combine({name: pipeline.stages[name].verdict for name in STAGES})
     finished = Run(pipeline.folder.path, pipeline.stages, verdict)
@@ -526,7 +564,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Stage]]:
     if not (path / RESULT).is_file():
         raise RunFolderError("is not finished", file=path, fix="run it again: what is done is not done twice")
     document = json.loads((path / RESULT).read_text())
-    names = [name for name in ("recording", *STAGES) if (path / name / MANIFEST).is_file()]
+    names = [name for name in ("recording", *STAGES, "plan") if (path / name / MANIFEST).is_file()]
     return document, {
         name: Stage(RunManifest.from_file(path / name / MANIFEST), path / name, cached=True) for name in names
     }

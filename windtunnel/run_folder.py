@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import canonical_json, digest_bytes, digest_file, digest_value, write_atomically
-from windtunnel.errors import RunFolderError
+from windtunnel.errors import RunFolderError, WindtunnelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,10 +132,13 @@ class RunFolder:
     def open(path: Path, name: str) -> Iterator[RunFolder]:
         """Make a folder, or continue one of the same pipeline, and keep other processes out while it is open.
 
+        A folder that was made here and in which nothing was finished before a refusal is taken back.
+
         Raises:
             RunFolderError: a file, a folder with something else in it, another pipeline's run, or one in use.
         """
         check_out(path, name)
+        made = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
         with (path / ".lock").open("w") as lock:
             try:
@@ -145,7 +148,11 @@ class RunFolder:
                     "is in use by another process", file=path, fix="wait for it, or choose another --out"
                 ) from error
             _put_back(path)
-            yield RunFolder(path, name)
+            try:
+                yield RunFolder(path, name)
+            except WindtunnelError:
+                _take_back(made)
+                raise
 
     def finished(self, stage: str, key: str) -> RunManifest | None:
         """The manifest of a stage that ran with this very key and whose outputs are intact."""
@@ -226,6 +233,16 @@ def _put_back(path: Path) -> None:
             shutil.rmtree(old)
         else:
             old.rename(place)
+
+
+def _take_back(made: list[Path]) -> None:
+    """Remove the folders that were made for a run, innermost first, unless a stage was finished in them."""
+    if not made or any(made[0].glob(f"*/{MANIFEST}")):
+        return
+    shutil.rmtree(made[0])
+    for folder in made[1:]:
+        with contextlib.suppress(OSError):  # another run has moved in
+            folder.rmdir()
 
 
 def _counts(path: Path) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 SOURCES = {
     "fit": "the training of a model by the user's own `fit`; changes every figure of quality",
     "distil": "the student's initial weights and the order of its batches; changes the student only",
+    "calibration": "which rows the ranges of static int8 are taken from; changes that variant a little",
     "bootstrap": "resampling for intervals; should not change a point estimate",
     "order": "the order in which variants and batch sizes are measured; should not change a mean",
     "arrivals": "generated traffic and where in a trace a scenario strikes",

@@ -216,5 +216,5 @@ def serve_until_interrupted(
         ready(f"http://127.0.0.1:{port}/v2/models/{variant.name}")
         threading.Event().wait()
     finally:
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]  # ray
         ray.shutdown()

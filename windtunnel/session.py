@@ -60,7 +60,7 @@ class OnnxSession(Session):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised, and need not be said on stderr too
         # a spinning thread steals the core that the next replica would use
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -102,8 +102,9 @@ def take_column(table: pl.DataFrame, name: str, *, file: Path | str | None = Non
         DataError: no such column.
     """
     if name not in table.columns:
-        raise DataError("is not a column", file=file, field=name, fix=f"{nearest(name, table.columns)} "
-                        f"(the columns are: {', '.join(table.columns)})")  # fmt: skip
+        columns, close = f"the columns are: {', '.join(table.columns)}", nearest(name, table.columns)
+        fix = f"{close} ({columns})" if close.startswith("did") else columns
+        raise DataError("is not a column", file=file, field=name, fix=fix)
     return table[name]
 
 

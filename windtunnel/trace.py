@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.errors import DataError
+from windtunnel.errors import DataError, naming
 from windtunnel.table import read_table, seconds_of, take_column
 
 if TYPE_CHECKING:
@@ -112,4 +112,5 @@ class Trace:
         column = take_column(table, names[0] if names else "time", file=path)
         seconds = seconds_of(column, file=path)
         known = seconds[np.isfinite(seconds)]
-        return Trace(path.name, seconds - known.min() if len(known) else seconds)
+        with naming(file=path, field=column.name):
+            return Trace(path.name, seconds - known.min() if len(known) else seconds)

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.digest import canonical_json, digest_file, digest_value, write_atomically
-from windtunnel.errors import ConfigError, DataError, ModelError
+from windtunnel.digest import canonical_json, digest_bytes, digest_file, digest_value, write_atomically
+from windtunnel.errors import ConfigError, DataError, ModelError, naming, nearest
 from windtunnel.hardware import Hardware
 from windtunnel.pipeline import digest_sources, read_source
 from windtunnel.progress import SILENT, Progress
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from windtunnel.backtest import LeakCheck
+    from windtunnel.benchmarks import Benchmark
     from windtunnel.config import BacktestFile
     from windtunnel.deployment import BatchPolicy
     from windtunnel.fanout import Workers
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.recording import Recording
     from windtunnel.stage import Produce
+    from windtunnel.stats import Interval
     from windtunnel.trace import Trace
     from windtunnel.variant import Signature, Variant
     from windtunnel.verdict import Verdict
@@ -65,7 +67,8 @@ class Done:
 
     def to_dict(self) -> dict[str, Any]:
         """The verb's JSON document."""
-        return {"schema": f"windtunnel.{self.stage.manifest.stage}/1", "run": str(self.folder), **self.stage.to_dict()}
+        head = {"schema": f"windtunnel.{self.stage.manifest.stage}/1", "run": str(self.folder)}
+        return {**head, **self.stage.to_dict(), "would_change": self.verdict.would_change}
 
 
 def _alone(
@@ -141,23 +144,42 @@ def read_feeds(path: Path, signature: Signature, label: str = "") -> tuple[Array
         label: the label's column or array; `label` in an npz where empty.
 
     Raises:
-        DataError: an input is missing, of the wrong dtype or shape, or holds NaN where the model takes whole numbers.
+        DataError: an input is missing, of the wrong dtype or shape, or holds NaN where the model takes whole numbers; a
+            label is no number, or missing in some row.
     """
-    import numpy as np
-
     from windtunnel.feed import feed_table
     from windtunnel.table import read_arrays, read_table, take_column
 
     if path.suffix != ".npz":
         table = read_table(path)
-        labels = take_column(table, label, file=path).cast(float).to_numpy() if label else None
-        return feed_table(table, signature, file=path), labels
+        labels = take_column(table, label, file=path).to_numpy() if label else None
+        return feed_table(table, signature, file=path), _labels(labels, label, path)
     arrays = read_arrays(path)
     feeds = {tensor.name: _fitting(arrays, tensor, path) for tensor in signature.inputs}
     name = label or LABEL
     if label and label not in arrays:
         raise DataError("is not an array", file=path, field=label, fix=f"the arrays are: {', '.join(arrays)}")
-    return feeds, np.asarray(arrays[name], dtype=np.float64).reshape(-1) if name in arrays else None
+    return feeds, _labels(arrays.get(name), name, path)
+
+
+def _labels(given: NDArray[Any] | None, name: str, path: Path) -> NDArray[np.float64] | None:
+    """The labels as float64 `[rows]`, each a number."""
+    import numpy as np
+
+    if given is None:
+        return None
+    if given.dtype.kind not in "biuf" or given.size != len(given):
+        raise DataError(
+            f"is {given.dtype} {list(given.shape)} where labels are one number a row",
+            file=path,
+            field=name,
+            fix="save 0 and 1",
+        )
+    labels: NDArray[np.float64] = given.astype(np.float64).reshape(-1)
+    if np.isnan(labels).any():
+        row = int(np.isnan(labels).argmax())
+        raise DataError(f"has no label in row {row}", file=path, field=name, fix="leave out the rows without one")
+    return labels
 
 
 def _fitting(arrays: Arrays, tensor: Any, path: Path) -> NDArray[Any]:
@@ -235,10 +257,14 @@ def optimize(
         seed: of calibration and timing order.
         progress: a line a step.
     """
+    from windtunnel.bundle import check_folder
     from windtunnel.table import check_file
 
-    home = Path.cwd()
+    home = Path()
     check_file(data)
+    _check_quality(_look_at(model, home), data, metric, label)
+    if bundle is not None:
+        check_folder(bundle)
     inputs = {"data": digest_file(data), **digest_sources([model], home)}
     parameters = {
         "metric": metric,
@@ -256,6 +282,35 @@ def optimize(
     if bundle is not None:
         _bundle(done, data, label, bundle)
     return done
+
+
+def _look_at(model: str, home: Path) -> Signature | None:
+    """The signature of a file; of a function only that it can be loaded, for what it makes is known once it has run."""
+    from windtunnel.variant import Variant
+
+    if is_function(model):
+        load_function(model, home)
+        return None
+    return Variant.from_file(home / model).signature
+
+
+def _check_quality(signature: Signature | None, data: Path, metric: str, label: str) -> None:
+    """Refuse a metric that is not known and, where the signature is, rows that cannot carry it."""
+    from windtunnel.optimize import METRICS, Holdout
+    from windtunnel.optimize.quality import check_metric
+
+    if metric not in METRICS:
+        raise ConfigError("is not a metric", field="--metric", value=metric, fix=nearest(metric, METRICS))
+    if signature is None:
+        return
+    feeds, labels = read_feeds(data, signature, label)
+    rows = len(next(iter(feeds.values())))
+    if rows < EVERY_THIRD:
+        raise DataError(
+            f"has {rows} rows", file=data, fix="give more: a third is for calibration, quality is proven on the others"
+        )
+    with naming(file=data):
+        check_metric(metric, Holdout(feeds, labels))
 
 
 def _optimize(
@@ -346,8 +401,17 @@ def benchmark(
             "have the same name", field="models", value=names, fix="rename one: variants are named after their files"
         )
     variants = [Variant.from_file(path) for path in models]
+    for variant in variants[1:]:
+        if variant.signature.inputs != variants[0].signature.inputs:
+            raise ModelError(
+                "takes other inputs than the first model", file=variant.path, fix="compare models of one signature"
+            )
+    _check_promise(hardware, slo)
+    if not precision > 0.0:
+        raise ConfigError("can never be reached", field="--precision", value=precision, fix="write 5%")
     if data is not None:
         check_file(data)
+        read_feeds(data, variants[0].signature)
     inputs = {variant.name: variant.sha256 for variant in variants} | ({"data": digest_file(data)} if data else {})
     parameters = {
         "batch": batch, "precision": precision, "budget_s": budget_s, "threads": threads, "hardware": hardware, "slo": slo,
@@ -358,6 +422,19 @@ def benchmark(
         hardware=hardware, slo_text=slo, seeds=Seeds(seed), progress=progress,
     )  # fmt: skip
     return _alone("benchmark", out, parameters, inputs, make, seed=seed, progress=progress)
+
+
+def _check_promise(hardware: tuple[str, ...], slo: str) -> None:
+    """Refuse machines without a price and a promise that cannot be read."""
+    from windtunnel.deployment import Slo
+    from windtunnel.price import find_price
+
+    with naming(field="--hardware"):
+        for name in hardware:
+            find_price(name)
+    if slo:
+        with naming(field="--slo"):
+            Slo.parse(slo)
 
 
 def _benchmark(
@@ -381,11 +458,6 @@ def _benchmark(
     from windtunnel.simulate import capacity
 
     signature = variants[0].signature
-    for variant in variants[1:]:
-        if variant.signature.inputs != signature.inputs:
-            raise ModelError(
-                "takes other inputs than the first model", file=variant.path, fix="compare models of one signature"
-            )
     prices = [find_price(name) for name in hardware]
     slo = Slo.parse(slo_text) if slo_text else None
     feeds = read_feeds(data, signature)[0] if data is not None else generate_feeds(signature, max(batch), seeds)
@@ -398,20 +470,47 @@ def _benchmark(
         measured = replace(measured, costs=cost_table(measured.profiles, prices, slo, carry))
     for profile in measured.profiles:
         profile.save(work / f"{profile.variant}.npz")
-    first = variants[0].name
-    comparisons = [
-        {"a": first, "b": v.name, "batch": b, **measured.timings.speedup(first, v.name, b).to_dict("ratio")}
-        for v in variants[1:] for b in batch
-    ]  # fmt: skip
-    return {**measured.to_dict(), "comparisons": comparisons}, draw(measured, slo), measured.verdict
+    compared = _compare(measured, [variant.name for variant in variants], batch)
+    section = draw(measured, slo)
+    if compared:
+        section = replace(section, tables=(section.tables[0], _comparison_table(compared), *section.tables[1:]))
+    comparisons = [{"a": a, "b": b, "batch": size, **ratio.to_dict("ratio")} for a, b, size, ratio in compared]
+    return {**measured.to_dict(), "comparisons": comparisons}, section, measured.verdict
 
 
-def read_trace(path: Path | None, arrivals: str, requests: int, seeds: Seeds, time: str = "") -> Trace:
-    """Read a trace, or generate one from `poisson(rate=900)`.
+def _compare(measured: Benchmark, names: list[str], batch: tuple[int, ...]) -> list[tuple[str, str, int, Interval]]:
+    """Every other model beside the first, at each batch size: how many times as fast it is."""
+    first = names[0]
+    return [(first, name, size, measured.timings.speedup(first, name, size)) for name in names[1:] for size in batch]
+
+
+def _comparison_table(compared: list[tuple[str, str, int, Interval]]) -> Table:
+    rows = tuple(
+        (b, a, str(size), f"{ratio.value:.3g} ({ratio.low:.3g} to {ratio.high:.3g})", _told(ratio))
+        for a, b, size, ratio in compared
+    )
+    return Table("Side by side, in turns", ("model", "beside", "batch", "× as fast (95%)", "which is"), rows)
+
+
+def _told(ratio: Interval) -> str:
+    return "faster" if ratio.low > 1.0 else "slower" if ratio.high < 1.0 else "not told apart"
+
+
+def read_trace(
+    path: Path | None, arrivals: str, requests: int, seeds: Seeds, time: str = "", speed: float = 1.0
+) -> Trace:
+    """Read a trace, or generate one from `poisson(rate=900)`, and play it `speed` times as fast.
 
     Raises:
-        ConfigError: neither or both given, or no such generator.
+        ConfigError: neither or both given, no such generator, or a speed that is not above zero.
     """
+    if not 0.0 < speed < float("inf"):
+        raise ConfigError("is not a speed", field="--speed", value=speed, fix="give a factor above zero")
+    trace = _read_trace(path, arrivals, requests, seeds, time)
+    return trace if speed == 1.0 else trace.speed_up(speed)
+
+
+def _read_trace(path: Path | None, arrivals: str, requests: int, seeds: Seeds, time: str) -> Trace:
     import re
 
     from windtunnel.simulate import poisson
@@ -423,7 +522,7 @@ def read_trace(path: Path | None, arrivals: str, requests: int, seeds: Seeds, ti
         )
     if path is not None:
         return Trace.from_file(path, time)
-    match = re.fullmatch(r"poisson\(rate=([0-9.]+)\)", arrivals.replace(" ", ""))
+    match = re.fullmatch(r"poisson\(rate=([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\)", arrivals.replace(" ", "").lower())
     if match is None:
         raise ConfigError(
             "is not a generator",
@@ -431,7 +530,8 @@ def read_trace(path: Path | None, arrivals: str, requests: int, seeds: Seeds, ti
             value=arrivals,
             fix="write poisson(rate=900), in requests a second",
         )
-    return poisson(float(match[1]), requests, seeds.stream("arrivals"))
+    with naming(field="--arrivals"):
+        return poisson(float(match[1]), requests, seeds.stream("arrivals"))
 
 
 def describe_trace(path: Path, time: str = "") -> tuple[dict[str, Any], Section]:
@@ -440,7 +540,7 @@ def describe_trace(path: Path, time: str = "") -> tuple[dict[str, Any], Section]
 
     facts = Trace.from_file(path, time).describe()
     rows = tuple((name.replace("_", " "), f"{value:,.6g}") for name, value in facts.items())
-    section = Section("Trace", "go", (str(path),), (Table("What it holds", ("figure", "value"), rows),))
+    section = Section("Trace", "", (str(path),), (Table("What it holds", ("figure", "value"), rows),))
     return {"schema": "windtunnel.trace/1", "file": str(path), **facts}, section
 
 
@@ -467,12 +567,8 @@ def simulate(
         out: the run folder.
         progress: a line at the start and at the end.
     """
-    from windtunnel.errors import nearest
-    from windtunnel.simulate import SCENARIOS
-
-    if scenario and scenario not in SCENARIOS:
-        raise ConfigError("is not a scenario", field="--scenario", value=scenario, fix=nearest(scenario, SCENARIOS))
-    inputs = {"trace": digest_value([trace.name, trace.arrivals_s.tobytes().hex()]), "profile": profile.sha256}
+    _check_flight(profile, batch.max_batch, scenario)
+    inputs = _flight_inputs(trace, profile)
     parameters = {
         "replicas": replicas,
         "max_batch": batch.max_batch,
@@ -483,6 +579,23 @@ def simulate(
         _simulate, trace=trace, profile=profile, replicas=replicas, batch=batch, scenario=scenario, seeds=Seeds(seed)
     )
     return _alone("simulate", out, parameters, inputs, make, seed=seed, progress=progress)
+
+
+def _check_flight(profile: LatencyProfile, max_batch: int, scenario: str) -> None:
+    """Refuse a scenario that is not known and batches that were never profiled."""
+    from windtunnel.simulate import SCENARIOS
+
+    if scenario and scenario not in SCENARIOS:
+        raise ConfigError("is not a scenario", field="--scenario", value=scenario, fix=nearest(scenario, SCENARIOS))
+    with naming(field="--max-batch"):
+        profile.service_table(max_batch, points=1)
+
+
+def _flight_inputs(trace: Trace, profile: LatencyProfile) -> dict[str, str]:
+    arrivals = digest_bytes(trace.arrivals_s.tobytes())
+    head = [profile.sha256, profile.hardware.fingerprint, profile.batch_sizes, profile.parallel_efficiency]
+    samples = [digest_bytes(each.tobytes()) for each in profile.samples_s]
+    return {"trace": digest_value([trace.name, arrivals]), "profile": digest_value([head, samples])}
 
 
 def _simulate(
@@ -564,16 +677,11 @@ def plan(
         out: the run folder.
         progress: shown while planning.
     """
-    from windtunnel.deployment import Slo
-    from windtunnel.errors import nearest
-    from windtunnel.price import find_price
-    from windtunnel.simulate import SCENARIOS
-
-    if scenario and scenario not in SCENARIOS:
-        raise ConfigError("is not a scenario", field="--scenario", value=scenario, fix=nearest(scenario, SCENARIOS))
-    find_price(hardware)
-    Slo.parse(slo)
-    inputs = {"trace": digest_value([trace.name, trace.arrivals_s.tobytes().hex()]), "profile": profile.sha256}
+    _check_promise((hardware,), slo)
+    _check_flight(profile, max(max_batch), scenario)
+    if not 0.5 < confidence < 1.0:
+        raise ConfigError("must lie between 50% and 100%", field="--confidence", value=confidence, fix="write 99%")
+    inputs = _flight_inputs(trace, profile)
     parameters = {
         "hardware": hardware, "slo": slo, "replicas": replicas, "max_batch": max_batch, "max_wait_s": max_wait_s,
         "confidence": confidence, "scenario": scenario,
@@ -616,8 +724,11 @@ def _plan(
             max_batch=max_batch, max_wait_s=max_wait_s, confidence=confidence, seeds=seeds, workers=workers, report=report,
         )  # fmt: skip
     logs = rehearse(traces, profile, found.shown.deployment, cores_per_machine=price.vcpu, seed=seeds.number("service"))
-    speed = {"deployments_per_s": found.deployments_per_s, "requests_per_s": found.requests_per_s, "where": found.where}
-    return {**found.to_dict(), **speed}, draw(found, logs), found.verdict
+    speed = {
+        "deployments_per_s": found.deployments_per_s, "requests_per_s": found.requests_per_s,
+        "requests_simulated": found.requests_simulated, "where": found.where,
+    }  # fmt: skip
+    return {**found.to_dict(), **speed}, replace(draw(found, logs), title="Plan"), found.verdict
 
 
 def backtest(
@@ -703,7 +814,7 @@ def export(model: str, out: Path) -> dict[str, Any]:
         raise ConfigError("is not a function", field="MODEL", value=model, fix="write module.py:factory")
     if out.exists():
         raise ConfigError("exists", field="--out", value=str(out), fix="choose another file, or remove it")
-    made = call(load_function(model, Path.cwd()), name=model)
+    made = call(load_function(model, Path()), name=model)
     if not (isinstance(made, tuple) and len(made) == 2):
         raise ModelError(
             "did not return a module and its example inputs", field=model, fix="return (module, {name: tensor})"

@@ -44,21 +44,9 @@ def _ask(url: str, body: Any = None) -> tuple[int, Any]:
 @pytest.fixture(scope="module")
 def served(finished: Finished) -> Iterator[str]:
     """The chosen variant of the finished run, served until the tests are done; then interrupted."""
-    arguments = [
-        "serve",
-        finished.folder,
-        "--port",
-        str(_free_port()),
-        "--max-batch",
-        "4",
-        "--replicas",
-        "1",
-        "--max-wait",
-        "1ms",
-    ]
-    with subprocess.Popen(
-        [COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
+    options = ["--max-batch", "4", "--replicas", "1", "--max-wait", "1ms"]
+    command = [str(COMMAND), "serve", str(finished.folder), "--port", str(_free_port()), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         said = []
         for line in process.stderr:
@@ -88,7 +76,7 @@ def test_answers_as_the_session_does(served: str, finished: Finished) -> None:
     _, metadata = _ask(served)
     status, answer = _ask(f"{served}/infer", {"id": "7", "inputs": _inputs(metadata, 3)})
     session = windtunnel.load(finished.folder)
-    feeds = {t.name: np.full([3, *t.shape[1:]], 70, t.dtype) for t in session.signature.inputs}
+    feeds = {t.name: np.full((3, *(int(axis) for axis in t.shape[1:])), 70, t.dtype) for t in session.signature.inputs}
 
     assert (status, answer["id"], answer["outputs"][0]["shape"]) == (200, "7", [3])
     assert np.allclose(session.run(feeds)["output"], answer["outputs"][0]["data"], atol=1e-6)

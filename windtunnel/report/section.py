@@ -40,7 +40,7 @@ class Section:
 
     Args:
         title: such as `Optimize`.
-        outcome: `go`, `no-go`, `inconclusive`.
+        outcome: `go`, `no-go`, `inconclusive`; empty where nothing is decided.
         sentences: what was found, most important first.
         tables: figures to look up.
         figures: plots to look at.

@@ -51,7 +51,8 @@ def render(
         color_system="standard" if colour else None,
     )  # fmt: skip
     for section in sections:
-        console.print(Text.assemble((section.title, "bold"), ": ", (section.outcome, COLOURS[section.outcome])))
+        outcome = (": ", (section.outcome, COLOURS[section.outcome])) if section.outcome else ()
+        console.print(Text.assemble((section.title, "bold"), *outcome))
         for sentence in section.sentences:
             console.print(f"  {sentence}")
         for table in section.tables:
