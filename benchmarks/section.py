@@ -71,7 +71,8 @@ def _cost_notes(result: Benchmark) -> tuple[str, ...]:
 def _with_reach(interval: Interval | None) -> str:
     if interval is None:
         return "—"
-    return f"{format_duration(interval.value)} ±{(interval.high - interval.low) / 2 / interval.value:.0%}"
+    reach = (interval.high - interval.low) / 2 / interval.value
+    return f"{format_duration(interval.value)} ±{reach:.{0 if reach >= 0.02 else 1}%}"
 
 
 def _latency_table(result: Benchmark) -> Table:

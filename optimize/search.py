@@ -78,7 +78,7 @@ class Goal:
         max_drop: how much worse a child may be, in units of the metric.
         batch_sizes: where speed is compared.
         batching: whether requests will share batches: a child that depends on its neighbours is then kept out.
-        confidence: of every interval.
+        confidence: of all intervals together: choosing among many children must not give chance many chances.
     """
 
     metric: str = "agreement"
@@ -86,6 +86,15 @@ class Goal:
     batch_sizes: tuple[int, ...] = (1,)
     batching: bool = True
     confidence: float = 0.95
+
+    def confidence_each(self, children: int) -> float:
+        """What each of several children's intervals must hold at, so that all hold together (Bonferroni).
+
+        Example:
+            >>> round(Goal(confidence=0.95).confidence_each(5), 6)
+            0.99
+        """
+        return 1.0 - (1.0 - self.confidence) / max(1, children)
 
 
 @dataclass(frozen=True)
@@ -223,9 +232,10 @@ def optimize(
     sessions: dict[str, Session] = {name: session for name, (session, _) in asked.items()}
     told = {name: answer for name, (_, answer) in asked.items()}
     timings = measure(sessions, holdout.feeds, goal.batch_sizes)
+    each = replace(goal, confidence=goal.confidence_each(len(variants) - 1))
     judged = [
-        _judge(v, parent, sessions[v.name], goal, timings, holdout,
-               compare(goal.metric, holdout.label, told[parent.name], told[v.name], goal.confidence))
+        _judge(v, parent, sessions[v.name], each, timings, holdout,
+               compare(goal.metric, holdout.label, told[parent.name], told[v.name], each.confidence))
         for v in variants
     ]  # fmt: skip
     return Optimization(goal, tuple(choose(judged)), tuple(failures))

@@ -24,8 +24,12 @@ def draw(result: Optimization) -> Section:
         (
             (
                 f"Basis: measured. Quality on {rows:,} held-out rows that no step has learnt from, paired with the parent, "
-                f"{goal.confidence:.0%} intervals, rows taken as independent; speed in interleaved A/B blocks, the geometric mean over "
+                f"rows taken as independent; speed in interleaved A/B blocks, the geometric mean over "
                 f"batch sizes {', '.join(map(str, goal.batch_sizes))}."
+            ),
+            (
+                f"Every interval is at {result.parent.quality.drop.confidence:.4g}, so that those of all children hold together "
+                f"at {goal.confidence:.4g}: choosing among many does not give chance many chances."
             ),
             (
                 f"Never ship worse: a child is chosen only if it loses at most {goal.max_drop:g} {goal.metric} at the far end of its "
@@ -38,7 +42,7 @@ def draw(result: Optimization) -> Section:
 
 def _table(result: Optimization) -> Table:
     medians = tuple(f"p50, batch {batch}" for batch in result.goal.batch_sizes)
-    brief = ("variant", "KiB", result.goal.metric, "loses (95%)", *medians, "× as fast (95%)", "status")
+    brief = ("variant", "KiB", result.goal.metric, "loses", *medians, "× as fast", "status")
     columns = (*brief[:-1], "moves with its batch", "status", "why")
     return Table(
         "Every variant that was made, beside its parent", columns, tuple(_row(each) for each in result.judged), brief
@@ -91,7 +95,5 @@ def _figure(result: Optimization) -> Figure:
         "yaxis": {"title": {"text": f"{result.goal.metric} lost against the parent"}},
         "shapes": [limit],
     }
-    caption = (
-        "Speed against quality lost, with 95% intervals. A child must lie right of 1 and wholly below the dashed line."
-    )
+    caption = "Speed against quality lost, with intervals that hold together. A child must lie right of 1 and wholly below the dashed line."
     return Figure(caption, {"data": data, "layout": layout})

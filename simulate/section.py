@@ -177,6 +177,8 @@ def _notes(plan: Plan) -> tuple[str, ...]:
         f"""Every deployment met the same requests and the same luck. Intervals of deployments come from repeated runs
         with fresh luck on the same traces; those of single runs from {BLOCKS} blocks of consecutive requests, which are
         wider where the load drifts, and refused where the tail lies in too few of the blocks.""",
+        """Sure is meant given this traffic and these measured service times: other traffic, or another processor, is another
+        question.""",
         f"{plan.requests_simulated:,} requests were simulated.",
     )
     return tuple(" ".join(note.split()) for note in notes)

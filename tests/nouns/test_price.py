@@ -112,7 +112,7 @@ def test_shipped_rows_are_sourced() -> None:
     assert [name for name, price in prices.items() if not (price.source and price.date and price.vcpu > 0)] == []
 
 
-@pytest.mark.parametrize("name", ["instance_prices.csv", "gpu_specs.csv"])
+@pytest.mark.parametrize("name", ["instance_prices.csv"])
 def test_shipped_as_gathered(name: str) -> None:
     """The shipped catalogue is the gathered one, byte for byte."""
     if not (SHARED / name).exists():
