@@ -369,7 +369,8 @@ def serve(
     variant = pipeline.open_variant(model)
     said = replicas is not None and max_batch is not None and max_wait
     policy, count = (BatchPolicy(), 1) if said else pipeline.planned(model)
-    policy = BatchPolicy(max_batch or policy.max_batch, parse_duration(max_wait) if max_wait else policy.max_wait_s)
+    wait_s = _read("--max-wait", parse_duration, max_wait) if max_wait else policy.max_wait_s
+    policy = BatchPolicy(max_batch or policy.max_batch, wait_s)
     from windtunnel.server import serve_until_interrupted
 
     serve_until_interrupted(

@@ -215,9 +215,19 @@ def _shown(period: timedelta) -> str:
 
 
 def _period(period: timedelta) -> str:
-    """A period as the configuration writes it, rounded up to whole hours where it has some."""
+    """A period as the configuration writes it, rounded up, in the largest unit that tells it well enough.
+
+    Example:
+        >>> _period(timedelta(days=1)), _period(timedelta(minutes=1)), _period(timedelta(minutes=101, seconds=1))
+        ('24h', '1m', '102m')
+    """
     seconds = period.total_seconds()
-    return f"{math.ceil(seconds / 3600)}h" if seconds > 36_000 else f"{math.ceil(seconds * 1000)}ms"
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((3600, "h"), (60, "m"), (1, "s"))
+        if seconds >= 10 * size or seconds % size == 0 or size == 1
+    )
+    return f"{math.ceil(seconds / size)}{unit}"
 
 
 def _quote(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.config import read_config
 from windtunnel.digest import canonical_json, digest_file, digest_value, write_atomically
-from windtunnel.errors import ConfigError, ModelError, RunFolderError, naming, nearest
+from windtunnel.errors import ConfigError, ModelError, RunFolderError, naming
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
 from windtunnel.report.section import Section
@@ -480,7 +480,6 @@ def run(
     config = config if seed is None else config.model_copy(update={"seed": seed})
     home = config_path.resolve().parent
     check_sources(config, config_path)
-    check_metrics(config, config_path)
     check_out(out, config.name)
     with RunFolder.open(out, config.name) as folder:
         if not (out / MANIFEST).exists():
@@ -516,24 +515,6 @@ def check_sources(config: Config, file: Path) -> None:
             load_function(source, home)
         elif source and source not in tables:
             raise ConfigError("is not a function", file=file, field="model", value=source, fix="write file.py:function")
-
-
-def check_metrics(config: Config, file: Path) -> None:
-    """Refuse a measure that is not known, before any work.
-
-    Raises:
-        ConfigError: `optimize.metric` or `backtest.metric` names none.
-    """
-    from windtunnel.backtest.loss import loss_named
-    from windtunnel.optimize import METRICS
-
-    metric = config.optimize.metric
-    if metric not in METRICS:
-        raise ConfigError(
-            "is not a metric", file=file, field="optimize.metric", value=metric, fix=nearest(metric, METRICS)
-        )
-    with naming(file=file, field="backtest.metric"):
-        loss_named(config.backtest.metric)
 
 
 def _finish(pipeline: _Pipeline, seconds: float) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 import zlib
@@ -50,6 +51,8 @@ def read_table(path: Path) -> pl.DataFrame:
     check_file(path)
     if path.suffix not in READERS:
         raise DataError("is of a kind that is not read here", file=path, fix="known: " + ", ".join(READERS))
+    if path.suffix == ".csv":
+        _check_last_row(path)
     try:
         table = READERS[path.suffix](path)
     # some corrupt Parquet makes polars panic, which is no PolarsError
@@ -59,6 +62,23 @@ def read_table(path: Path) -> pl.DataFrame:
     if table.height == 0:
         raise DataError("has no rows", file=path, fix="record some traffic first")
     return table
+
+
+def _check_last_row(path: Path) -> None:
+    """Refuse a CSV that ends in the middle of a row, which would be read as a row whose last fields are null."""
+    with path.open("rb") as file:
+        header = file.readline()
+        file.seek(max(0, path.stat().st_size - 2**16))
+        end = file.read()
+    last = end.rpartition(b"\n")[2]
+    if last and len(_fields(last)) < len(_fields(header)):
+        raise DataError(
+            "ends in the middle of a row", file=path, value=last.decode(errors="replace")[-80:], fix="write it again"
+        )
+
+
+def _fields(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode(errors="replace")]), [])
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
