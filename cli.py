@@ -362,13 +362,13 @@ def serve(
     Example: windtunnel serve runs/flights --port 8000
     """
     progress = _progress(quiet=quiet, debug=debug)
-    from windtunnel import pipeline
     from windtunnel.deployment import BatchPolicy
     from windtunnel.quantity import parse_duration
+    from windtunnel.run import open_variant, planned
 
-    variant = pipeline.open_variant(model)
+    variant = open_variant(model)
     said = replicas is not None and max_batch is not None and max_wait
-    policy, count = (BatchPolicy(), 1) if said else pipeline.planned(model)
+    policy, count = (BatchPolicy(), 1) if said else planned(model)
     wait_s = _read("--max-wait", parse_duration, max_wait) if max_wait else policy.max_wait_s
     policy = BatchPolicy(max_batch or policy.max_batch, wait_s)
     from windtunnel.server import serve_until_interrupted
@@ -429,16 +429,17 @@ def report(
     Example: windtunnel report runs/flights
     """
     _progress(quiet=quiet, debug=debug)
-    from windtunnel import pipeline
     from windtunnel.report.terminal import print_sections
+    from windtunnel.run import read_run, verdict_of
+    from windtunnel.run import report as write_again
 
-    page = pipeline.report(run_folder)
-    document, stages = pipeline.read_run(run_folder)
+    page = write_again(run_folder)
+    document, stages = read_run(run_folder)
     if as_json:
         _print_json({**document, "report": str(page)})
         return
     sections = [stage.section for stage in stages.values()]
-    print_sections(sections, _unsaid(pipeline.verdict_of(document), sections))
+    print_sections(sections, _unsaid(verdict_of(document), sections))
     typer.echo(f"report: {page}")
 
 

@@ -9,10 +9,11 @@ known too early.
 
 from __future__ import annotations
 
+from windtunnel.loss import LOSSES, Loss
+
 from .comparison import Candidate, Comparison, Delays, NoiseFloor, Timeline
 from .labels import Counts, Labels
 from .leak import LeakCheck, leak_test
-from .loss import LOSSES, Loss
 from .replay import backtest
 from .score import score
 from .section import draw

@@ -22,10 +22,10 @@ from windtunnel.stats import autocorrelation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from windtunnel.loss import Loss
     from windtunnel.stats import ConfidenceSequence
 
     from .labels import Labels
-    from .loss import Loss
 
     Floats = NDArray[np.float64]
 

@@ -233,7 +233,7 @@ class Comparison:
         winner: the candidate that may replace the incumbent, superior before non-inferior, then the smallest difference;
             the incumbent where none may.
         decided_at: the first time as of which the challenger's fate was known; None while undecided.
-        verdict: go where the challenger may replace the incumbent, no-go where it is worse or there is none.
+        verdict: go where the challenger may replace the incumbent, no-go where it is worse; go without a challenger.
         label_coverage: share of all requests whose label counts at the last look.
         never_arrived: share of the requests older than the horizon at the last look whose label never came at all.
         late: share of them whose label came too late to count.

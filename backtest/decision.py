@@ -114,8 +114,8 @@ def judge(
     """
     if challenger is None or path is None:
         return Verdict(
-            "no-go",
-            (f"there is nothing to replace `{incumbent}` with: it is its own challenger",),
+            "go",
+            (f"`{incumbent}` stays: no candidate was put forward, so there is nothing to judge it against",),
             ("a candidate other than the incumbent",),
             {"incumbent": incumbent, "challenger": incumbent},
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from windtunnel.errors import ConfigError, DataError, nearest
+from windtunnel.loss import loss_named
 from windtunnel.recording import ID, TIME
 from windtunnel.stats import ConfidenceSequence
 
@@ -17,7 +18,6 @@ from .compare import DAY_US, Blocks, bound_difference, follow
 from .comparison import Candidate, Comparison, Delays, NoiseFloor, Timeline, moment
 from .decision import best_of, decided_at, judge, status_of, winner_of
 from .labels import Labels
-from .loss import loss_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from windtunnel.loss import Loss
     from windtunnel.recording import Recording
 
     from .compare import Path
-    from .loss import Loss
 
     Floats = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def backtest(
         incumbent: the model that runs now.
         candidates: those that might replace it; the incumbent among them is passed over.
         challenger: the candidate whose fate is the verdict; the best where None. Where it is the incumbent, there is
-            nothing to replace it with: no-go.
+            nothing to judge it against, and it stays.
         metric: a key of `LOSSES`.
         every_s: from one look to the next.
         horizon_s: how long after its request a label still counts.

@@ -64,7 +64,8 @@ class Benchmark:
         evidence = {"harness_floor_s": self.harness_floor_s, "stolen": self.disturbance.stolen,
                     "throttled": self.disturbance.throttled}  # fmt: skip
         if not invalid:
-            text = f"{len(self.profiles)} variants measured, every profile valid; the harness adds {self.harness_floor_s * 1e6:.2g} µs a call"
+            count = f"{len(self.profiles)} variants" if len(self.profiles) > 1 else "1 variant"
+            text = f"{count} measured, every profile valid; the harness adds {self.harness_floor_s * 1e6:.2g} µs a call"
             return Verdict("go", (text,), (), evidence)
         reasons = tuple(f"{p.variant}: {reason}" for p in invalid for reason in p.verdict.reasons)
         changes = tuple(dict.fromkeys(change for p in invalid for change in p.verdict.would_change))

@@ -10,6 +10,7 @@ from scipy import stats as distributions
 from scipy.optimize import brentq
 
 from windtunnel.errors import ConfigError, DataError, ModelError, nearest
+from windtunnel.loss import absolute_error, log_loss, squared_error, zero_one
 from windtunnel.stats import Interval, auc_difference, mean_interval
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-CLIP = 1e-7
-"""Probabilities are kept this far from 0 and 1 before their logarithm is taken."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,14 @@ class Holdout:
     label: Floats | None
 
 
-def _log_loss(y: Floats, p: Floats) -> Floats:
-    clipped = np.clip(p, CLIP, 1 - CLIP)
-    return -(y * np.log(clipped) + (1 - y) * np.log(1 - clipped))
-
-
 ROW_LOSSES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "log_loss": _log_loss,
-    "brier": lambda y, p: (p - y) ** 2,
-    "accuracy": lambda y, p: ((p >= 0.5) != (y >= 0.5)).astype(np.float64),
-    "mae": lambda y, p: np.abs(p - y),
-    "mse": lambda y, p: (p - y) ** 2,
+    "log_loss": log_loss,
+    "brier": squared_error,
+    "accuracy": zero_one,
+    "mae": absolute_error,
+    "mse": squared_error,
 }
-"""Metrics that are a mean over rows, as the loss of each row."""
+"""Metrics that are a mean over rows, by the loss of each row."""
 
 METRICS = ("roc_auc", *ROW_LOSSES, "agreement")
 BINARY = ("roc_auc", "log_loss", "brier", "accuracy")

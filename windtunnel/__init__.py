@@ -38,6 +38,6 @@ def load(path: str | Path, *, threads: int = 1) -> Session:
         ModelError: neither of these, or not a whole model.
         RunFolderError: a run folder that has not chosen a variant yet.
     """
-    from windtunnel.pipeline import load as load_path
+    from windtunnel.run import load as load_path
 
     return load_path(path, threads=threads)

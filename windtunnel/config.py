@@ -58,7 +58,7 @@ def _known_price(name: str) -> str:
 
 def _above_zero(seconds: float) -> float:
     if seconds <= 0.0:
-        raise ValueError("must be above zero; write 10m, 1d")
+        raise ValueError("must be above zero; write 10m, 1d, 5%")
     return seconds
 
 
@@ -76,6 +76,7 @@ LossName = Literal["log_loss", "brier", "zero_one", "squared_error", "absolute_e
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Period = Annotated[Duration, AfterValidator(_above_zero)]
+Precision = Annotated[Share, AfterValidator(_above_zero)]
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_sorted)]
 Hardwares = tuple[Annotated[str, AfterValidator(_known_price)], ...]
 
@@ -143,15 +144,15 @@ class OptimizeSection(_Section):
     metric: Quality
     max_drop: Annotated[float, Field(ge=0.0)]
     batch: Counts = (1, 32)
-    budget: Duration = 20.0
+    budget: Period = 20.0
 
 
 class BenchmarkSection(_Section):
     """`[benchmark]`: what is measured, how precisely, and which machines are priced."""
 
     batch: Counts = (1, 2, 4, 8, 16, 32, 64)
-    precision: Share = 0.05
-    budget: Duration = 60.0
+    precision: Precision = 0.05
+    budget: Period = 60.0
     hardware: Hardwares = ()
 
 

@@ -6,67 +6,37 @@ measuring stage's `measure`, the cost report the simulating stage's `capacity`.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.config import read_config
-from windtunnel.digest import canonical_json, digest_file, digest_value, write_atomically
-from windtunnel.errors import ConfigError, ModelError, RunFolderError, naming
+from windtunnel.digest import canonical_json, digest_value, write_atomically
+from windtunnel.errors import ConfigError, naming
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
 from windtunnel.report.section import Section
+from windtunnel.run import STAGES, Run, write_report
 from windtunnel.run_folder import MANIFEST, RunFolder, RunManifest, check_out, environment
 from windtunnel.seeds import Seeds
-from windtunnel.source import call, is_function, load_function
+from windtunnel.source import call, digest_sources, is_function, load_function, read_source
 from windtunnel.stage import RESULT, SECTION, Stage, run_stage
 from windtunnel.verdict import Verdict, combine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
     from windtunnel.config import Config
-    from windtunnel.deployment import BatchPolicy
     from windtunnel.fanout import Workers
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.recording import Recording
     from windtunnel.session import Session
     from windtunnel.stage import Produce
     from windtunnel.variant import Variant
-
-SCHEMA = "windtunnel.run/1"
-STAGES = ("optimize", "benchmark", "simulate", "backtest")
-"""The stages that end in a verdict, in the order of the street; `recording` comes before them."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Args:
-        folder: the run folder.
-        stages: by name, `recording` first.
-        verdict: of the whole.
-    """
-
-    folder: Path
-    stages: dict[str, Stage]
-    verdict: Verdict
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run's JSON document."""
-        return {
-            "schema": SCHEMA, "verdict": self.verdict.outcome, "reasons": self.verdict.reasons,
-            "would_change": self.verdict.would_change, "run": str(self.folder),
-            "recording": {**self.stages["recording"].result, "cached": self.stages["recording"].cached},
-            "stages": {name: self.stages[name].to_dict() for name in STAGES},
-        }  # fmt: skip
 
 
 class _Pipeline:
@@ -140,8 +110,8 @@ class _Pipeline:
 
     def _check_model(self, recording: Recording, held: Recording) -> None:
         """Refuse labels that the metrics cannot take and rows that the model cannot be fed with, before it is made."""
-        from windtunnel.backtest.loss import loss_named
         from windtunnel.feed import feed_table
+        from windtunnel.loss import loss_named
         from windtunnel.optimize.quality import Holdout, check_metric
         from windtunnel.variant import Variant
 
@@ -415,45 +385,6 @@ def _join_notes(config: Config) -> tuple[str, ...]:
     )
 
 
-def read_source(source: str, home: Path) -> pl.DataFrame:
-    """Read a table from a file or from a user's function, named relative to the configuration.
-
-    Raises:
-        DataError: the file cannot be read.
-        UserCodeError: the function raised, or returned something else than a polars frame.
-    """
-    import polars as pl
-
-    from windtunnel.errors import UserCodeError
-    from windtunnel.table import read_table
-
-    if not is_function(source):
-        return read_table(home / source)
-    table = call(load_function(source, home), name=source)
-    if isinstance(table, pl.LazyFrame):
-        table = table.collect()
-    if not isinstance(table, pl.DataFrame):
-        raise UserCodeError(
-            f"returned {type(table).__name__}", field=source, fix="return a polars DataFrame or LazyFrame"
-        )
-    return table
-
-
-def digest_sources(sources: list[str], home: Path) -> dict[str, str]:
-    """What some sources stand for: a file's digest; for a function, its folder's Python files and every installed version."""
-    digests = {}
-    for source in sources:
-        if not is_function(source):
-            path = home / source
-            digests[source] = digest_file(path) if path.is_file() else "missing"
-            continue
-        place = (home / source.rpartition(":")[0]).parent if ".py:" in source else home
-        files = {path.name: digest_file(path) for path in sorted(place.glob("*.py"))}
-        installed = sorted(f"{each.name} {each.version}" for each in metadata.distributions())
-        digests[source] = digest_value({"files": files, "installed": installed})
-    return digests
-
-
 def run(
     config_path: Path,
     out: Path,
@@ -533,131 +464,3 @@ def _whole(config: Config, stages: dict[str, Stage], seconds: float, verdict: Ve
         Hardware.detect().to_dict(), datetime.now(UTC).isoformat(timespec="seconds"), seconds,
         verdict.to_dict() if verdict is not None else None,
     )  # fmt: skip
-
-
-def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Stage]]:
-    """Open a finished run folder: its JSON document and its stages.
-
-    Raises:
-        RunFolderError: no run folder, or one that is not finished.
-    """
-    RunManifest.from_file(path / MANIFEST)
-    if not (path / RESULT).is_file():
-        raise RunFolderError("is not finished", file=path, fix="run it again: what is done is not done twice")
-    document = json.loads((path / RESULT).read_text())
-    names = [name for name in ("recording", *STAGES, "plan") if (path / name / MANIFEST).is_file()]
-    return document, {
-        name: Stage(RunManifest.from_file(path / name / MANIFEST), path / name, cached=True) for name in names
-    }
-
-
-def verdict_of(document: dict[str, Any]) -> Verdict:
-    """The verdict that a run's JSON document carries."""
-    return Verdict(document["verdict"], tuple(document["reasons"]), tuple(document["would_change"]))
-
-
-def write_report(path: Path) -> Path:
-    """Write `report.html` of a run from what its stages drew."""
-    from windtunnel.report.html import render_html
-
-    document, stages = read_run(path)
-    verdict = verdict_of(document)
-    last = list(stages.values())[-1].manifest
-    facts = {
-        "run": last.name,
-        "seed": str(last.seed),
-        "measured": stages["benchmark"].manifest.started_at if "benchmark" in stages else last.started_at,
-        "on": str(Hardware.from_dict(last.hardware)),
-        "python": last.environment["python"],
-    }
-    page = render_html(f"windtunnel: {last.name}", verdict, [stage.section for stage in stages.values()], facts)
-    write_atomically(path / "report.html", page)
-    return path / "report.html"
-
-
-def report(path: Path) -> Path:
-    """Write a run's report again and seal the folder over it.
-
-    Raises:
-        RunFolderError: no run folder, or one that is not intact.
-    """
-    from dataclasses import replace
-
-    manifest = RunManifest.from_file(path / MANIFEST)
-    with RunFolder.open(path, manifest.name) as folder:
-        page = write_report(path)
-        changed = [
-            name
-            for name, digest in manifest.outputs.items()
-            if name != "report.html" and digest_file_or_none(path / name) != digest
-        ]
-        if changed:
-            raise RunFolderError("was changed since it was sealed", file=path / changed[0], fix="run it again")
-        folder.seal(replace(manifest, outputs={}))
-    return page
-
-
-def digest_file_or_none(path: Path) -> str | None:
-    """The digest of a file, or None where it is missing."""
-    return digest_file(path) if path.is_file() else None
-
-
-def open_variant(path: str | Path) -> Variant:
-    """Find the model: the chosen variant of a run folder, a bundle, or a bare ONNX file.
-
-    Raises:
-        ModelError: none of these, or not a whole model.
-        RunFolderError: the chosen variant is missing or was changed.
-    """
-    from windtunnel.bundle import RECORD, read_bundle
-    from windtunnel.variant import Variant
-
-    place = Path(path)
-    if not place.is_dir():
-        return Variant.from_file(place)
-    return read_bundle(place) if (place / RECORD).exists() else _chosen(place)
-
-
-def load(path: str | Path, *, threads: int = 1) -> Session:
-    """Open the chosen variant of a run folder, a bundle, or a bare ONNX file (see `windtunnel.load`)."""
-    from windtunnel.session import OnnxSession
-
-    variant = open_variant(path)
-    return OnnxSession(variant.path, variant.signature, threads=threads)
-
-
-def planned(path: Path) -> tuple[BatchPolicy, int]:
-    """The batching and the number of replicas that a run's plan found cheapest; one replica and no batching without a plan.
-
-    Raises:
-        RunFolderError: a run folder whose plan found no deployment that keeps the promise.
-    """
-    from windtunnel.deployment import BatchPolicy
-
-    result = path / "simulate" / RESULT
-    if not result.is_file():
-        return BatchPolicy(), 1
-    cheapest = json.loads(result.read_text())["cheapest"]
-    if cheapest is None:
-        raise RunFolderError(
-            "found no deployment that keeps the promise", file=result, fix="say --replicas, --max-batch, --max-wait"
-        )
-    return BatchPolicy(cheapest["max_batch"], cheapest["max_wait_s"]), cheapest["replicas"]
-
-
-def _chosen(place: Path) -> Variant:
-    from windtunnel.variant import Variant
-
-    stage = place / "optimize" if (place / "optimize").is_dir() else place
-    if not (stage / RESULT).is_file():
-        raise ModelError(
-            "is neither a run folder with a chosen variant nor a bundle",
-            file=place,
-            fix="give a run folder or an ONNX file",
-        )
-    variant = Variant.from_dict(json.loads((stage / RESULT).read_text())["chosen"], stage)
-    if digest_file_or_none(variant.path) != variant.sha256:
-        raise RunFolderError(
-            "is missing or was changed since it was chosen", file=variant.path, fix="run `windtunnel verify`"
-        )
-    return variant

@@ -110,7 +110,7 @@ def environment() -> dict[str, str]:
 def source_digest() -> str:
     """The digest of windtunnel's own Python files, so that a changed program never passes off an old result as new."""
     folder = Path(__file__).parent
-    stages = ("", "report", "optimize", "benchmarks", "simulate", "backtest")
+    stages = ("", "report", "verbs", "optimize", "benchmarks", "simulate", "backtest")
     files = sorted(path for stage in stages for path in (folder / stage).glob("*.py"))
     return digest_value({path.relative_to(folder).as_posix(): digest_file(path) for path in files})
 

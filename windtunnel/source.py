@@ -1,4 +1,4 @@
-"""Loading the user's own functions, named `file.py:function` or `package.module:function`."""
+"""What users name as a source: a file, or a function of theirs as `file.py:function` or `package.module:function`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from windtunnel.digest import digest_file, digest_value
 from windtunnel.errors import ConfigError, UserCodeError, WindtunnelError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import polars as pl
 
 T = TypeVar("T")
 
@@ -116,3 +120,41 @@ def call(function: Callable[..., T], *arguments: Any, name: str) -> T:
     """Call a user's function; what it raises is shown as theirs."""
     with passing_on(name):
         return function(*arguments)
+
+
+def read_source(source: str, home: Path) -> pl.DataFrame:
+    """Read a table from a file or from a user's function, named relative to the configuration.
+
+    Raises:
+        DataError: the file cannot be read.
+        UserCodeError: the function raised, or returned something else than a polars frame.
+    """
+    import polars as pl
+
+    from windtunnel.table import read_table
+
+    if not is_function(source):
+        return read_table(home / source)
+    table = call(load_function(source, home), name=source)
+    if isinstance(table, pl.LazyFrame):
+        table = table.collect()
+    if not isinstance(table, pl.DataFrame):
+        raise UserCodeError(
+            f"returned {type(table).__name__}", field=source, fix="return a polars DataFrame or LazyFrame"
+        )
+    return table
+
+
+def digest_sources(sources: list[str], home: Path) -> dict[str, str]:
+    """What some sources stand for: a file's digest; for a function, its folder's Python files and every installed version."""
+    digests = {}
+    for source in sources:
+        if not is_function(source):
+            path = home / source
+            digests[source] = digest_file(path) if path.is_file() else "missing"
+            continue
+        place = (home / source.rpartition(":")[0]).parent if ".py:" in source else home
+        files = {path.name: digest_file(path) for path in sorted(place.glob("*.py"))}
+        installed = sorted(f"{each.name} {each.version}" for each in metadata.distributions())
+        digests[source] = digest_value({"files": files, "installed": installed})
+    return digests

@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 
 from windtunnel.backtest.compare import DAY_US, Blocks, Path, bound_difference, carry_over, follow
 from windtunnel.backtest.labels import NEVER_US, Labels
-from windtunnel.backtest.loss import LOSSES
+from windtunnel.loss import LOSSES
 from windtunnel.stats import ConfidenceSequence, autocorrelation
 
 if TYPE_CHECKING:

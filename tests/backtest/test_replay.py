@@ -256,13 +256,13 @@ def test_a_recording_shorter_than_the_horizon_is_inconclusive(make_traffic: Traf
 
 
 def test_the_incumbent_as_challenger_replaces_nothing(make_traffic: Traffic) -> None:
-    """Where the parent itself was chosen there is nothing to promote: no-go, with that reason."""
+    """Where the parent itself was chosen there is nothing to promote: it stays, and that is said."""
     recording, truth = make_traffic(40)
     for candidates, challenger in ((["old"], None), ([], None), (["new"], "old")):
         found = replay(recording, truth, truth, candidates=candidates, challenger=challenger)
 
-        assert (found.verdict.outcome, found.challenger, found.decided_at) == ("no-go", "old", None)
-        assert "nothing to replace `old` with" in found.verdict.reasons[0]
+        assert (found.verdict.outcome, found.challenger, found.decided_at) == ("go", "old", None)
+        assert "`old` stays" in found.verdict.reasons[0]
 
 
 def test_the_challenger_named_is_the_one_judged(make_traffic: Traffic) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from windtunnel.backtest.loss import CLIP, LOSSES, log_loss, loss_named
 from windtunnel.errors import ConfigError, DataError
+from windtunnel.loss import CLIP, LOSSES, log_loss, loss_named
 
 RNG = np.random.default_rng(3)
 LABEL = (RNG.random(500) < 0.3).astype(np.float64)
