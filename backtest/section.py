@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 1000
 """More points a line than that no eye can tell apart."""
+
+
+COLOURS = ((37, 99, 168), (217, 115, 13), (26, 127, 75), (142, 68, 173), (179, 38, 30), (14, 138, 138))
+"""Red, green and blue of the candidates, so that a band and its line go together."""
 
 
 def draw(comparison: Comparison) -> Section:
@@ -104,11 +109,13 @@ def _differences(comparison: Comparison) -> Figure:
     """The confidence sequences, with zero and the tolerance."""
     times, kept = _looks(comparison)
     data: list[dict[str, Any]] = []
-    for name, path in comparison.timeline.paths.items():
+    for (name, path), colour in zip(comparison.timeline.paths.items(), itertools.cycle(COLOURS), strict=False):
+        rgb = ",".join(map(str, colour))
         ends = _line(times, path.high[kept], "high"), _line(times, path.low[kept], "low")
         for end, fill in zip(ends, ("none", "tonexty"), strict=True):
-            data.append(end | {"fill": fill, "line": {"width": 0}, "showlegend": False, "legendgroup": name})
-        data.append(_line(times, path.difference[kept], name) | {"legendgroup": name})
+            band = {"fill": fill, "fillcolor": f"rgba({rgb},0.10)", "line": {"width": 1, "color": f"rgba({rgb},0.45)"}}
+            data.append(end | band | {"showlegend": False, "legendgroup": name})
+        data.append(_line(times, path.difference[kept], name) | {"legendgroup": name, "line": {"color": f"rgb({rgb})"}})
     levels = [("no difference", 0.0, "solid"), ("tolerance", comparison.max_loss, "dash")]
     data += [
         {"type": "scatter", "mode": "lines", "x": [times[0], times[-1]], "y": [y, y], "name": name,

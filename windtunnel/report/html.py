@@ -19,7 +19,7 @@ STYLE = """
 :root { --ink: #1d2733; --faint: #667585; --line: #dde3ea; --paper: #fff; --go: #1a7f4b; --no-go: #b3261e; --inconclusive: #9a6700; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f4f6f8; color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 24px 20px 60px; }
+main { max-width: 1280px; margin: 0 auto; padding: 24px 20px 60px; }
 header, section { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 20px 26px; margin-bottom: 20px; }
 h1 { margin: 0 0 4px; font-size: 26px; } h2 { margin: 0 0 8px; font-size: 20px; } h3 { margin: 22px 0 6px; font-size: 15px; }
 .outcome { font-size: 13px; font-weight: 650; padding: 2px 10px; border-radius: 99px; color: #fff; vertical-align: 3px; }
@@ -29,7 +29,7 @@ nav a { margin-right: 14px; color: inherit; }
 .scroll { overflow-x: auto; max-height: 460px; overflow-y: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 th { text-align: left; color: var(--faint); font-weight: 600; position: sticky; top: 0; background: var(--paper); }
-th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td.long { white-space: normal; min-width: 260px; }
 code { font-size: 92%; background: #eef1f5; border-radius: 4px; padding: 0 4px; }
 figure { margin: 16px 0 0; } figcaption { font-size: 13px; color: var(--faint); }
