@@ -518,7 +518,7 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    sys.stderr.write("interrupted; run the same command again to go on from what is finished\n")
+    sys.stderr.write("interrupted; what was finished is kept\n")
 
 
 def _fail(error: WindtunnelError) -> None:

@@ -48,9 +48,9 @@ def score(
 
 
 def _score(model: str, recording: Recording, session: Session, output: str, batch: int) -> NDArray[np.float64]:
-    answers = np.empty(len(recording), dtype=np.float64)
+    answers, features = np.empty(len(recording), dtype=np.float64), recording.features
     for start in range(0, len(recording), SLICE):
-        rows = recording.frame[start : start + SLICE]
+        rows = features[start : start + SLICE]
         answers[start : start + len(rows)] = _score_slice(model, rows, session, output, batch, recording.name)
     wrong = np.isnan(answers)
     if wrong.any():

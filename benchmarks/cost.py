@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from windtunnel.price import unmeasured
 from windtunnel.stats import Interval
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from windtunnel.price import Price
 
 Basis = Literal["measured", "projected", "not measured"]
-
-ARCHITECTURES = {"aarch64": "arm64", "AMD64": "x86_64"}
-"""What some systems call an architecture, and what the catalogue calls it."""
 
 
 class Capacity(Protocol):
@@ -105,11 +103,9 @@ def cost_table(
 
 def _basis(profile: LatencyProfile, price: Price) -> tuple[Basis, str]:
     here = profile.hardware
-    if price.accelerators:
-        return "not measured", f"run windtunnel benchmark on a machine with {price.accelerators} × {price.accelerator}"
-    architecture = ARCHITECTURES.get(here.architecture, here.architecture)
-    if price.architecture and price.architecture != architecture:
-        return "not measured", f"run windtunnel benchmark on {price.architecture}; this was {architecture}"
+    reason = unmeasured(price, here.architecture)
+    if reason:
+        return "not measured", reason
     if price.vcpu == int(here.cores):
         return "measured", f"on {here.cpu} with {here.cores:g} cores, priced as {price.name}"
     return "projected", f"from {here.cores:g} cores of {here.cpu}, linear to {price.vcpu} vCPU"

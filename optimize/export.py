@@ -24,7 +24,7 @@ SIZES = (1, 2, 3, 17)
 """Batch sizes at which an export is compared with its source: 1 is where exporters specialise, 17 is no power of two."""
 
 TOLERANCE = {"float16": 1e-2, "float32": 1e-4, "float64": 1e-7}
-"""The largest difference to the source, relative to the larger of 1 and the source's own size."""
+"""The largest difference to the source, relative to the largest of its answers."""
 
 
 def export(
@@ -219,15 +219,18 @@ def _flat(outputs: Any) -> list[torch.Tensor]:
 
 
 def relative_difference(expected: NDArray[Any], actual: NDArray[Any]) -> float:
-    """The largest difference, relative to the larger of 1 and the expected value's own size; infinite where shapes differ.
+    """The largest difference, relative to the largest expected value, so that small outputs are held to as much as large.
+
+    Infinite where shapes differ; the difference itself where all that is expected is zero.
 
     Example:
         >>> relative_difference(np.array([1.0, 200.0]), np.array([1.5, 201.0]))
-        0.5
+        0.005
     """
     if expected.shape != actual.shape:
         return float("inf")
     if expected.size == 0:
         return 0.0
     wide, other = expected.astype(np.float64), actual.astype(np.float64)
-    return float(np.max(np.abs(wide - other) / np.maximum(1.0, np.abs(wide))))
+    size = float(np.max(np.abs(wide)))
+    return float(np.max(np.abs(wide - other))) / (size if size > 0.0 else 1.0)

@@ -28,7 +28,7 @@ def batch_dependence(session: Session, feeds: Mapping[str, NDArray[Any]], rows: 
         rows: how many subjects.
 
     Returns:
-        The largest difference, relative to the larger of 1 and the answer.
+        The largest difference, relative to the largest answer.
     """
     have = len(next(iter(feeds.values())))
     subjects = min(rows, have)

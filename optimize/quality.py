@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,14 @@ ROW_LOSSES: dict[str, Callable[[Floats, Floats], Floats]] = {
 """Metrics that are a mean over rows, by the loss of each row."""
 
 METRICS = ("roc_auc", *ROW_LOSSES, "agreement")
+LEAST_ROWS, LEAST_OF_EACH_CLASS = 500, 20
+"""Below these, rare blunders hide and DeLong's variance collapses: the interval is the whole line.
+
+A loss of 6 nats in one row of 200 was called harmless in 22% of samples of 300 rows, 8% of 500."""
+
 BINARY = ("roc_auc", "log_loss", "brier", "accuracy")
-HIGHER_IS_BETTER = ("roc_auc", "accuracy", "agreement")
+PROBABILITIES = ("log_loss", "brier", "accuracy", "agreement")
+"""Metrics that read an answer as a probability: a threshold of 0.5 says nothing about anything else."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +139,12 @@ def compare(metric: str, label: Floats | None, parent: Floats, child: Floats, co
     """
     if metric == "roc_auc":
         assert label is not None
+        few = min(int(label.sum()), len(label) - int(label.sum())) < LEAST_OF_EACH_CLASS
         from sklearn.metrics import roc_auc_score
 
         gain = auc_difference(label, parent, child, confidence)
         drop = Interval(-gain.value, -gain.high, -gain.low, gain.samples, confidence)
-        return Quality(metric, float(roc_auc_score(label, child)), drop)
+        return Quality(metric, float(roc_auc_score(label, child)), _nothing_known(drop) if few else drop)
     if metric == "agreement":
         flips = ((parent >= 0.5) != (child >= 0.5)).astype(np.float64)
         return Quality(metric, 1.0 - float(flips.mean()), _of_decisions(flips, confidence))
@@ -146,7 +154,13 @@ def compare(metric: str, label: Floats | None, parent: Floats, child: Floats, co
     value = float(loss(label, child).mean())
     if metric == "accuracy":
         return Quality(metric, 1.0 - value, _of_decisions(difference, confidence))
-    return Quality(metric, value, mean_interval(difference, confidence))
+    drop = mean_interval(difference, confidence)
+    return Quality(metric, value, _nothing_known(drop) if len(difference) < LEAST_ROWS else drop)
+
+
+def _nothing_known(drop: Interval) -> Interval:
+    """The interval of a sample too small for its normal approximation: it proves nothing."""
+    return replace(drop, low=-math.inf, high=math.inf)
 
 
 def _of_decisions(difference: Floats, confidence: float) -> Interval:

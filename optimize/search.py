@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,7 +20,7 @@ from windtunnel.verdict import Verdict
 from .distil import Lessons, distil
 from .export import export, first_line
 from .invariance import TOLERANCE, batch_dependence
-from .quality import Holdout, Quality, answers, check_metric, compare
+from .quality import PROBABILITIES, Holdout, Quality, answers, check_metric, compare
 from .quantize import count_quantized, dynamic_int8, int8_settings, sample_rows, static_int8
 from .step import keep
 
@@ -221,6 +222,7 @@ def optimize(
     """
     check_metric(goal.metric, holdout)
     asked = {parent.name: _ask(parent, holdout)}
+    _check_parent(parent, *asked[parent.name], holdout, goal)
     children, failures = make_children(parent, material, folder=folder, seeds=seeds, progress=progress)
     progress.say(f"  judging {len(children)} children on {_rows(holdout.feeds)} rows held out")
     for child in children:
@@ -228,6 +230,7 @@ def optimize(
             asked[child.name] = _ask(child, holdout)
         except ModelError as error:
             failures.append(Failure(child.name, first_line(error)))
+            progress.say(f"  {child.name} failed: {first_line(error)}")
     variants = [each for each in (parent, *children) if each.name in asked]
     sessions: dict[str, Session] = {name: session for name, (session, _) in asked.items()}
     told = {name: answer for name, (_, answer) in asked.items()}
@@ -239,6 +242,23 @@ def optimize(
         for v in variants
     ]  # fmt: skip
     return Optimization(goal, tuple(choose(judged)), tuple(failures))
+
+
+def _check_parent(parent: Variant, session: Session, answer: NDArray[np.float64], holdout: Holdout, goal: Goal) -> None:
+    """Refuse a parent whose answers the metric cannot judge, or that batching would change."""
+    if goal.metric in PROBABILITIES and (answer.min() < 0.0 or answer.max() > 1.0):
+        raise ModelError(
+            f"answers {answer.min():.3g} to {answer.max():.3g} where {goal.metric} needs probabilities",
+            field=parent.name,
+            fix="put the sigmoid into the model, or use mae or mse",
+        )
+    dependence = batch_dependence(session, holdout.feeds) if goal.batching else 0.0
+    if dependence > TOLERANCE:
+        raise ModelError(
+            f"answers a row differently (by up to {dependence:.2g} of its largest answer) with what shares its batch",
+            field=parent.name,
+            fix="mend it, or let no requests share batches (batch sizes of 1 only)",
+        )
 
 
 def _ask(variant: Variant, holdout: Holdout) -> tuple[Session, NDArray[np.float64]]:
@@ -369,6 +389,8 @@ def _status(
     found, drop = quality.judge(goal.max_drop), quality.drop
     if found == "worse":
         return "worse", f"loses at least {drop.low:.4f} {goal.metric}; allowed {goal.max_drop:g}"
+    if not math.isfinite(drop.high):
+        return "not-proven", f"{drop.samples} held-out rows are too few to say anything of {goal.metric}"
     if found == "not-proven":
         needed = quality.rows_needed(goal.max_drop)
         way_out = f"about {needed:,} held-out rows would tell" if needed else "more rows are not likely to prove it"
@@ -378,7 +400,7 @@ def _status(
             "batch-dependent",
             f"a row's answer moves by up to {dependence:.2g} with its batch, and requests will share batches",
         )
-    slow = [batch for batch, speed in speedups.items() if speed.high < 1.0]
+    slow = [batch for batch, speed in speedups.items() if speed.value < 1.0]
     if slow:
         return "slower", f"slower than the parent at batch {', '.join(map(str, slow))}"
     if overall.low <= 1.0:

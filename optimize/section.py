@@ -28,8 +28,8 @@ def draw(result: Optimization) -> Section:
                 f"batch sizes {', '.join(map(str, goal.batch_sizes))}."
             ),
             (
-                f"Every interval is at {result.parent.quality.drop.confidence:.4g}, so that those of all children hold together "
-                f"at {goal.confidence:.4g}: choosing among many does not give chance many chances."
+                f"Every interval is at {result.parent.quality.drop.confidence:.4g}, the level split over the children, question by question: "
+                f"choosing the best of many at {goal.confidence:.4g} does not give chance many chances."
             ),
             (
                 f"Never ship worse: a child is chosen only if it loses at most {goal.max_drop:g} {goal.metric} at the far end of its "
@@ -45,7 +45,10 @@ def _table(result: Optimization) -> Table:
     brief = ("variant", "KiB", result.goal.metric, "loses", *medians, "× as fast", "status")
     columns = (*brief[:-1], "moves with its batch", "status", "why")
     return Table(
-        "Every variant that was made, beside its parent", columns, tuple(_row(each) for each in result.judged), brief
+        "Every variant that was made, beside its parent",
+        columns,
+        (*(_row(each) for each in result.judged), *_failed(result)),
+        brief,
     )
 
 
@@ -62,6 +65,12 @@ def _row(each: Judged) -> tuple[str, ...]:
         each.status,
         each.reason,
     )
+
+
+def _failed(result: Optimization) -> list[tuple[str, ...]]:
+    """A row for each step that made nothing, with its reason."""
+    blank = ("—",) * (5 + len(result.goal.batch_sizes))
+    return [(failure.name, *blank, "failed", failure.reason) for failure in result.failures]
 
 
 def _places(value: float) -> str:

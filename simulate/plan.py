@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.deployment import BatchPolicy, Deployment
-from windtunnel.errors import ConfigError
+from windtunnel.errors import ConfigError, DataError
 from windtunnel.fanout import fan_out
+from windtunnel.price import unmeasured
 from windtunnel.quantity import format_duration
 from windtunnel.stats import mean_interval
 from windtunnel.verdict import Verdict
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 BACKLOG_SHARE = 0.01
 """A queue that holds more than this share of the whole trace when the last request arrives counts as one that grows."""
+
+
+TAIL_REQUESTS = 2.0
+"""So many requests must lie beyond the promised quantile, in expectation, for a trace to show it."""
 
 
 @dataclass(frozen=True)
@@ -185,18 +190,20 @@ def _speed(evaluation: Evaluation) -> tuple[float, float]:
 def slowdown(parallel_efficiency: float, sharing: int, cores: int) -> float:
     """How many times as long a service takes where replicas share a machine.
 
-    Measured were one replica alone and one on every core; what lies between is taken as linear in the replicas.
+    Measured were one replica alone and one on every core *of the measured machine*; what lies between is taken as linear
+    in the replicas. More replicas on one machine than were ever measured together are taken as slow as those.
 
     Args:
         parallel_efficiency: throughput of all cores running a replica each ÷ (cores × that of one alone).
         sharing: replicas on the machine.
-        cores: of the machine.
+        cores: of the machine that was measured.
 
     Example:
         >>> slowdown(0.8, 1, 4), slowdown(0.8, 4, 4)
         (1.0, 1.25)
     """
-    return 1.0 + (1.0 / parallel_efficiency - 1.0) * (sharing - 1) / (cores - 1) if cores > 1 else 1.0
+    together = min(sharing, cores)
+    return 1.0 + (1.0 / parallel_efficiency - 1.0) * (together - 1) / (cores - 1) if cores > 1 else 1.0
 
 
 @dataclass(frozen=True)
@@ -206,20 +213,20 @@ class _Course:
     traces: Mapping[str, Trace]
     table: Floats
     parallel_efficiency: float
-    cores_per_machine: int
+    measured_cores: int
 
     def fly(self, deployment: Deployment, seed: int) -> Iterator[tuple[str, RequestLog]]:
         """One log a trace, one at a time, so that only one is in memory."""
         # replicas are spread evenly; all are as slow as those on the fullest machine
         sharing = math.ceil(deployment.replicas / deployment.machines)
         table = self.table[: deployment.batch.max_batch + 1]
-        table = table * slowdown(self.parallel_efficiency, sharing, self.cores_per_machine)
+        table = table * slowdown(self.parallel_efficiency, sharing, self.measured_cores)
         for name, trace in self.traces.items():
             yield name, simulate(trace, table, deployment.batch, deployment.replicas, seed=seed)
 
 
 def rehearse(
-    traces: Mapping[str, Trace], profile: LatencyProfile, deployment: Deployment, *, cores_per_machine: int, seed: int
+    traces: Mapping[str, Trace], profile: LatencyProfile, deployment: Deployment, *, seed: int
 ) -> dict[str, RequestLog]:
     """Fly one deployment through every trace, exactly as `plan` does, and keep the logs.
 
@@ -227,14 +234,13 @@ def rehearse(
         traces: by name.
         profile: the service times.
         deployment: what to fly, such as `plan(…).shown.deployment`.
-        cores_per_machine: as many replicas share a machine at most.
         seed: of the service times; `plan` sweeps with `seeds.number("service")`.
 
     Raises:
         DataError: its `max_batch` was not profiled.
     """
     table = profile.service_table(deployment.batch.max_batch)
-    return dict(_Course(traces, table, profile.parallel_efficiency, cores_per_machine).fly(deployment, seed))
+    return dict(_Course(traces, table, profile.parallel_efficiency, int(profile.hardware.cores)).fly(deployment, seed))
 
 
 @dataclass(frozen=True)
@@ -317,10 +323,11 @@ def plan(
     """
     started = time.perf_counter()
     _check(traces, replicas, cores_per_machine, confidence, repeats)
+    _check_evidence(traces, profile, slo, price)
     grid = _grid(profile.variant, price, cores_per_machine, replicas, max_batch, max_wait_s)
     table = profile.service_table(max(deployment.batch.max_batch for deployment in grid))
     _check_possible(slo, table)
-    course = _Course(traces, table, profile.parallel_efficiency, cores_per_machine)
+    course = _Course(traces, table, profile.parallel_efficiency, int(profile.hardware.cores))
     sweep = _Sweep(course, slo, seeds.number("service"))
     swept = fan_out(_evaluate, grid, shared=sweep, workers=workers, report=report)
     lucks = [seeds.number("service", item) for item in range(1, repeats + 1)]
@@ -332,7 +339,7 @@ def plan(
         evaluations=tuple(swept.results),
         tried=tuple(tried),
         cheapest=cheapest,
-        verdict=_judge(slo, price, swept.results, tried, confidence),
+        verdict=_doubt(profile, _judge(slo, price, swept.results, tried, confidence)),
         requests_simulated=sum(map(len, traces.values())) * (len(grid) + len(tried) * repeats),
         seconds=time.perf_counter() - started,
         where=swept.where,
@@ -352,6 +359,22 @@ def _check(
         raise ConfigError("must lie between 0 and 1", field="confidence", value=confidence, fix="give 0.99")
     if repeats < 2:
         raise ConfigError("must be at least 2, or nothing is known about chance", field="repeats", value=repeats)
+
+
+def _check_evidence(traces: Mapping[str, Trace], profile: LatencyProfile, slo: Slo, price: Price) -> None:
+    """Refuse a machine that nothing measured speaks of, and a quantile that profile or traces cannot show."""
+    reason = unmeasured(price, profile.hardware.architecture)
+    if reason:
+        raise ConfigError(f"cannot be planned for with this profile: {reason}", field="hardware", value=price.name)
+    profile.check_quantile(slo.quantile)
+    least = math.ceil(TAIL_REQUESTS / (1.0 - slo.quantile) - 1e-9)
+    for name, trace in traces.items():
+        if len(trace) < least:
+            raise DataError(
+                f"has {len(trace)} requests, too few to see p{slo.quantile * 100:g}",
+                field=name,
+                fix=f"fly at least {least}, or promise a lower quantile",
+            )
 
 
 def _grid(
@@ -431,6 +454,14 @@ def _judge(
     return Verdict(
         "inconclusive", (reason,), ("more repeats", "more replicas on the grid", "a lower confidence"), evidence
     )
+
+
+def _doubt(profile: LatencyProfile, verdict: Verdict) -> Verdict:
+    """A plan is no surer than the measurement it rests on."""
+    if verdict.outcome != "go" or profile.verdict.outcome == "go":
+        return verdict
+    reason = f"the profile of {profile.variant} it rests on is not valid: {profile.verdict.reasons[0]}"
+    return Verdict("inconclusive", (*verdict.reasons, reason), profile.verdict.would_change, verdict.evidence)
 
 
 def _no_go(slo: Slo, price: Price, nearest: Evaluation, evaluated: int) -> Verdict:

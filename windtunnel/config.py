@@ -116,6 +116,7 @@ class RecordingSection(_Section):
     """`[recording]`: the recorded traffic, and where its past ends."""
 
     source: str
+    depends_on: tuple[str, ...] = ()
     columns: ColumnsSection
     join: tuple[JoinSection, ...] = ()
     develop_until: Instant
@@ -129,6 +130,7 @@ class ModelSection(_Section):
     factory: str = ""
     fit: str = ""
     student: str = ""
+    depends_on: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSection:

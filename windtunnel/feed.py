@@ -42,6 +42,13 @@ def feed_table(rows: pl.DataFrame, signature: Signature, *, file: Path | str | N
 def _column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> NDArray[Any]:
     import polars as pl
 
+    if tensor.name not in rows.columns and len(tensor.shape) == 2 and tensor.dtype != "uint8" and tensor.shape[1] != 1:
+        raise DataError(
+            f"takes a matrix {list(tensor.shape)}, but a table feeds one input a column",
+            file=file,
+            field=tensor.name,
+            fix="let the module take one [batch] tensor a feature and stack them inside, or give the rows as npz",
+        )
     if tensor.name not in rows.columns:
         raise DataError(
             "is an input of the model but not a column",

@@ -127,7 +127,7 @@ def write_config(
     )  # fmt: skip
     recording = Recording.from_table(table, columns, name=data.stem, file=data)
     if signature is not None:
-        feed_table(recording.frame.head(1), signature, file=data)
+        feed_table(recording.features.head(1), signature, file=data)
     text = _fill(recording, columns, model, data, out, fit=fit)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -67,11 +68,7 @@ class LatencyProfile:
                     fix="measure it again",
                 )
 
-    def median_s(self, batch: int) -> float:
-        """The median service time of a measured batch size."""
-        return float(np.median(self.samples_s[self.batch_sizes.index(batch)]))
-
-    def service_table(self, max_batch: int, *, points: int = 512, scale: float = 1.0) -> Floats:
+    def service_table(self, max_batch: int, *, points: int = 4096, scale: float = 1.0) -> Floats:
         """Quantiles of the service time for every batch size up to `max_batch`, for drawing by inversion.
 
         Between two measured sizes each quantile is interpolated linearly; outside the measured range nothing is invented.
@@ -96,11 +93,28 @@ class LatencyProfile:
             )
         at = (np.arange(points) + 0.5) / points
         measured = np.stack([np.quantile(samples, at) for samples in self.samples_s])
-        sizes = np.arange(1, max_batch + 1)
+        at_size = np.interp(np.arange(1, max_batch + 1), self.batch_sizes, np.arange(len(self.batch_sizes)))
+        below = np.floor(at_size).astype(np.int64)
+        above = np.minimum(below + 1, len(self.batch_sizes) - 1)
+        share = (at_size - below)[:, None]
         table = np.zeros((max_batch + 1, points))
-        for point in range(points):
-            table[1:, point] = np.interp(sizes, self.batch_sizes, measured[:, point])
-        return table * scale
+        table[1:] = (measured[below] * (1.0 - share) + measured[above] * share) * scale
+        return table
+
+    def check_quantile(self, quantile: float) -> None:
+        """Refuse to speak of a quantile that the samples of some batch size hold nothing beyond.
+
+        Raises:
+            DataError: fewer than one sample in expectation lies beyond it.
+        """
+        least = math.ceil(1.0 / (1.0 - quantile) - 1e-9)
+        for size, samples in zip(self.batch_sizes, self.samples_s, strict=True):
+            if len(samples) < least:
+                raise DataError(
+                    f"has {len(samples)} samples of batch {size}, too few to say anything of p{quantile * 100:g}",
+                    field=self.variant,
+                    fix=f"measure longer (at least {least} samples), or promise a lower quantile",
+                )
 
     def save(self, path: Path) -> None:
         """Write the profile as one `.npz` file, the same bytes for the same profile."""

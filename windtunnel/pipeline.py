@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.config import read_config
 from windtunnel.digest import canonical_json, digest_value, write_atomically
-from windtunnel.errors import ConfigError, naming
+from windtunnel.errors import ConfigError, ModelError, naming
 from windtunnel.hardware import Hardware
+from windtunnel.price import find_price, unmeasured
 from windtunnel.progress import SILENT, Progress
 from windtunnel.report.section import Section
 from windtunnel.run import STAGES, Run, write_report
@@ -60,6 +61,14 @@ class _Pipeline:
             hardware=self.hardware,
             progress=self.progress,
         )
+        if not self.stages[name].cached:
+            self._unfinished()
+
+    def _unfinished(self) -> None:
+        """A stage was done anew: the whole's result no longer holds, and an interrupted run must not look like a changed one."""
+        for name in (RESULT, "report.html"):
+            (self.folder.path / name).unlink(missing_ok=True)
+        self.folder.seal(_whole(self.config, self.stages, 0.0, None))
 
     # The stages, in the order of the street. Each reads what it needs from the files of those before it.
 
@@ -68,7 +77,7 @@ class _Pipeline:
         section = self.config.recording
         sources = [section.source, *(join.source for join in section.join)]
         parameters = section.model_dump(mode="json")
-        self.stage("recording", parameters, digest_sources(sources, self.home), self._record)
+        self.stage("recording", parameters, digest_sources([*sources, *section.depends_on], self.home), self._record)
 
     def _record(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
         from windtunnel.recording import Columns, Recording, join_as_of
@@ -121,7 +130,14 @@ class _Pipeline:
             check_metric(self.config.optimize.metric, Holdout({}, held.frame["label"].to_numpy()))
         if self.config.model.path:
             signature = Variant.from_file(self.home / self.config.model.path).signature
-            feed_table(recording.frame.head(1), signature, file=source)
+            feed_table(recording.features.head(1), signature, file=source)
+
+    def _cut_parameters(self) -> dict[str, str]:
+        """Where the past ends and where it is held out: what is learnt, and on what it is proven, depends on both."""
+        return {
+            "held_from": self._holdout_start().isoformat(),
+            "until": self.config.recording.develop_until.isoformat(),
+        }
 
     def _holdout_start(self) -> datetime:
         return self.config.recording.develop_until - timedelta(seconds=self.config.recording.holdout)
@@ -156,9 +172,11 @@ class _Pipeline:
     def optimize(self) -> None:
         """Make the model's variants and choose the fastest that is proven."""
         model = self.config.model
-        sources = [source for source in (model.path, model.factory, model.fit, model.student) if source]
+        sources = [
+            source for source in (model.path, model.factory, model.fit, model.student, *model.depends_on) if source
+        ]
         parameters = {
-            "optimize": self.config.optimize.model_dump(mode="json"), "model": model.model_dump(mode="json"),
+            "optimize": self.config.optimize.model_dump(mode="json"), "cut": self._cut_parameters(), "model": model.model_dump(mode="json"),
             "batching": self._batching, "hardware": self.hardware.fingerprint,
         }  # fmt: skip
         self.stage("optimize", parameters, self._recorded() | digest_sources(sources, self.home), self._optimize)
@@ -178,9 +196,9 @@ class _Pipeline:
         self._take_steps(work)
         past, held, _ = self._cut(self.load_recording())
         parent = self._parent(past.frame, work)
-        feeds = feed_table(past.frame, parent.signature, file="recording")
+        feeds = feed_table(past.features, parent.signature, file="recording")
         material = Material(feeds, past.frame["label"].to_numpy(), self._student(past.frame), self._student_source())
-        holdout = Holdout(feed_table(held.frame, parent.signature, file="recording"), held.frame["label"].to_numpy())
+        holdout = Holdout(feed_table(held.features, parent.signature, file="recording"), held.frame["label"].to_numpy())
         goal = Goal(section.metric, section.max_drop, section.batch, self._batching)
         timed = partial(
             measure, effort=Effort(0.02, section.budget), rng=self.seeds.stream("order"), progress=self.progress
@@ -215,7 +233,7 @@ class _Pipeline:
         function = load_function(name, self.home)
         arguments = (rows, self.seeds.number("fit")) if model.fit else ()
         key = {
-            **digest_sources([name], self.home), **self._recorded(), "seed": self.seeds.root,
+            **digest_sources([name, *model.depends_on], self.home), **self._recorded(), "cut": self._cut_parameters(), "seed": self.seeds.root,
             "rows": len(rows), "windtunnel": environment()["windtunnel"],
         }  # fmt: skip
 
@@ -236,7 +254,9 @@ class _Pipeline:
     def _student_source(self) -> str:
         """What the student is made by: its function's name and the digest of its file, so that an edited one is made anew."""
         name = self.config.model.student
-        return f"{name} {digest_sources([name], self.home)[name]}" if name else ""
+        return (
+            f"{name} {digest_value(digest_sources([name, *self.config.model.depends_on], self.home))}" if name else ""
+        )
 
     def variants(self) -> list[Variant]:
         """Every variant that was made, the parent first."""
@@ -253,6 +273,13 @@ class _Pipeline:
         name: str = self.stages["optimize"].result["chosen"]["name"]
         return name
 
+    def _shippable(self) -> set[str]:
+        """The parent and the children that nothing keeps out: what was not proven, or is slower, is not priced."""
+        frontier = self.stages["optimize"].result["frontier"]
+        return {frontier[0]["name"]} | {
+            e["name"] for e in frontier if e["status"] in {"chosen", "on-frontier", "dominated"}
+        }
+
     def benchmark(self) -> None:
         """Measure every variant on this machine, and price it."""
         simulate = self.config.simulate
@@ -260,6 +287,7 @@ class _Pipeline:
             "benchmark": self.config.benchmark.model_dump(mode="json"), "slo": simulate.slo,
             "max_batch": max(simulate.max_batch), "hardware": self.hardware.fingerprint,
         }  # fmt: skip
+        parameters["priced"] = sorted(self._shippable())
         inputs = self._recorded() | {variant.name: variant.sha256 for variant in self.variants()}
         self.stage("benchmark", parameters, inputs, self._benchmark)
 
@@ -274,7 +302,7 @@ class _Pipeline:
 
         section, variants = self.config.benchmark, self.variants()
         slo = Slo.parse(self.config.simulate.slo)
-        feeds = feed_table(self.load_recording().frame.tail(4096), variants[0].signature, file="recording")
+        feeds = feed_table(self.load_recording().features.tail(4096), variants[0].signature, file="recording")
         measured = benchmark(
             variants,
             feeds,
@@ -290,7 +318,10 @@ class _Pipeline:
         # what waits leaves at once, so that the cost is not that of one batching policy
         carry = partial(capacity, max_batch=max(self.config.simulate.max_batch), max_wait_s=0.0, seeds=self.seeds)
         prices = [find_price(name) for name in section.hardware]
-        priced = replace(measured, costs=cost_table(measured.profiles, prices, slo, carry))
+        shippable = self._shippable()
+        priced = replace(
+            measured, costs=cost_table([p for p in measured.profiles if p.variant in shippable], prices, slo, carry)
+        )
         return priced.to_dict(), draw(priced, slo), priced.verdict
 
     def profile(self, variant: str) -> LatencyProfile:
@@ -322,9 +353,7 @@ class _Pipeline:
                 max_batch=section.max_batch, max_wait_s=section.max_wait, confidence=section.confidence, seeds=self.seeds,
                 workers=self.workers, report=done,
             )  # fmt: skip
-        logs = rehearse(
-            traces, profile, found.shown.deployment, cores_per_machine=price.vcpu, seed=self.seeds.number("service")
-        )
+        logs = rehearse(traces, profile, found.shown.deployment, seed=self.seeds.number("service"))
         replays = {name: summarise(log, found.shown.deployment.replicas).to_dict() for name, log in logs.items()}
         for name, log in logs.items():
             log.to_frame().write_parquet(work / f"requests-{name}.parquet")
@@ -340,7 +369,7 @@ class _Pipeline:
         section = self.config.backtest
         parameters = {
             "backtest": section.model_dump(mode="json"), "start": self.config.recording.develop_until.isoformat(),
-            "challenger": self.chosen,
+            "challenger": self.chosen, "hardware": self.hardware.fingerprint,
         }  # fmt: skip
         inputs = self._recorded() | {variant.name: variant.sha256 for variant in self.variants()}
         self.stage("backtest", parameters, inputs, self._backtest)
@@ -411,6 +440,7 @@ def run(
     config = config if seed is None else config.model_copy(update={"seed": seed})
     home = config_path.resolve().parent
     check_sources(config, config_path)
+    check_priced(config, config_path)
     check_out(out, config.name)
     with RunFolder.open(out, config.name) as folder:
         if not (out / MANIFEST).exists():
@@ -422,6 +452,20 @@ def run(
         finished = _finish(pipeline, time.perf_counter() - clock)
         progress.say(f"report: {out / 'report.html'}")
         return finished
+
+
+def check_priced(config: Config, file: Path) -> None:
+    """Refuse to plan for a machine that the profile measured here says nothing about.
+
+    Raises:
+        ConfigError: an accelerator, or another architecture.
+    """
+    name = config.simulate.hardware
+    reason = unmeasured(find_price(name), Hardware.detect().architecture)
+    if reason:
+        raise ConfigError(
+            f"cannot be planned for from here: {reason}", file=file, field="simulate.hardware", value=name
+        )
 
 
 def check_sources(config: Config, file: Path) -> None:
@@ -436,7 +480,17 @@ def check_sources(config: Config, file: Path) -> None:
     if model.path:
         from windtunnel.variant import Variant
 
-        Variant.from_file(home / model.path)
+        given = Variant.from_file(home / model.path)
+        if not given.signature.dynamic_batch:
+            shapes = {tensor.name: list(tensor.shape) for tensor in given.signature.inputs}
+            raise ModelError(
+                "has a fixed batch axis",
+                file=home / model.path,
+                value=shapes,
+                fix="export it with a free first axis (dynamic_shapes)",
+            )
+    for dependency in (*model.depends_on, *config.recording.depends_on):
+        check_file(home / dependency)
     tables = [config.recording.source, *(join.source for join in config.recording.join)]
     for source in tables:
         if not is_function(source):

@@ -97,6 +97,27 @@ def _price(row: dict[str, str | None], path: Path) -> Price:
     )  # fmt: skip
 
 
+ARCHITECTURES = {"aarch64": "arm64", "AMD64": "x86_64"}
+"""What machines call themselves, in the catalogue's words."""
+
+
+def unmeasured(price: Price, architecture: str) -> str:
+    """Why nothing measured on a processor of some architecture can be said of a machine; empty where it can.
+
+    Example:
+        >>> unmeasured(find_price("aws:g5.xlarge"), "x86_64")
+        'run windtunnel benchmark on a machine with 1 × A10G'
+        >>> unmeasured(find_price("azure:D2s_v5"), "x86_64")
+        ''
+    """
+    if price.accelerators:
+        return f"run windtunnel benchmark on a machine with {price.accelerators} × {price.accelerator}"
+    here = ARCHITECTURES.get(architecture, architecture)
+    if price.architecture and price.architecture != here:
+        return f"run windtunnel benchmark on {price.architecture}; this was {here}"
+    return ""
+
+
 @cache
 def _shipped() -> dict[str, Price]:
     return read_prices()

@@ -68,6 +68,11 @@ class Recording:
         last: datetime = self.frame[TIME][-1]
         return last
 
+    @property
+    def features(self) -> pl.DataFrame:
+        """The columns that a model may be fed with: neither the label nor the times."""
+        return self.frame.drop(ID, TIME, LABEL, LABEL_TIME, strict=False)
+
     def asked_between(self, start: datetime | None = None, end: datetime | None = None) -> Recording:
         """Only the requests asked from `start` (included) to `end` (left out)."""
         frame = self.frame

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.digest import digest_file, write_atomically
 from windtunnel.errors import ModelError, RunFolderError
 from windtunnel.hardware import Hardware
-from windtunnel.run_folder import MANIFEST, RunFolder, RunManifest
+from windtunnel.run_folder import MANIFEST, RunFolder, RunManifest, verify
 from windtunnel.stage import RESULT, Stage
 from windtunnel.verdict import Verdict
 
@@ -96,16 +96,12 @@ def report(path: Path) -> Path:
     """
     from dataclasses import replace
 
+    changed = [line for line in verify(path) if not line.startswith("report.html")]
+    if changed:
+        raise RunFolderError(f"was changed since it was sealed: {changed[0]}", file=path, fix="run it again")
     manifest = RunManifest.from_file(path / MANIFEST)
     with RunFolder.open(path, manifest.name) as folder:
         page = write_report(path)
-        changed = [
-            name
-            for name, digest in manifest.outputs.items()
-            if name != "report.html" and digest_file_or_none(path / name) != digest
-        ]
-        if changed:
-            raise RunFolderError("was changed since it was sealed", file=path / changed[0], fix="run it again")
         folder.seal(replace(manifest, outputs={}))
     return page
 

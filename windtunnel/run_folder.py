@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.digest import canonical_json, digest_bytes, digest_file, digest_value, write_atomically
+from windtunnel.digest import canonical_json, digest_file, digest_value, write_atomically
 from windtunnel.errors import RunFolderError, WindtunnelError
 
 if TYPE_CHECKING:
@@ -300,13 +300,3 @@ def _verify_stage(path: Path, stage: str) -> list[str]:
     except RunFolderError as error:
         return [f"{stage}/{MANIFEST}: {error.problem}"]
     return [f"{stage}/{line}" for line in _changed(path / stage, manifest)]
-
-
-def digest_inputs(files: Mapping[str, Path]) -> dict[str, str]:
-    """The digests of some input files, by name."""
-    return {name: digest_file(path) for name, path in sorted(files.items())}
-
-
-def digest_text(text: str) -> str:
-    """The digest of a text."""
-    return digest_bytes(text.encode())

@@ -112,11 +112,18 @@ def write_answer(name: str, request_id: Any, outputs: Mapping[str, NDArray[Any]]
             "name": key,
             "datatype": NAMES[str(array.dtype)],
             "shape": list(array.shape),
-            "data": array.reshape(-1).tolist(),
+            "data": _plain(array),
         }
         for key, array in outputs.items()
     ]
     return {"model_name": name, "model_version": "1", "outputs": tensors, **({"id": request_id} if request_id else {})}
+
+
+def _plain(array: NDArray[Any]) -> list[Any]:
+    """Flat JSON values; what JSON has no number for is null."""
+    values: list[Any] = array.reshape(-1).tolist()
+    floating = np.issubdtype(array.dtype, np.floating)
+    return [value if np.isfinite(value) else None for value in values] if floating else values
 
 
 def run_together(

@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windtunnel.digest import digest_file, digest_value
@@ -16,7 +18,6 @@ from windtunnel.errors import ConfigError, UserCodeError, WindtunnelError, neare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import polars as pl
 
@@ -145,8 +146,23 @@ def read_source(source: str, home: Path) -> pl.DataFrame:
     return table
 
 
+def _python_files(place: Path) -> list[Path]:
+    """The Python files below a folder; hidden folders, virtual environments and run folders (which hold scripts) left out."""
+    found = []
+    for folder, inner, names in os.walk(place):
+        marks = {
+            name: ((Path(folder) / name / mark).exists() for mark in ("pyvenv.cfg", "manifest.json")) for name in inner
+        }
+        inner[:] = [name for name in inner if name[0] not in "._" and not any(marks[name])]
+        found += [Path(folder) / name for name in names if name.endswith(".py")]
+    return sorted(found)
+
+
 def digest_sources(sources: list[str], home: Path) -> dict[str, str]:
-    """What some sources stand for: a file's digest; for a function, its folder's Python files and every installed version."""
+    """What some sources stand for: a file's digest; for a function, the Python files below its folder and every installed version.
+
+    What a function reads besides (weights, a table) is not seen here: `depends_on` names it.
+    """
     digests = {}
     for source in sources:
         if not is_function(source):
@@ -154,7 +170,7 @@ def digest_sources(sources: list[str], home: Path) -> dict[str, str]:
             digests[source] = digest_file(path) if path.is_file() else "missing"
             continue
         place = (home / source.rpartition(":")[0]).parent if ".py:" in source else home
-        files = {path.name: digest_file(path) for path in sorted(place.glob("*.py"))}
+        files = {path.relative_to(place).as_posix(): digest_file(path) for path in _python_files(place)}
         installed = sorted(f"{each.name} {each.version}" for each in metadata.distributions())
         digests[source] = digest_value({"files": files, "installed": installed})
     return digests

@@ -105,7 +105,7 @@ def test_short_recording(home: Path, windtunnel: Command) -> None:
         (("columns.onnx", "nowhere.parquet"), ("nowhere.parquet: does not exist",)),
         (("nowhere.onnx", "recorded.parquet"), ("nowhere.onnx: does not exist",)),
         (("columns.onnx", "arrivals.csv"), ("arrivals.csv: `--label` cannot be told", "the columns are: time")),
-        (("model.onnx", "recorded.parquet"), ("recorded.parquet: `x` is an input of the model but not a column",)),
+        (("model.onnx", "recorded.parquet"), ("recorded.parquet: `x` takes a matrix",)),
         (("columns.onnx", "recorded.parquet", "--time", "when"), ("`when` is not a column", "asked_at")),
         (("columns.onnx", "recorded.parquet", "--id", "key"), ("`key` is not a column",)),
         (("columns.onnx", "recorded.parquet", "--fit"), ("`--fit`", "needs a function", "module.py:function")),

@@ -193,7 +193,7 @@ CASES: list[tuple[str, str, Spoil, list[str]]] = [
     ("backtest id twice", "backtest backtest.toml", frame(lambda t: t.with_columns(id=pl.lit(7)), "logged.parquet"), ["`id` (=7) is not unique"]),
     ("gate nothing", "gate nowhere", nothing, ["nowhere: is not a run folder"]),
     ("verify a folder", "verify .", nothing, [".: is not a run folder", "windtunnel run --out"]),
-    ("report nothing", "report nowhere", nothing, ["nowhere/manifest.json: is not there"]),
+    ("report nothing", "report nowhere", nothing, ["nowhere: is not a run folder"]),
     ("serve nothing", "serve nowhere", nothing, ["nowhere: does not exist"]),
     ("serve wait", "serve model.onnx --max-wait 3", nothing, ["`--max-wait` (='3') is not a duration"]),
     ("serve truncated", "serve model.onnx", halve("model.onnx"), ["model.onnx: is not a whole ONNX model"]),

@@ -154,7 +154,8 @@ def test_parity_of_another_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("expected", "actual", "difference"),
     [
-        ([1.0, 200.0], [1.5, 201.0], 0.5),
+        ([1.0, 200.0], [1.5, 201.0], 0.005),
+        ([1e-6, 2e-6], [1e-6, 3e-6], 0.5),
         ([0.0], [0.25], 0.25),
         ([1000.0], [1001.0], 0.001),
         ([1, 2], [1, 2], 0.0),

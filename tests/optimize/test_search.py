@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from windtunnel.errors import DataError, ModelError
 from windtunnel.optimize import search
@@ -16,6 +18,7 @@ from windtunnel.seeds import Seeds
 from windtunnel.session import OnnxSession, run_in_batches
 from windtunnel.stats import Interval
 from windtunnel.timings import Timings
+from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
     from windtunnel.optimize.search import Status
     from windtunnel.session import Session
-    from windtunnel.variant import Variant
 
 GOAL = Goal("agreement", 0.02, (1, 8), batching=False)
 
@@ -314,6 +316,41 @@ def test_a_parent_that_does_not_run_is_refused(study: _Study, tmp_path: Path) ->
     with pytest.raises(ModelError, match="`fp32` does not run on the rows held out"):
         study.run(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parent_that_depends_on_its_batch_is_refused(study: _Study, tmp_path: Path) -> None:
+    """Where requests will share batches, a model whose answers move with its neighbours is no parent to compare with."""
+    path = tmp_path / "centred.onnx"
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "rows"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["x", "mean"], ["centred"]),
+        helper.make_node("ReduceMean", ["centred", "columns"], ["score"], keepdims=0),
+        helper.make_node("Sigmoid", ["score"], ["y"]),
+    ]
+    axes = [numpy_helper.from_array(np.array([axis]), name) for name, axis in (("rows", 0), ("columns", 1))]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])
+    graph = helper.make_graph(nodes, "centred", [x], [y], axes)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+    study.parent = Variant.from_file(path, name="fp32")
+    study.goal = replace(GOAL, batching=True)
+
+    with pytest.raises(ModelError, match="with what shares its batch"):
+        study.run(tmp_path / "variants")
+
+
+def test_agreement_needs_probabilities(study: _Study, tmp_path: Path) -> None:
+    """Agreement reads answers by a threshold of one half: a parent that answers logits or amounts is refused."""
+    path = tmp_path / "amount.onnx"
+    weights = [numpy_helper.from_array(np.full((16, 1), 3.0, np.float32), "w")]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "amount", [x], [y], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+    study.parent = Variant.from_file(path, name="fp32")
+
+    with pytest.raises(ModelError, match="agreement needs probabilities"):
+        study.run(tmp_path / "variants")
 
 
 def test_a_metric_that_does_not_fit_is_refused_first(study: _Study, tmp_path: Path) -> None:

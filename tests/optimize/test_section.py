@@ -43,12 +43,12 @@ def result(mlp: Variant) -> Optimization:
 
 
 def test_drawn(result: Optimization) -> None:
-    """Every variant has its row and its point with both intervals; the chosen one is a star; failures are in the notes."""
+    """Every variant has its row and its point with both intervals; the chosen one is a star; a step that failed has a row with its reason."""
     section = draw(result)
     (table,), (figure,) = section.tables, section.figures
 
     assert (section.outcome, section.sentences) == ("go", result.verdict.reasons)
-    assert [row[0] for row in table.rows] == ["fp32", "int8", "new"]
+    assert [row[0] for row in table.rows] == ["fp32", "int8", "new", "student"]
     assert {len(row) for row in table.rows} == {len(table.columns)}
     assert set(table.brief or ()) <= set(table.columns)
     assert [each["marker"]["symbol"] for each in figure.plotly["data"]] == ["circle", "star", "circle"]

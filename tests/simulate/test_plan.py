@@ -16,11 +16,12 @@ from windtunnel.fanout import Workers
 from windtunnel.seeds import Seeds
 from windtunnel.simulate.plan import Plan, plan, rehearse, slowdown
 from windtunnel.simulate.traffic import flash_crowd, poisson
+from windtunnel.trace import Trace
+from windtunnel.verdict import Verdict
 
 if TYPE_CHECKING:
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.price import Price
-    from windtunnel.trace import Trace
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_evaluation_is_the_rehearsal(traces: dict[str, Trace], profile: LatencyP
     result = a_plan(traces, profile, price)
     for evaluation in result.evaluations[::5]:
         seed = Seeds(1).number("service")
-        logs = rehearse(traces, profile, evaluation.deployment, cores_per_machine=2, seed=seed)
+        logs = rehearse(traces, profile, evaluation.deployment, seed=seed)
         expected = [float(np.quantile(log.latency_s, 0.99)) for log in logs.values()]
 
         assert expected == [replay.latency_s for replay in evaluation.replays]
@@ -161,7 +162,7 @@ def test_proof_covers(profile: LatencyProfile, price: Price) -> None:
     settings: dict[str, Any] = {"replicas": (1,), "max_batch": (1,), "max_wait_s": (0.0,), "slo": Slo(0.99, 10.0)}
     deployment = a_plan(traces, profile, price, **settings).shown.deployment
     exact = np.mean([
-        np.quantile(rehearse(traces, profile, deployment, cores_per_machine=2, seed=seed)["recorded"].latency_s, 0.99)
+        np.quantile(rehearse(traces, profile, deployment, seed=seed)["recorded"].latency_s, 0.99)
         for seed in range(2000)
     ])  # fmt: skip
     proven = [
@@ -222,6 +223,50 @@ def test_json_says_what_to_deploy(traces: dict[str, Trace], profile: LatencyProf
     assert "seconds" not in document
 
 
+def test_no_more_is_hoped_of_a_larger_machine() -> None:
+    """More replicas on a machine than were measured together are as slow as those that were, not as if they had room."""
+    assert slowdown(0.6, 2, 2) == slowdown(0.6, 8, 2) == pytest.approx(1 / 0.6)
+
+
+def test_rare_slow_calls_are_not_cut_off(profile: LatencyProfile) -> None:
+    """One call in a thousand that takes a hundred times as long is drawn as often: the mean and the tail are kept."""
+    calls = np.full(20_000, 0.001)
+    calls[::1000] = 0.1
+    rare = replace(profile, batch_sizes=(1,), samples_s=(calls,))
+    table = rare.service_table(1)[1]
+
+    assert table.mean() == pytest.approx(calls.mean(), rel=0.02)
+    assert np.mean(table > 0.05) == pytest.approx(0.001, rel=0.3)
+
+
+def test_a_quantile_that_nothing_shows_is_refused(
+    traces: dict[str, Trace], profile: LatencyProfile, price: Price
+) -> None:
+    """A promise beyond what the profile's samples or the trace's requests can show is refused with what it would take."""
+    short = {"recorded": Trace("short", traces["recorded"].arrivals_s[:50])}
+    grid: dict[str, Any] = {
+        "price": price, "cores_per_machine": 2, "replicas": (1,), "max_batch": (1,), "max_wait_s": (0.0,), "seeds": Seeds(1),
+        "workers": Workers(1),
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"50 requests, too few to see p99"):
+        plan(short, profile, slo=Slo(0.99, 0.03), **grid)
+    few = replace(profile, samples_s=tuple(samples[:50] for samples in profile.samples_s))
+    with pytest.raises(DataError, match=r"50 samples of batch 1, too few"):
+        plan(traces, few, slo=Slo(0.99, 0.03), **grid)
+
+
+def test_a_plan_is_no_surer_than_its_profile(traces: dict[str, Trace], profile: LatencyProfile, price: Price) -> None:
+    """An invalid profile makes a plan inconclusive, whatever the simulation says, and its reason is passed on."""
+    doubtful = replace(profile, verdict=Verdict("inconclusive", ("never warm",), ("measure again",)))
+    found = plan(
+        traces, doubtful, slo=Slo(0.99, 1.0), price=price, cores_per_machine=2, replicas=(4,), max_batch=(8,), max_wait_s=(0.0,),
+        seeds=Seeds(1), workers=Workers(1),
+    )  # fmt: skip
+
+    assert found.verdict.outcome == "inconclusive"
+    assert "never warm" in found.verdict.reasons[-1]
+
+
 def test_slowdown_is_what_was_measured_at_both_ends() -> None:
     """Alone a replica is as fast as measured; on a full machine as slow as measured; between them in proportion."""
     assert slowdown(0.8, 1, 4) == 1.0
@@ -235,7 +280,7 @@ def test_sharing_a_machine_slows_the_service(traces: dict[str, Trace], profile: 
     shared, apart = (
         rehearse(
             {"recorded": traces["recorded"]}, profile, Deployment("m", 2, BatchPolicy(), machines, 0.1),
-            cores_per_machine=2, seed=1,
+            seed=1,
         )["recorded"]
         for machines in (1, 2)
     )  # fmt: skip

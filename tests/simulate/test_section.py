@@ -26,7 +26,7 @@ def drawn(profile: LatencyProfile, price: Price, bound_s: float) -> tuple[Plan, 
         traces, profile, slo=Slo(0.99, bound_s), price=price, cores_per_machine=2, replicas=(1, 2, 4, 6),
         max_batch=(1, 8), max_wait_s=(0.0, 0.002), seeds=Seeds(1), repeats=3, workers=Workers(1),
     )  # fmt: skip
-    logs = rehearse(traces, profile, result.shown.deployment, cores_per_machine=2, seed=Seeds(1).number("service"))
+    logs = rehearse(traces, profile, result.shown.deployment, seed=Seeds(1).number("service"))
     return result, draw(result, logs)
 
 

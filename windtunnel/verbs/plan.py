@@ -107,7 +107,7 @@ def _plan(
             traces, profile, slo=Slo.parse(slo_text), price=price, cores_per_machine=price.vcpu, replicas=replicas,
             max_batch=max_batch, max_wait_s=max_wait_s, confidence=confidence, seeds=seeds, workers=workers, report=report,
         )  # fmt: skip
-    logs = rehearse(traces, profile, found.shown.deployment, cores_per_machine=price.vcpu, seed=seeds.number("service"))
+    logs = rehearse(traces, profile, found.shown.deployment, seed=seeds.number("service"))
     speed = {
         "deployments_per_s": found.deployments_per_s, "requests_per_s": found.requests_per_s,
         "requests_simulated": found.requests_simulated, "where": found.where,

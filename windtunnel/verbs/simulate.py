@@ -96,9 +96,7 @@ def _simulate(
     # as many machines like the measured one as it takes; their price is not asked for here
     deployment = Deployment(profile.variant, replicas, batch, -(-replicas // cores), 0.0)
     clock = time.perf_counter()
-    log = rehearse({flown.name: flown}, profile, deployment, cores_per_machine=cores, seed=seeds.number("service"))[
-        flown.name
-    ]
+    log = rehearse({flown.name: flown}, profile, deployment, seed=seeds.number("service"))[flown.name]
     wall_s = time.perf_counter() - clock
     log.to_frame().write_parquet(work / "requests.parquet")
     found = summarise(log, replicas)
