@@ -40,11 +40,17 @@ def _instant(value: object) -> object:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
+HIGHEST_QUANTILE = 0.999
+"""Of a promise in a pipeline: its capacity is found on 20,000 simulated requests, and twenty must lie beyond."""
+
+
 def _slo(text: str) -> str:
     try:
-        Slo.parse(text)
+        slo = Slo.parse(text)
     except ConfigError as error:
         raise ValueError(error.problem) from error
+    if slo.quantile > HIGHEST_QUANTILE:
+        raise ValueError(f"asks for more than p{HIGHEST_QUANTILE * 100:g}, which the samples of a run cannot show")
     return text
 
 

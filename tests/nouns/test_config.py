@@ -134,6 +134,7 @@ BAD = [
     ('[model]\npath = "model.onnx"', "[[model]]\npath = 'm.onnx'", "model", "is not a section; write it as [model]"),
     # promises that nothing can keep, or that say nothing
     ("p99<=5ms", "p99<=0ms", "simulate.slo", "cannot be kept by anything: its bound is zero; write p99<=50ms"),
+    ("p99<=5ms", "p99.99<=5ms", "simulate.slo", "asks for more than p99.9, which the samples of a run cannot show"),
     ("p99<=5ms", "p101<=5ms", "simulate.slo", "asks for a quantile outside 0 to 100; write p99<=50ms"),
     ("p99<=5ms", "p0<=5ms", "simulate.slo", "asks for a quantile outside 0 to 100; write p99<=50ms"),
     ("p99<=5ms", "fast please", "simulate.slo", "is not an SLO; write p99<=50ms"),
