@@ -132,6 +132,16 @@ def test_gpu_rows_have_no_invented_number(finished: Finished) -> None:
     assert all(cost["price_date"] and cost["currency"] == "USD" for cost in costs)
 
 
+def test_only_what_may_be_shipped_is_priced(finished: Finished) -> None:
+    """The cost table speaks of the parent and of children that nothing keeps out, never of one that was refused."""
+    frontier = finished.document["stages"]["optimize"]["frontier"]
+    allowed = {each["name"] for each in frontier if each["status"] in {"chosen", "on-frontier", "dominated"}}
+    priced = {cost["variant"] for cost in finished.document["stages"]["benchmark"]["costs"]}
+
+    assert "int8-dynamic" not in priced  # a row's answer moves with its batch
+    assert priced == allowed | {"fp32"}
+
+
 def test_a_hundred_deployments_were_tried(finished: Finished) -> None:
     """The sweep covers at least a hundred deployments on the recorded traffic and the flash crowd."""
     simulate = finished.document["stages"]["simulate"]
