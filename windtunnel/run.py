@@ -143,6 +143,9 @@ def planned(path: Path) -> tuple[BatchPolicy, int]:
     """
     from windtunnel.deployment import BatchPolicy
 
+    if (path / MANIFEST).is_file() and not (path / RESULT).is_file():
+        # an interrupted run may hold a new model beside the plan of an old one
+        raise RunFolderError("is not finished", file=path, fix="run it again: what is done is not done twice")
     result = path / "simulate" / RESULT
     if not result.is_file():
         return BatchPolicy(), 1

@@ -14,8 +14,6 @@ import numpy as np
 from scipy import stats as distributions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -168,35 +166,6 @@ def auc_difference(label: NDArray[Any], a: Floats, b: Floats, confidence: float 
     )
     reach = float(distributions.norm.ppf(0.5 + confidence / 2)) * math.sqrt(variance)
     return Interval(difference, difference - reach, difference + reach, m + n, confidence)
-
-
-def paired_bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float],
-    rows: int,
-    rng: np.random.Generator,
-    *,
-    repeats: int = 1000,
-    confidence: float = 0.95,
-) -> Interval:
-    """A percentile-bootstrap interval of a statistic of paired rows.
-
-    Args:
-        statistic: takes row indices (with repetition) and returns the statistic on them.
-        rows: how many rows there are.
-        rng: the stream of resampling.
-        repeats: how many resamples.
-        confidence: of the interval.
-
-    Example:
-        >>> x = np.random.default_rng(0).normal(size=400)
-        >>> i = paired_bootstrap(lambda rows: float(x[rows].mean()), 400, np.random.default_rng(1))
-        >>> i.low < 0 < i.high
-        True
-    """
-    value = statistic(np.arange(rows))
-    draws = np.array([statistic(rng.integers(rows, size=rows)) for _ in range(repeats)])
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(low), float(high), rows, confidence)
 
 
 @dataclass(frozen=True)

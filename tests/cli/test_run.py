@@ -203,3 +203,15 @@ def test_report_does_not_render_what_was_changed(home: Path, windtunnel: Command
     assert ran.code == 2
     assert "simulate/section.json: changed" in ran.err
     assert page.read_bytes() == before
+
+
+def test_an_unfinished_run_is_not_served_by_an_old_plan(home: Path, windtunnel: Command) -> None:
+    """Where a run is not finished its plan may be an older model's: it is not taken."""
+    from windtunnel.errors import RunFolderError
+    from windtunnel.run import planned
+
+    _from_factory(home, "interrupts")
+    windtunnel("run", "--json")
+
+    with pytest.raises(RunFolderError, match="is not finished"):
+        planned(home / "runs" / "tiny")

@@ -19,7 +19,6 @@ from windtunnel.stats import (
     autocorrelation,
     dependent_quantile_interval,
     mean_interval,
-    paired_bootstrap,
     quantile_interval,
     ratio_interval,
 )
@@ -220,33 +219,6 @@ def test_auc_without_both_classes() -> None:
     interval = auc_difference(np.array([0, 0, 1]), np.arange(3.0), np.arange(3.0))
 
     assert (-math.inf, math.inf) == (interval.low, interval.high)
-
-
-def test_bootstrap_coverage() -> None:
-    """The percentile interval covers the mean of skewed rows about as often as claimed, a little less being its nature."""
-    rng = np.random.default_rng(18)
-
-    def one(values: Floats) -> Interval:
-        return paired_bootstrap(lambda rows: float(values[rows].mean()), len(values), rng, repeats=200, confidence=0.9)
-
-    intervals = [one(rng.exponential(size=80)) for _ in range(400)]
-    low, high = near(0.9, 400, below=0.03, above=0.01)
-
-    assert low <= coverage(intervals, 1.0) <= high
-
-
-def test_bootstrap_keeps_the_estimate() -> None:
-    """The estimate is that of the rows as they are, whatever was drawn; the same stream gives the same interval."""
-    values = np.random.default_rng(1).normal(size=50)
-
-    def median(rows: NDArray[np.int64]) -> float:
-        return float(np.median(values[rows]))
-
-    first, again, other = (paired_bootstrap(median, 50, np.random.default_rng(s), repeats=50) for s in (1, 1, 2))
-
-    assert float(np.median(values)) == first.value == other.value
-    assert first == again
-    assert first != other
 
 
 def _false_alarms(draw: str, sequence: ConfidenceSequence, repeats: int) -> float:
