@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ class Hardware:
         cores: processors that may be used at once, by cgroup quota and affinity.
         memory_bytes: memory that may be used.
         gpus: names of the accelerators.
+        instance: what it is sold as, such as `aws:m7i.large`; empty where neither the machine nor the user said. It is
+            no part of the fingerprint: what a machine is called decides no service time.
     """
 
     cpu: str
@@ -46,11 +49,13 @@ class Hardware:
     cores: float
     memory_bytes: int
     gpus: tuple[str, ...] = ()
+    instance: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Twelve digits that two alike machines share."""
-        return digest_value({**asdict(self), "memory_bytes": round(self.memory_bytes / 2**30)})[:12]
+        decisive = {key: value for key, value in asdict(self).items() if key != "instance"}
+        return digest_value({**decisive, "memory_bytes": round(self.memory_bytes / 2**30)})[:12]
 
     def __str__(self) -> str:
         isa = "+".join(self.isa) or "no vector ISA known"
@@ -71,11 +76,15 @@ class Hardware:
             value["cores"],
             value["memory_bytes"],
             tuple(value["gpus"]),
+            value.get("instance", ""),
         )
 
     @staticmethod
-    def detect() -> Hardware:
+    def detect(instance: str = "") -> Hardware:
         """Look at this machine.
+
+        Args:
+            instance: what it is sold as, where the user knows; asked of the machine itself where empty.
 
         Example:
             >>> Hardware.detect().cores > 0
@@ -90,7 +99,52 @@ class Hardware:
             allowed_cores(),
             allowed_memory_bytes(),
             _gpus(),
+            instance or detected_instance(),
         )
+
+
+def detected_instance(dmi: Path = Path("/sys/class/dmi/id"), cgroup: Path = Path("/sys/fs/cgroup")) -> str:
+    """What the machine says it is sold as; empty where it does not say, or where not all of it may be used.
+
+    EC2 (Nitro) writes the instance type into the DMI table. Google and Azure write only whose machine it is, and a
+    container that is held to some of the cores is not the machine that the price is of.
+    """
+    vendor, product = (_line(dmi / name) for name in ("sys_vendor", "product_name"))
+    if vendor != "Amazon EC2" or not re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", product):
+        return ""
+    return f"aws:{product}" if allowed_cores(cgroup) >= (os.cpu_count() or 1) else ""
+
+
+def _line(path: Path) -> str:
+    """The text of a small file; empty where it may not be read or is not there."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def frequency_mhz(root: Path = Path("/")) -> tuple[float, ...] | None:
+    """The clock of each processor as it is now, in MHz; None where the kernel does not show it.
+
+    Read from cpufreq, which shows what is asked of each core, or else from /proc/cpuinfo; a virtual machine often shows
+    the same nominal clock there for ever.
+
+    Args:
+        root: the root of the file system; another one in tests.
+    """
+    files = sorted(
+        root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"), key=lambda file: int(file.parts[-3][3:])
+    )
+    khz = [text for text in map(_line, files) if text.isdigit()]
+    if files and len(khz) == len(files):
+        return tuple(int(text) / 1e3 for text in khz)
+    lines = (line.partition(":") for line in _line(root / "proc" / "cpuinfo").splitlines())
+    mhz = [float(value) for key, _, value in lines if key.strip() == "cpu MHz" and _is_figure(value)]
+    return tuple(mhz) or None
+
+
+def _is_figure(text: str) -> bool:
+    return re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", text) is not None
 
 
 def _cpuinfo(path: Path) -> dict[str, str]:

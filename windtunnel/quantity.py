@@ -148,6 +148,22 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.3g} h" if size < 2 * 86400 else f"{float(f'{seconds / 86400:.3g}'):g} d"
 
 
+def format_bytes(size: float) -> str:
+    """Write bytes for people, in units of 1024, with three figures.
+
+    Example:
+        >>> format_bytes(900), format_bytes(1_500_000), format_bytes(2**30), format_bytes(2**30 - 1)
+        ('900 B', '1.43 MiB', '1 GiB', '1 GiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        # rounded first, so that one byte less than 1 GiB is not 1.02e+03 MiB
+        rounded = float(f"{size:.3g}") if size < 999.5 else float(f"{size:.0f}")
+        if rounded < 1024.0 or unit == "TiB":
+            break
+        size /= 1024.0
+    return f"{rounded:g} {unit}"
+
+
 def _for_pydantic(parse: Callable[[str | float], float]) -> BeforeValidator:
     """Let pydantic say which key it was."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from windtunnel import hardware
-from windtunnel.hardware import Hardware, allowed_cores, allowed_memory_bytes
+from windtunnel.hardware import Hardware, allowed_cores, allowed_memory_bytes, detected_instance, frequency_mhz
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,3 +116,70 @@ def test_round_trip_and_text() -> None:
     assert machine == Hardware.from_dict(json.loads(json.dumps(machine.to_dict())))
     assert str(machine) == "Xeon, 2 cores, 8 GiB, AVX2+AVX-512, T4"
     assert str(replace(MACHINE, isa=())) == "Xeon, 2 cores, 8 GiB, no vector ISA known"
+
+
+def test_the_name_is_no_part_of_the_fingerprint() -> None:
+    """What a machine is sold as decides no service time, so a profile stays comparable once its name is known."""
+    named = replace(MACHINE, instance="aws:m7i.large")
+
+    assert named.fingerprint == MACHINE.fingerprint
+    assert named == Hardware.from_dict(json.loads(json.dumps(named.to_dict())))
+    assert Hardware.from_dict({key: value for key, value in MACHINE.to_dict().items() if key != "instance"}) == MACHINE
+
+
+@pytest.mark.parametrize(
+    ("files", "instance"),
+    [
+        ({}, ""),
+        ({"sys_vendor": "Amazon EC2\n", "product_name": "m7i.large\n"}, "aws:m7i.large"),
+        ({"sys_vendor": "Amazon EC2\n", "product_name": "u-6tb1.metal\n"}, "aws:u-6tb1.metal"),
+        ({"sys_vendor": "Amazon EC2\n", "product_name": "m7i-flex.8xlarge\n"}, "aws:m7i-flex.8xlarge"),
+        ({"sys_vendor": "Amazon EC2\n", "product_name": "Not Specified\n"}, ""),
+        ({"sys_vendor": "Xen\n", "product_name": "HVM domU\n"}, ""),
+        ({"sys_vendor": "Google\n", "product_name": "Google Compute Engine\n"}, ""),
+        ({"sys_vendor": "Microsoft Corporation\n", "product_name": "Virtual Machine\n"}, ""),
+    ],
+)
+def test_instance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], instance: str) -> None:
+    """EC2 says what the machine is sold as; other clouds say only whose it is, and nothing is guessed."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+
+    assert instance == detected_instance(_write(tmp_path, files), tmp_path / "cgroup")
+
+
+def test_instance_of_which_a_part_may_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A container held to two of eight cores is not the machine that the price is of."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    _write(tmp_path, {"sys_vendor": "Amazon EC2", "product_name": "m7i.2xlarge", "cgroup/cpu.max": "200000 100000\n"})
+
+    assert detected_instance(tmp_path, tmp_path / "cgroup") == ""
+
+
+def test_instance_that_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user says the machine is sold as comes before what it says itself."""
+    monkeypatch.setattr(hardware, "detected_instance", lambda: "aws:m7i.large")
+
+    assert Hardware.detect().instance == "aws:m7i.large"
+    assert Hardware.detect("me:box").instance == "me:box"
+
+
+CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
+
+
+@pytest.mark.parametrize(
+    ("files", "mhz"),
+    [
+        ({}, None),
+        ({"proc/cpuinfo": "cpu MHz\t\t: 2299.998\nflags : x\n\ncpu MHz : 2300\n"}, (2299.998, 2300.0)),
+        ({"proc/cpuinfo": "cpu MHz : unknown\n"}, None),
+        ({"proc/cpuinfo": "BogoMIPS : 50.00\n"}, None),
+        (
+            {CPUFREQ.format(0): "2100000\n", CPUFREQ.format(10): "800000\n", CPUFREQ.format(2): "3500000\n"},
+            (2100.0, 3500.0, 800.0),
+        ),
+        ({CPUFREQ.format(0): "<unknown>\n", "proc/cpuinfo": "cpu MHz : 1000\n"}, (1000.0,)),
+    ],
+)
+def test_frequency(tmp_path: Path, files: dict[str, str], mhz: tuple[float, ...] | None) -> None:
+    """The clock of each processor in order of its number, from cpufreq or else /proc/cpuinfo, or nothing."""
+    assert mhz == frequency_mhz(_write(tmp_path, files))
