@@ -7,14 +7,16 @@ import json
 import math
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from windtunnel.digest import canonical_json, write_atomically
 from windtunnel.errors import DataError
+from windtunnel.footprint import Footprint
 from windtunnel.hardware import Hardware
+from windtunnel.stats import STRETCHES, Interval, quantile_interval, series_mean_interval
 from windtunnel.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -24,12 +26,31 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FORMAT = "windtunnel.latency-profile/1"
+FORMAT = "windtunnel.latency-profile/2"
+
+USUAL = ("onnxruntime", "CPUExecutionProvider")
+"""The runtime that goes without saying: the first word of its description and the last."""
+
+
+def setting_name(variant: str, runtime: str, threads: int = 1, concurrency: int = 1, size: str = "") -> str:
+    """A variant and whatever is not usual in its setting.
+
+    Example:
+        >>> setting_name("m", "onnxruntime 1.32.0 CPUExecutionProvider", 2, size="n=8")
+        'm, 2 threads, n=8'
+        >>> setting_name("m", "torch 2.13.0 eager CPU (AVX2)", concurrency=4)
+        'm, torch eager CPU, 4 at once'
+    """
+    words = runtime.partition(" (")[0].split()
+    told = "" if (words[0], words[-1]) == USUAL else " ".join(words[:1] + words[2:])
+    cores = f"{threads} threads" if threads > 1 else ""
+    instances = f"{concurrency} at once" if concurrency > 1 else ""
+    return ", ".join(part for part in (variant, told, cores, instances, size) if part)
 
 
 @dataclass(frozen=True)
 class LatencyProfile:
-    """Service-time samples in seconds per batch size for one variant on one machine.
+    """Service-time samples in seconds per batch size for one variant in one setting on one machine.
 
     Args:
         variant: the variant's name.
@@ -42,6 +63,12 @@ class LatencyProfile:
         samples_s: one array of service times per batch size, in the order in which they were measured.
         parallel_efficiency: throughput of all cores running a session each ÷ (cores × that of one alone).
         verdict: go (valid), or what would make it valid.
+        concurrency: how many instances, a process each, were busy at once while it was measured.
+        size: the size class of variable-length inputs, such as `sequence=128`; empty where there is one only.
+        cpu_s: CPU seconds a call, all threads together, one per batch size; empty where they were not counted.
+        footprint: memory and start of an instance; None where they were not measured.
+        rounds: in how many rounds it was measured, each on a session opened anew.
+        band: the factor by which every time of a projected profile may be longer or shorter, at 95%; 1 where measured.
     """
 
     variant: str
@@ -54,12 +81,20 @@ class LatencyProfile:
     samples_s: tuple[Floats, ...]
     parallel_efficiency: float
     verdict: Verdict
+    concurrency: int = 1
+    size: str = ""
+    cpu_s: tuple[float, ...] = ()
+    footprint: Footprint | None = None
+    band: float = 1.0
+    rounds: int = STRETCHES
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
             raise DataError("must be sorted and without repetition", field="batch_sizes", value=self.batch_sizes)
         if self.batch_sizes[0] < 1:
             raise DataError("must be at least 1", field="batch_sizes", value=self.batch_sizes)
+        if not 1.0 <= self.band < math.inf or (self.basis == "measured" and self.band != 1.0):
+            raise DataError("is no band of a profile that was " + self.basis, field="band", value=self.band)
         for size, samples in zip(self.batch_sizes, self.samples_s, strict=True):
             if len(samples) == 0 or not np.all(np.isfinite(samples)) or np.min(samples) <= 0.0:
                 raise DataError(
@@ -67,6 +102,42 @@ class LatencyProfile:
                     field=f"batch {size}",
                     fix="measure it again",
                 )
+
+    @property
+    def name(self) -> str:
+        """The variant and whatever is not the default of its setting: what tables and files call the profile.
+
+        Example:
+            >>> hardware, go = Hardware("a CPU", "x86_64", (), 2.0, 2**30), Verdict("go", ("steady",))
+            >>> LatencyProfile("m", "", hardware, "openvino", 2, "measured", (1,), (np.ones(9),), 1.0, go).name
+            'm, openvino, 2 threads'
+        """
+        return setting_name(self.variant, self.runtime, self.threads, self.concurrency, self.size)
+
+    def quantile_s(self, batch: int, quantile: float, confidence: float = 0.95) -> Interval | None:
+        """A quantile of the service time in seconds, with its interval; None where the samples cannot carry it.
+
+        Of a projected profile the interval holds the band too.
+        """
+        interval = quantile_interval(self._samples(batch), quantile, confidence, stretches=self.rounds)
+        return self._banded(interval) if interval is not None else None
+
+    def throughput_per_s(self, batch: int, confidence: float = 0.95) -> Interval:
+        """Rows a second of as many instances as were busy at once, one call after the other."""
+        mean = self._banded(series_mean_interval(self._samples(batch), confidence, stretches=self.rounds))
+        rows = batch * self.concurrency
+        low, high = rows / mean.high, rows / mean.low if mean.low > 0.0 else math.inf
+        return Interval(rows / mean.value, low, high, mean.samples, confidence)
+
+    def _samples(self, batch: int) -> Floats:
+        return self.samples_s[self.batch_sizes.index(batch)]
+
+    def _banded(self, each: Interval) -> Interval:
+        return replace(each, low=each.low / self.band, high=each.high * self.band)
+
+    def scaled(self, factor: float) -> LatencyProfile:
+        """The profile with every service time multiplied by a factor, as if on a slower (above 1) or faster machine."""
+        return replace(self, samples_s=tuple(samples * factor for samples in self.samples_s))
 
     def service_table(self, max_batch: int, *, points: int = 4096, scale: float = 1.0) -> Floats:
         """Quantiles of the service time for every batch size up to `max_batch`, for drawing by inversion.
@@ -92,7 +163,7 @@ class LatencyProfile:
                 fix="measure it (--batch), or ask for batches inside the measured range",
             )
         at = (np.arange(points) + 0.5) / points
-        measured = np.stack([np.quantile(samples, at) for samples in self.samples_s])
+        measured = np.stack([_quantiles(samples, at) for samples in self.samples_s])
         at_size = np.interp(np.arange(1, max_batch + 1), self.batch_sizes, np.arange(len(self.batch_sizes)))
         below = np.floor(at_size).astype(np.int64)
         above = np.minimum(below + 1, len(self.batch_sizes) - 1)
@@ -121,7 +192,8 @@ class LatencyProfile:
         head = {
             "format": FORMAT, "variant": self.variant, "sha256": self.sha256, "hardware": self.hardware.to_dict(),
             "runtime": self.runtime, "threads": self.threads, "basis": self.basis, "batch_sizes": self.batch_sizes,
-            "parallel_efficiency": self.parallel_efficiency, "verdict": self.verdict.to_dict(),
+            "parallel_efficiency": self.parallel_efficiency, "verdict": self.verdict.to_dict(), "concurrency": self.concurrency, "size": self.size, "cpu_s": self.cpu_s,
+            "footprint": self.footprint.to_dict() if self.footprint is not None else None, "band": self.band, "rounds": self.rounds,
         }  # fmt: skip
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
@@ -160,6 +232,11 @@ class LatencyProfile:
             ) from error
 
 
+def _quantiles(samples: Floats, at: Floats) -> Floats:
+    """What `np.quantile` gives, twenty times as fast where thousands of quantiles are asked for: it partitions for each."""
+    return np.interp(at * (len(samples) - 1), np.arange(len(samples)), np.sort(samples))
+
+
 def _read(archive: zipfile.ZipFile) -> LatencyProfile:
     head: dict[str, Any] = json.loads(archive.read("profile.json"))
     if head["format"] != FORMAT:
@@ -168,4 +245,6 @@ def _read(archive: zipfile.ZipFile) -> LatencyProfile:
     return LatencyProfile(
         head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["runtime"], head["threads"],
         head["basis"], tuple(head["batch_sizes"]), samples, head["parallel_efficiency"], Verdict.from_dict(head["verdict"]),
+        head["concurrency"], head["size"], tuple(head["cpu_s"]),
+        Footprint.from_dict(head["footprint"]) if head["footprint"] is not None else None, head["band"], head["rounds"],
     )  # fmt: skip

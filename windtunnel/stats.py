@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,56 +48,112 @@ class Interval:
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
-def quantile_interval(samples: Floats, quantile: float, confidence: float = 0.95) -> Interval | None:
-    """The quantile of a continuous distribution with its order-statistic interval, or None where the sample cannot carry it.
+@cache
+def least_samples(quantile: float, confidence: float = 0.99, misses: int = 1) -> int:
+    """How many independent observations bound a quantile, if so many of them may lie beyond the bound.
 
-    The number of observations below the true quantile is binomial, whatever the distribution, so a pair of order
-    statistics covers it exactly (David & Nagaraja, *Order Statistics*, 2003, section 7.1).
+    The least n at which the chance that no more than `misses` of n observations exceed the true quantile is at most
+    1 − `confidence`: MLPerf's early-stopping counts (LoadGen, `loadgen/early_stopping.cc`).
 
     Example:
-        >>> quantile_interval(np.arange(1000.0), 0.5)
-        Interval(value=499.5, low=468.0, high=531.0, samples=1000, confidence=0.95)
-        >>> quantile_interval(np.arange(100.0), 0.99) is None
+        >>> least_samples(0.9, misses=0), least_samples(0.9), least_samples(0.99, misses=0), least_samples(0.99)
+        (44, 64, 459, 662)
+    """
+    n = misses + 1
+    while distributions.binom.cdf(misses, n, 1.0 - quantile) > 1.0 - confidence:
+        n = math.ceil(n * 1.1)
+    while distributions.binom.cdf(misses, n - 1, 1.0 - quantile) <= 1.0 - confidence:
+        n -= 1
+    return n
+
+
+STRETCHES = 20
+"""Into how many stretches a series is cut to see how much its neighbours are alike, at most."""
+
+
+def effective_samples(
+    series: Floats, quantile: float, confidence: float = 0.95, *, stretches: int = STRETCHES
+) -> float:
+    """How many independent observations tell as much of a quantile as a series whose neighbours are alike.
+
+    A slow moment slows many calls in a row, so they are fewer observations than they seem. The share of a series at or
+    below its quantile is a mean; its variance over equal stretches, against that of independent observations, is the
+    design effect (Woodruff, JASA 1952; Francisco & Fuller, Annals of Statistics 1991) by which their number is divided.
+    The doubt of a variance that is known from few stretches is added as Student's quantile against the normal one.
+
+    Args:
+        series: float64 `[n]`, in the order in which they were observed.
+        quantile: between 0 and 1.
+        confidence: of the interval that it is for.
+        stretches: how many, at most; fewer than `STRETCHES` where the series was measured in fewer rounds, since what
+            differs from round to round must differ from stretch to stretch.
+
+    Example:
+        >>> calls = np.random.default_rng(0).normal(size=2000)
+        >>> effective_samples(np.repeat(calls, 50), 0.5) < 3000 < effective_samples(np.tile(calls, 50), 0.5)
         True
     """
-    n = len(samples)
-    if n == 0:
-        return None
-    tail = (1.0 - confidence) / 2.0
-    low_rank = int(distributions.binom.ppf(tail, n, quantile)) - 1
-    high_rank = int(distributions.binom.ppf(1.0 - tail, n, quantile))
-    if low_rank < 0 or high_rank >= n:
-        return None
-    ordered = np.sort(samples)
-    value = float(np.quantile(ordered, quantile))
-    return Interval(value, float(ordered[low_rank]), float(ordered[high_rank]), n, confidence)
+    pieces = min(stretches, STRETCHES, len(series) // 2)
+    if pieces < 6:
+        return 0.0
+    length = len(series) // pieces
+    below = (series <= np.quantile(series, quantile))[: pieces * length]
+    variance = float(np.var(below.reshape(pieces, length).mean(axis=1), ddof=1))
+    effect = max(1.0, variance * length / (quantile * (1.0 - quantile)))
+    upper = 0.5 + confidence / 2.0
+    doubt = float(distributions.t.ppf(upper, pieces - 1) / distributions.norm.ppf(upper)) ** 2
+    return len(series) / (effect * doubt)
 
 
-def dependent_quantile_interval(
-    series: Floats, quantile: float, confidence: float = 0.95, *, batches: int = 20
+def quantile_interval(
+    series: Floats, quantile: float, confidence: float = 0.95, *, stretches: int = STRETCHES
 ) -> Interval | None:
-    """The quantile of a series whose neighbours are alike, by non-overlapping batches, or None where it is too short.
+    """The quantile of a series with its order-statistic interval, or None where the series cannot carry it.
 
-    Order statistics of single observations would claim too much where a slow moment slows many calls in a row. The
-    series is cut into equal stretches; Student's interval of the stretches' own quantiles is put around the quantile
-    of the whole. Each stretch needs at least two observations beyond the quantile, and six stretches are the least.
+    The number of independent observations below the true quantile is binomial, whatever the distribution, so a pair of
+    order statistics covers it (David & Nagaraja, *Order Statistics*, 2003, section 7.1). The ranks are those of
+    `effective_samples`, spread over the series; fewer of them than MLPerf's count (`least_samples`: 64 for p90, 662 for
+    p99) carry no interval.
 
-    Source: Law & Kelton, *Simulation Modeling and Analysis*, section 9.5.3 (batch means).
+    Args:
+        series: float64 `[n]`, in the order in which they were observed.
+        quantile: between 0 and 1.
+        confidence: of the interval.
+        stretches: see `effective_samples`.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=2000)
-        >>> interval = dependent_quantile_interval(x, 0.5)
-        >>> interval.low < 0.0 < interval.high, dependent_quantile_interval(x[:50], 0.99)
+        >>> interval = quantile_interval(x, 0.5)
+        >>> interval.low < 0.0 < interval.high, quantile_interval(x[:500], 0.99)
         (True, None)
     """
-    least = math.ceil(2.0 / min(quantile, 1.0 - quantile))
-    stretches = min(batches, len(series) // least)
-    if stretches < 6:
+    n = len(series)
+    effective = int(effective_samples(series, quantile, confidence, stretches=stretches))
+    if effective < least_samples(max(quantile, 1.0 - quantile)):
         return None
-    own = mean_interval(
-        np.array([np.quantile(each, quantile) for each in np.array_split(series, stretches)]), confidence
-    )
-    value, reach = float(np.quantile(series, quantile)), own.high - own.value
+    tail = (1.0 - confidence) / 2.0
+    low = (distributions.binom.ppf(tail, effective, quantile) - 1.0) / effective
+    high = distributions.binom.ppf(1.0 - tail, effective, quantile) / effective
+    if low < 0.0 or high >= 1.0:
+        return None
+    ordered = np.sort(series)
+    ends = ordered[math.floor(low * n)], ordered[min(n - 1, math.ceil(high * n))]
+    return Interval(float(np.quantile(ordered, quantile)), float(ends[0]), float(ends[1]), n, confidence)
+
+
+def series_mean_interval(series: Floats, confidence: float = 0.95, *, stretches: int = STRETCHES) -> Interval:
+    """The mean of a series whose neighbours are alike, with Student's interval over the means of equal stretches.
+
+    Source: batch means, Law, *Simulation Modeling and Analysis*, section 9.5.3.
+
+    Example:
+        >>> interval = series_mean_interval(np.random.default_rng(0).normal(size=2000))
+        >>> interval.low < 0.0 < interval.high
+        True
+    """
+    pieces = np.array_split(series, max(1, min(stretches, STRETCHES, len(series) // 2)))
+    means = mean_interval(np.array([np.mean(each) for each in pieces]), confidence)
+    value, reach = float(np.mean(series)), means.high - means.value
     return Interval(value, value - reach, value + reach, len(series), confidence)
 
 
@@ -126,6 +183,27 @@ def ratio_interval(numerator: Floats, denominator: Floats, confidence: float = 0
     """
     logs = mean_interval(np.log(numerator) - np.log(denominator), confidence)
     return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.samples, confidence)
+
+
+def unpaired_ratio_interval(numerator: Floats, denominator: Floats, confidence: float = 0.95) -> Interval:
+    """The ratio of two positive measurements that were not taken side by side, by Welch's interval of the logarithms.
+
+    Source: Welch, Biometrika 34 (1947), with the degrees of freedom of Satterthwaite.
+
+    Example:
+        >>> round(unpaired_ratio_interval(np.array([2.0, 2.0, 2.1]), np.array([1.0, 1.0, 1.1])).value, 2)
+        1.97
+    """
+    a, b = np.log(numerator), np.log(denominator)
+    ratio, samples = float(np.mean(a) - np.mean(b)), len(a) + len(b)
+    if min(len(a), len(b)) < 2:
+        return Interval(math.exp(ratio), 0.0, math.inf, samples, confidence)
+    errors = [float(np.var(each, ddof=1)) / len(each) for each in (a, b)]
+    if sum(errors) == 0.0:
+        return Interval(math.exp(ratio), math.exp(ratio), math.exp(ratio), samples, confidence)
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
+    reach = float(distributions.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(sum(errors))
+    return Interval(math.exp(ratio), math.exp(ratio - reach), math.exp(ratio + reach), samples, confidence)
 
 
 def _midranks(values: Floats) -> Floats:

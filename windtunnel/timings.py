@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ class Timings:
         blocks_s: for each (session name, batch size) one array of service times in seconds per block; block `i` of one
             pair ran beside block `i` of every other.
         warm: for each pair, whether warm-up ended in a steady state.
+        cpu_s: for each pair, the CPU seconds of a call, all threads together.
 
     Example:
         >>> fast, slow = np.full(5, 0.001), np.full(5, 0.002)
@@ -36,6 +37,12 @@ class Timings:
 
     blocks_s: Mapping[Key, tuple[Floats, ...]]
     warm: Mapping[Key, bool]
+    cpu_s: Mapping[Key, float] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> int:
+        """How many blocks there are of each pair."""
+        return min((len(blocks) for blocks in self.blocks_s.values()), default=0)
 
     def samples_s(self, name: str, batch: int) -> Floats:
         """Every service time of one session at one batch size, in the order in which they were measured."""
