@@ -1,9 +1,8 @@
-"""From variants to latency profiles with verdicts, and from profiles to money."""
+"""From variants to latency profiles with verdicts."""
 
 from __future__ import annotations
 
-import threading
-import time
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,49 +12,81 @@ from windtunnel.hardware import Hardware
 from windtunnel.latency_profile import LatencyProfile
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
-from windtunnel.session import OnnxSession
-from windtunnel.stats import dependent_quantile_interval
+from windtunnel.stats import least_samples
 from windtunnel.verdict import Verdict
 
+from .consumption import measure_consumption
 from .disturbance import Disturbance, DisturbanceMeter
-from .measure import Effort, cut, harness_floor_s, measure
+from .footprint import measure_footprints
+from .instances import Instances, Processes
+from .measure import Effort, InProcess, harness_floor_s, measure_subjects, precise
+from .scaling import measure_scaling
+from .transfer import Transfer, measure_transfers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Sequence
 
     from windtunnel.timings import Timings
-    from windtunnel.variant import Variant
 
+    from .compare import Comparison
+    from .consumption import Consumption
     from .cost import Cost
+    from .footprint import Starts
+    from .measure import Subject
+    from .scaling import Scaling
+    from .task import Task
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 MAX_DRIFT = 0.15
 MAX_DISTURBED = 0.10
 MAX_HARNESS = 0.10
-PARALLEL_S = 0.4
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What is measured beside service times.
+
+    Args:
+        footprint: memory and start, in processes started for it.
+        scaling: throughput over threads and instances, in as many processes as cores.
+    """
+
+    footprint: bool = True
+    scaling: bool = True
+
+
+EVERYTHING = Extent()
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What one measurement of several variants gave.
+    """What one measurement gave.
 
     Args:
-        profiles: one a variant.
-        timings: the same service times by block, for paired comparisons.
+        profiles: one a task.
+        timings: the same service times by block, for paired comparisons; by the profiles' names.
         harness_floor_s: what the harness adds to a call, in seconds.
         disturbance: what came from outside.
+        scalings: what threads and instances are worth, for each variant in the first of its settings.
+        starts: memory and start, by the profiles' names.
+        transfers: for what computes on a device, its copies apart, by the profiles' names.
         costs: what a million requests cost on which hardware.
+        comparisons: two at a time.
         generated: whether the inputs were made up from the signature.
+        consumptions: energy and what a GPU did, of each variant and runtime; without figures where no meter exists.
     """
 
     profiles: tuple[LatencyProfile, ...]
     timings: Timings
     harness_floor_s: float
     disturbance: Disturbance
+    scalings: tuple[Scaling, ...] = ()
+    starts: tuple[Starts, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
     costs: tuple[Cost, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     generated: bool = False
+    consumptions: tuple[Consumption, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -64,33 +95,57 @@ class Benchmark:
         evidence = {"harness_floor_s": self.harness_floor_s, "stolen": self.disturbance.stolen,
                     "throttled": self.disturbance.throttled}  # fmt: skip
         if not invalid:
-            count = f"{len(self.profiles)} variants" if len(self.profiles) > 1 else "1 variant"
+            count = f"{len(self.profiles)} settings" if len(self.profiles) > 1 else "1 setting"
             text = f"{count} measured, every profile valid; the harness adds {self.harness_floor_s * 1e6:.2g} µs a call"
             return Verdict("go", (text,), (), evidence)
-        reasons = tuple(f"{p.variant}: {reason}" for p in invalid for reason in p.verdict.reasons)
+        reasons = tuple(f"{names}: {reason}" for reason, names in self._faults(invalid).items())
         changes = tuple(dict.fromkeys(change for p in invalid for change in p.verdict.would_change))
         return Verdict("inconclusive", reasons, changes, evidence)
 
+    def _faults(self, invalid: Sequence[LatencyProfile]) -> dict[str, str]:
+        """Each reason once, with the profiles that it is about."""
+        faults: dict[str, list[str]] = {}
+        for profile in invalid:
+            for reason in profile.verdict.reasons:
+                faults.setdefault(reason, []).append(profile.name)
+        every = len(self.profiles) if len(self.profiles) > 1 else 0
+        return {why: "every setting" if len(who) == every else "; ".join(who) for why, who in faults.items()}
+
     def to_dict(self) -> dict[str, Any]:
-        """The profiles and costs as JSON values, one entry per variant and batch size."""
+        """The profiles and costs as JSON values, one entry per profile and batch size."""
         return {
             "profiles": [entry for profile in self.profiles for entry in describe(profile)],
+            "scalings": [each.to_dict() for each in self.scalings],
+            "starts": [each.to_dict() for each in self.starts],
+            "transfers": [each.to_dict() for each in self.transfers],
+            "consumptions": [each.to_dict() for each in self.consumptions],
             "costs": [cost.to_dict() for cost in self.costs],
+            "comparisons": [each.to_dict() for each in self.comparisons],
             "generated_inputs": self.generated,
+            "harness_floor_s": self.harness_floor_s,
         }
 
 
 def describe(profile: LatencyProfile) -> list[dict[str, Any]]:
     """A profile as JSON values: one entry per batch size, quantiles with intervals, null where the sample cannot carry one."""
+    footprint = profile.footprint
     entries = []
-    for batch, samples in zip(profile.batch_sizes, profile.samples_s, strict=True):
+    for index, batch in enumerate(profile.batch_sizes):
         entry: dict[str, Any] = {
             "variant": profile.variant, "runtime": profile.runtime, "batch": batch, "threads": profile.threads,
-            "basis": profile.basis, "samples": len(samples), "throughput_per_s": batch / float(np.mean(samples)),
+            "concurrency": profile.concurrency, "size": profile.size, "basis": profile.basis,
+            "samples": len(profile.samples_s[index]), "rounds": profile.rounds,
+            **profile.throughput_per_s(batch).to_dict("throughput_per_s"),
+            "cpu_s_per_call": profile.cpu_s[index] if profile.cpu_s else None,
+            "cpu_s_per_request": profile.cpu_s[index] / batch if profile.cpu_s else None,
+            "rss_bytes": footprint.rss_bytes if footprint else None,
+            "instance_bytes": footprint.instance_bytes if footprint else None,
+            "process_start_s": footprint.process_start_s if footprint else None,
+            "load_s": footprint.load_s if footprint else None,
             "valid": profile.verdict.outcome == "go", "reasons": list(profile.verdict.reasons),
         }  # fmt: skip
         for name, quantile in QUANTILES.items():
-            interval = dependent_quantile_interval(samples, quantile)
+            interval = profile.quantile_s(batch, quantile)
             known = {f"{name}_s": None, f"{name}_s_low": None, f"{name}_s_high": None}
             entry |= interval.to_dict(f"{name}_s") if interval is not None else known
         entries.append(entry)
@@ -98,125 +153,177 @@ def describe(profile: LatencyProfile) -> list[dict[str, Any]]:
 
 
 def benchmark(
-    variants: Sequence[Variant],
-    feeds: Mapping[str, NDArray[Any]],
+    tasks: Sequence[Task],
     batch_sizes: Sequence[int],
     *,
-    threads: int = 1,
     effort: Effort | None = None,
+    extent: Extent = EVERYTHING,
     seeds: Seeds | None = None,
+    instance: str = "",
     generated: bool = False,
     progress: Progress = SILENT,
 ) -> Benchmark:
-    """Measure how long each variant takes per batch size on this machine.
+    """Measure how long each variant takes in each setting per batch size on this machine, and what else it takes.
 
     Args:
-        variants: what to measure.
-        feeds: inputs, by name.
-        batch_sizes: rows a call.
-        threads: intra-op threads a session.
-        effort: precision and budget.
+        tasks: what to measure; see `tasks`.
+        batch_sizes: rows a call, ascending.
+        effort: precision and budget of the service times.
+        extent: what is measured beside them.
         seeds: for the order of the blocks.
-        generated: whether `feeds` were made up; said in the result.
+        instance: what this machine is sold as, where it does not say so itself.
+        generated: whether the rows were made up; said in the result.
         progress: shown while measuring.
 
     Returns:
         Profiles with verdicts; no costs yet (see `cost_table`).
+
+    Raises:
+        ModelError: a runtime cannot load or run a variant.
+        MeasurementError: a process of an instance died or fell silent.
     """
     wanted = effort if effort is not None else Effort()
     rng = (seeds if seeds is not None else Seeds()).stream("order")
-    sessions = {v.name: OnnxSession(v.path, v.signature, threads=threads) for v in variants}
-    floor_s = harness_floor_s(next(iter(sessions.values())), feeds)
+    hardware = Hardware.detect(instance)
+    floor_s = harness_floor_s(tasks[0].opener(), tasks[0].feeds)
     meter = DisturbanceMeter()
-    timings = measure(sessions, feeds, batch_sizes, effort=wanted, rng=rng, progress=progress)
+    with _subjects(tasks, batch_sizes) as subjects:
+        timings = measure_subjects(
+            subjects, batch_sizes, effort=wanted, rng=rng, progress=progress, each_round=meter.sample
+        )
     disturbance = meter.read()
-    hardware, runtime = Hardware.detect(), _runtime()
+    transfers = measure_transfers(tasks, batch_sizes)
+    cores = max(1, int(hardware.cores)) if extent.scaling else None
+    consumptions = measure_consumption(tasks, batch_sizes, cores=cores)
+    starts = _starts(tasks, batch_sizes, rng, progress) if extent.footprint else {}
+    scalings = _scalings(tasks, batch_sizes, hardware, rng, progress) if extent.scaling else {}
     profiles = tuple(
         LatencyProfile(
-            v.name, v.sha256, hardware, runtime, threads, "measured", tuple(batch_sizes),
-            tuple(timings.samples_s(v.name, b) for b in batch_sizes),
-            parallel_efficiency(v, cut(feeds, max(batch_sizes)), int(hardware.cores), threads),
-            judge(timings, v.name, batch_sizes, wanted, floor_s, disturbance),
+            task.variant.name, task.variant.sha256, hardware, task.described, task.threads, "measured", tuple(batch_sizes),
+            tuple(timings.samples_s(task.name, batch) for batch in batch_sizes), _efficiency(scalings.get(_key(task)), task),
+            judge(timings, task.name, batch_sizes, wanted, floor_s, disturbance), task.concurrency, task.size,
+            tuple(timings.cpu_s[task.name, batch] for batch in batch_sizes),
+            starts[_key(task)].footprint if _key(task) in starts else None, rounds=timings.rounds,
         )
-        for v in variants
+        for task in tasks
     )  # fmt: skip
-    return Benchmark(profiles, timings, floor_s, disturbance, (), generated)
+    return Benchmark(profiles, timings, floor_s, disturbance, tuple(scalings.values()), tuple(starts.values()),
+                     transfers, generated=generated, consumptions=consumptions)  # fmt: skip
 
 
-def _runtime() -> str:
-    import onnxruntime
+@contextlib.contextmanager
+def _subjects(tasks: Sequence[Task], batch_sizes: Sequence[int]) -> Iterator[dict[str, Subject]]:
+    """What makes the calls: this process where one instance is busy, else as many processes as instances."""
+    most = max(task.concurrency for task in tasks)
+    with Processes(most) if most > 1 else contextlib.nullcontext() as processes:
+        subjects: dict[str, Subject] = {}
+        for task in tasks:
+            if processes is None or task.concurrency == 1:
+                subjects[task.name] = InProcess(task.opener, task.feeds, batch_sizes)
+            else:
+                subjects[task.name] = Instances(
+                    processes, task.loaded, task.feeds, batch_sizes, count=task.concurrency, threads=task.threads,
+                    runtime=task.runtime, home=task.home,
+                )  # fmt: skip
+        yield subjects
 
-    return f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
+
+Key = tuple[str, str, str]
+
+
+def _key(task: Task) -> Key:
+    """What decides memory, start and scaling, however many are busy."""
+    return task.variant.name, task.runtime, task.size
+
+
+def _first_of_each(tasks: Sequence[Task]) -> dict[Key, Task]:
+    """The first task of each variant, runtime and size class."""
+    return {_key(task): task for task in reversed(tasks)}
+
+
+def _starts(
+    tasks: Sequence[Task], batch_sizes: Sequence[int], rng: np.random.Generator, progress: Progress
+) -> dict[Key, Starts]:
+    found = {}
+    firsts = _first_of_each(tasks)
+    with progress.bar("starting instances", len(firsts)) as done:
+        for number, (key, task) in enumerate(firsts.items(), 1):
+            (found[key],) = measure_footprints(
+                [task.loaded],
+                task.feeds,
+                batch_sizes,
+                runtime=task.runtime,
+                threads=task.threads,
+                home=task.home,
+                rng=rng,
+            ).values()
+            done(number)
+    return found
+
+
+def _scalings(
+    tasks: Sequence[Task], batch_sizes: Sequence[int], hardware: Hardware, rng: np.random.Generator, progress: Progress
+) -> dict[Key, Scaling]:
+    """At the largest batch, where throughput is decided."""
+    cores, firsts = max(1, int(hardware.cores)), _first_of_each(tasks)
+    with progress.bar("filling the machine", len(firsts)) as done, Processes(cores) as processes:
+        found = {}
+        for number, (key, task) in enumerate(firsts.items(), 1):
+            threads = tuple({t.threads for t in tasks if _key(t) == key and t.threads <= cores})
+            found[key] = measure_scaling(
+                processes, task.loaded, task.feeds, max(batch_sizes), cores=cores, threads=threads, runtime=task.runtime,
+                home=task.home, rng=rng,
+            )  # fmt: skip
+            done(number)
+    return found
+
+
+def _efficiency(scaling: Scaling | None, task: Task) -> float:
+    """1 where it was not measured, or where the service times themselves were taken with all cores busy."""
+    if scaling is None or task.concurrency > 1 or task.threads > scaling.cores:
+        return 1.0
+    return scaling.parallel_efficiency(task.threads).value
 
 
 def judge(
     timings: Timings, name: str, batch_sizes: Sequence[int], effort: Effort, floor_s: float, disturbance: Disturbance
 ) -> Verdict:
     """Say whether a measurement may be believed, and what would make it so."""
-    reasons, changes = [], []
-    for batch in batch_sizes:
-        medians = timings.medians_s(name, batch)
-        median, half = float(np.median(medians)), len(medians) // 2
-        interval = dependent_quantile_interval(timings.samples_s(name, batch), 0.5)
-        if not timings.warm[name, batch]:
-            reasons.append(f"batch {batch} never warmed up to a steady state")
-            changes.append("measure on a machine that does nothing else")
-        if abs(np.median(medians[half:]) / np.median(medians[:half]) - 1.0) > MAX_DRIFT:
-            reasons.append(f"batch {batch} drifted by more than {MAX_DRIFT:.0%} while it was measured")
-            changes.append("measure longer (--budget), on a machine that does nothing else")
-        if interval is None or interval.high - interval.low > 2 * effort.precision * median:
-            reasons.append(f"the median of batch {batch} is not known to ± {effort.precision:.0%}")
-            changes.append("raise --budget, or ask for less --precision")
-        if floor_s > MAX_HARNESS * median:
-            reasons.append(
-                f"the harness ({floor_s * 1e6:.2g} µs a call) is more than {MAX_HARNESS:.0%} of batch {batch}"
-            )
-            changes.append("measure larger batches: this model is too fast to be timed from Python")
-    for share, what in (
-        (disturbance.throttled, "throttled by the cgroup"),
-        (disturbance.stolen, "stolen by other machines"),
-    ):
-        if share > MAX_DISTURBED:
-            reasons.append(f"{share:.0%} of the time was {what}")
-            changes.append("measure again on a quieter machine")
-    if reasons:
-        return Verdict("inconclusive", tuple(reasons), tuple(dict.fromkeys(changes)))
+    found = [fault for batch in batch_sizes for fault in _faults(timings, name, batch, effort, floor_s)]
+    found += [
+        (f"{share:.0%} of {what}", "measure again on a quieter machine")
+        for share, what in disturbance.told
+        if share > MAX_DISTURBED
+    ]
+    if found:
+        return Verdict("inconclusive", tuple(reason for reason, _ in found), tuple(dict.fromkeys(c for _, c in found)))
     return Verdict("go", ("steady, warm and precise enough",))
 
 
-def parallel_efficiency(variant: Variant, rows: Mapping[str, NDArray[Any]], cores: int, threads: int) -> float:
-    """Throughput of one session a core, all at once, over that many times the throughput of one alone (at most 1).
-
-    Two processors that share one core, caches and memory make it less than one; that is what replicas on one machine
-    will meet.
-    """
-    workers = max(1, cores // threads)
-    if workers == 1:
-        return 1.0
-    sessions = [OnnxSession(variant.path, variant.signature, threads=threads) for _ in range(workers)]
-    ratios = []
-    for _ in range(3):
-        alone = _calls_together(sessions[:1], rows, PARALLEL_S / 3)
-        ratios.append(_calls_together(sessions, rows, PARALLEL_S / 3) / (workers * alone))
-    return float(np.clip(np.median(ratios), 1.0 / workers, 1.0))
-
-
-def _calls_together(sessions: Sequence[OnnxSession], rows: Mapping[str, NDArray[Any]], seconds: float) -> float:
-    """How many calls a second some sessions finish, a thread each; the runtime works without the interpreter's lock."""
-    barrier = threading.Barrier(len(sessions))
-    calls = [0.0] * len(sessions)
-
-    def work(index: int) -> None:
-        barrier.wait()
-        started = time.perf_counter()
-        while (elapsed := time.perf_counter() - started) < seconds:
-            sessions[index].run(rows)
-            calls[index] += 1
-        calls[index] /= elapsed
-
-    workers = [threading.Thread(target=work, args=(index,)) for index in range(len(sessions))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(calls)
+def _faults(timings: Timings, name: str, batch: int, effort: Effort, floor_s: float) -> list[tuple[str, str]]:
+    """What is wrong with one batch size, each with what would mend it."""
+    medians, samples = timings.medians_s(name, batch), timings.samples_s(name, batch)
+    median, half = float(np.median(medians)), len(medians) // 2
+    found = []
+    if not timings.warm[name, batch]:
+        found.append(
+            (f"batch {batch} never warmed up to a steady state", "measure on a machine that does nothing else")
+        )
+    if abs(np.median(medians[half:]) / np.median(medians[:half]) - 1.0) > MAX_DRIFT:
+        found.append((
+            f"batch {batch} drifted by more than {MAX_DRIFT:.0%} while it was measured",
+            "measure longer (--budget), on a machine that does nothing else",
+        ))  # fmt: skip
+    if not precise(samples, effort, timings.rounds):
+        least = least_samples(effort.quantile)
+        few = f" ({len(samples)} samples, at least {least} are needed)" if len(samples) < least else ""
+        found.append((
+            f"the p{effort.quantile * 100:g} of batch {batch} is not known to ± {effort.precision * 100:.3g}%{few}",
+            "raise --budget, or ask for less --precision",
+        ))  # fmt: skip
+    if floor_s > MAX_HARNESS * median:
+        found.append((
+            f"the harness ({floor_s * 1e6:.2g} µs a call) is more than {MAX_HARNESS:.0%} of batch {batch}",
+            "measure larger batches: this model is too fast to be timed from Python",
+        ))  # fmt: skip
+    return found

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from windtunnel.progress import SILENT, Progress
 from windtunnel.session import NullSession
-from windtunnel.stats import dependent_quantile_interval
+from windtunnel.stats import quantile_interval
+from windtunnel.timer import time_calls
 from windtunnel.timings import Timings
 
 if TYPE_CHECKING:
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 BLOCK_S = 0.02
-"""How long one block of one pair lasts, about: short enough that all pairs see the same machine, long enough for a median."""
+"""How long one block of one cell lasts, about: short enough that all cells see the same machine, long enough for a median."""
 
 MIN_CALLS, MAX_CALLS = 5, 500
 MIN_BLOCKS = 8
 STEADY = 0.05
 """Warm-up is over when the medians of two windows in a row differ by less than this share."""
+
+WINDOWS = 12
+"""After so many windows that did not agree, warm-up is given up."""
 
 
 @dataclass(frozen=True)
@@ -39,52 +44,82 @@ class Effort:
     """How long to measure.
 
     Args:
-        precision: stop when the 95% interval of every median is narrower than ± this share.
+        precision: stop when the 95% interval of the quantile is narrower than ± this share, for everything measured.
         budget_s: stop then in any case.
+        quantile: the quantile that is to be precise.
+        rounds: so many at least, as far as the budget goes; with fewer than `MIN_BLOCKS` nothing can be said.
     """
 
     precision: float = 0.05
     budget_s: float = 60.0
+    quantile: float = 0.5
+    rounds: int = 20
 
 
-class _Pair:
-    """One session at one batch size, while it is being measured."""
+class Subject(Protocol):
+    """What is measured: one model in one setting, opened anew for every round."""
 
-    def __init__(self, session: Session, rows: Arrays) -> None:
-        self.run, self.rows = session.run, dict(rows)
-        self.blocks: list[Floats] = []
-        self.warm, self.calls = self._warm_up()
+    def open(self) -> None:
+        """Load the model anew, in the place of the one that was loaded."""
+        ...
 
-    def _warm_up(self, windows: int = 12) -> tuple[bool, int]:
-        """Run until two windows in a row agree; also decide how many calls fill a block."""
-        time_calls(self.run, self.rows, MIN_CALLS)
-        before = float(np.median(time_calls(self.run, self.rows, MIN_CALLS)))
-        for _ in range(windows):
-            calls = int(np.clip(BLOCK_S / before, MIN_CALLS, MAX_CALLS))
-            after = float(np.median(time_calls(self.run, self.rows, calls)))
-            if abs(after - before) <= STEADY * before:
-                return True, int(np.clip(BLOCK_S / after, MIN_CALLS, MAX_CALLS))
-            before = after
-        return False, int(np.clip(BLOCK_S / before, MIN_CALLS, MAX_CALLS))
-
-    def precise(self, precision: float) -> bool:
-        interval = dependent_quantile_interval(np.concatenate(self.blocks), 0.5)
-        return interval is not None and interval.high - interval.low <= 2 * precision * interval.value
+    def time(self, batch: int, calls: int) -> tuple[Floats, float]:
+        """Time calls of one batch size: seconds each, and the CPU seconds that all of them used."""
+        ...
 
 
-def time_calls(run: Callable[[Arrays], object], rows: Arrays, calls: int) -> Floats:
-    """Time each of some calls; nothing but the call stands between two readings of the clock."""
-    clock = time.perf_counter_ns
-    stamps = [0] * calls
-    for call in range(calls):
-        started = clock()
-        run(rows)
-        stamps[call] = clock() - started
-    return np.array(stamps, dtype=np.float64) * 1e-9
+class InProcess:
+    """A model whose calls are made from here, one after the other.
+
+    Args:
+        opener: loads it.
+        feeds: rows, by input name; batches are cut from their start.
+        batch_sizes: rows a call.
+    """
+
+    def __init__(self, opener: Callable[[], Session], feeds: Arrays, batch_sizes: Sequence[int]) -> None:
+        self._opener, self._rows = opener, {batch: cut(feeds, batch) for batch in batch_sizes}
+        self._calls: dict[int, Callable[[], object]] = {}
+
+    def open(self) -> None:
+        """Load the model anew, and copy its inputs, so that both lie elsewhere in memory than before."""
+        self._calls.clear()  # before the next is loaded: only one is held
+        session = self._opener()
+        for batch, rows in self._rows.items():
+            self._calls[batch] = session.ready({name: array.copy() for name, array in rows.items()})
+
+    def time(self, batch: int, calls: int) -> tuple[Floats, float]:
+        """Time calls of one batch size."""
+        started = time.process_time()
+        times = time_calls(self._calls[batch], calls)
+        return times, time.process_time() - started
+
+
+def steady_calls(block: Callable[[int], Floats]) -> tuple[bool, int]:
+    """Run windows until the medians of two in a row agree; also decide how many calls fill a block.
+
+    Args:
+        block: times so many calls.
+
+    Returns:
+        Whether two agreed, and the number of calls that last about `BLOCK_S`.
+    """
+    block(MIN_CALLS)
+    before = float(np.median(block(MIN_CALLS)))
+    for _ in range(WINDOWS):
+        after = float(np.median(block(_calls(before))))
+        if abs(after - before) <= STEADY * before:
+            return True, _calls(after)
+        before = after
+    return False, _calls(before)
+
+
+def _calls(median_s: float) -> int:
+    return int(np.clip(BLOCK_S / median_s, MIN_CALLS, MAX_CALLS))
 
 
 def measure(
-    sessions: Mapping[str, Session],
+    openers: Mapping[str, Callable[[], Session]],
     feeds: Arrays,
     batch_sizes: Sequence[int],
     *,
@@ -92,13 +127,10 @@ def measure(
     rng: np.random.Generator,
     progress: Progress = SILENT,
 ) -> Timings:
-    """Time every session at every batch size, side by side.
-
-    Each round runs one block of every pair in a new random order, so a slow minute of the machine meets all alike;
-    rounds go on until every median is precise enough or the budget ends, and for at least `MIN_BLOCKS` rounds.
+    """Time every model at every batch size, side by side.
 
     Args:
-        sessions: by name.
+        openers: what loads each, by name.
         feeds: real rows, by input name; batches are cut from their start, repeated where there are too few.
         batch_sizes: rows a call.
         effort: precision and budget.
@@ -108,33 +140,105 @@ def measure(
     Returns:
         Every service time in seconds, by block.
     """
+    subjects = {name: InProcess(opener, feeds, batch_sizes) for name, opener in openers.items()}
+    return measure_subjects(subjects, batch_sizes, effort=effort, rng=rng, progress=progress)
+
+
+def measure_subjects(
+    subjects: Mapping[str, Subject],
+    batch_sizes: Sequence[int],
+    *,
+    effort: Effort | None = None,
+    rng: np.random.Generator,
+    progress: Progress = SILENT,
+    each_round: Callable[[], None] = lambda: None,
+) -> Timings:
+    """Time subjects side by side, in rounds.
+
+    Each round opens every subject anew and runs one block of each of its batch sizes, all in a new random order. A slow
+    minute of the machine meets all alike; and where a model happens to lie in memory, which makes two sessions of the very
+    same file differ by some percent for as long as they live, is drawn again each time, so that intervals hold that doubt
+    too. Rounds go on until every quantile asked for is precise enough (and `Effort.rounds` are done) or the budget ends, and
+    for at least `MIN_BLOCKS`.
+
+    Args:
+        subjects: by name.
+        batch_sizes: rows a call.
+        effort: precision and budget.
+        rng: the order of the blocks.
+        progress: shown while measuring.
+        each_round: called before each round, outside what is timed.
+
+    Returns:
+        Every service time in seconds, by block, and the CPU seconds of a call.
+    """
     wanted = effort if effort is not None else Effort()
+    rounds = _Rounds(subjects, batch_sizes, rng)
     deadline = time.monotonic() + wanted.budget_s
     collecting = gc.isenabled()
     gc.disable()
     try:
-        pairs = {(name, b): _Pair(session, cut(feeds, b)) for name, session in sessions.items() for b in batch_sizes}
-        _rounds(pairs, wanted, deadline, rng, progress)
+        rounds.warm_up()
+        with progress.bar("measuring (rounds, at least)", wanted.rounds) as done:
+            while not rounds.enough(wanted, deadline):
+                each_round()
+                rounds.run()
+                done(rounds.finished)
     finally:
         if collecting:
             gc.enable()
-    return Timings({key: tuple(p.blocks) for key, p in pairs.items()}, {key: p.warm for key, p in pairs.items()})
+    return rounds.timings()
 
 
-def _rounds(
-    pairs: Mapping[Key, _Pair], effort: Effort, deadline: float, rng: np.random.Generator, progress: Progress
-) -> None:
-    keys = list(pairs)
-    with progress.bar("measuring (rounds, at least)", MIN_BLOCKS) as done:
-        finished = 0
-        while finished < MIN_BLOCKS or time.monotonic() < deadline:
-            for index in rng.permutation(len(keys)):
-                pair = pairs[keys[index]]
-                pair.blocks.append(time_calls(pair.run, pair.rows, pair.calls))
-            finished += 1
-            done(finished)
-            if finished >= MIN_BLOCKS and all(pair.precise(effort.precision) for pair in pairs.values()):
-                return
+class _Rounds:
+    """What has been measured so far."""
+
+    def __init__(self, subjects: Mapping[str, Subject], batch_sizes: Sequence[int], rng: np.random.Generator) -> None:
+        self._subjects, self._rng = subjects, rng
+        self._keys: list[Key] = [(name, batch) for name in subjects for batch in batch_sizes]
+        self._blocks: dict[Key, list[Floats]] = {key: [] for key in self._keys}
+        self._cpu_s: dict[Key, float] = dict.fromkeys(self._keys, 0.0)
+        self._sizes: dict[Key, tuple[bool, int]] = {}
+        self.finished = 0
+
+    def warm_up(self) -> None:
+        for subject in self._subjects.values():
+            subject.open()
+        self._sizes = {key: steady_calls(partial(self._time, *key)) for key in self._keys}
+
+    def _time(self, name: str, batch: int, calls: int) -> Floats:
+        return self._subjects[name].time(batch, calls)[0]
+
+    def run(self) -> None:
+        """One block of every key, on sessions opened for it."""
+        for subject in self._subjects.values():
+            subject.open()
+        for index in self._rng.permutation(len(self._keys)):
+            key = name, batch = self._keys[index]
+            self._time(name, batch, MIN_CALLS)  # what is allocated on the first calls is not part of serving
+            times, cpu_s = self._subjects[name].time(batch, self._sizes[key][1])
+            self._blocks[key].append(times)
+            self._cpu_s[key] += cpu_s
+        self.finished += 1
+
+    def enough(self, effort: Effort, deadline: float) -> bool:
+        if self.finished < MIN_BLOCKS:
+            return False
+        if time.monotonic() >= deadline:
+            return True
+        series = (np.concatenate(blocks) for blocks in self._blocks.values())
+        return self.finished >= effort.rounds and all(precise(each, effort, self.finished) for each in series)
+
+    def timings(self) -> Timings:
+        blocks = {key: tuple(each) for key, each in self._blocks.items()}
+        cpu_s = {key: self._cpu_s[key] / sum(map(len, each)) for key, each in blocks.items()}
+        return Timings(blocks, {key: warm for key, (warm, _) in self._sizes.items()}, cpu_s)
+
+
+def precise(series: Floats, effort: Effort, rounds: int) -> bool:
+    """Whether a series of service times tells the quantile as precisely as was asked for."""
+    interval = quantile_interval(series, effort.quantile, stretches=rounds)
+    return interval is not None and interval.high - interval.low <= 2 * effort.precision * interval.value
 
 
 def cut(feeds: Arrays, rows: int) -> dict[str, NDArray[Any]]:
@@ -151,4 +255,4 @@ def cut(feeds: Arrays, rows: int) -> dict[str, NDArray[Any]]:
 
 def harness_floor_s(session: Session, feeds: Arrays, calls: int = 2000) -> float:
     """What the harness itself adds to a call: the median time of a session that does nothing, in seconds."""
-    return float(np.median(time_calls(NullSession(session.signature).run, cut(feeds, 1), calls)))
+    return float(np.median(time_calls(NullSession(session.signature).ready(cut(feeds, 1)), calls)))

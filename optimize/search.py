@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -48,8 +49,10 @@ Status = Literal["chosen", "on-frontier", "dominated", "not-proven", "worse", "s
 class Measure(Protocol):
     """Interleaved timing; the measuring stage's, handed over by the composition."""
 
-    def __call__(self, sessions: Mapping[str, Session], feeds: Arrays, batch_sizes: Sequence[int]) -> Timings:
-        """Time every session at every batch size, side by side."""
+    def __call__(
+        self, openers: Mapping[str, Callable[[], Session]], feeds: Arrays, batch_sizes: Sequence[int]
+    ) -> Timings:
+        """Time every model at every batch size, side by side, opened anew as often as need be."""
         ...
 
 
@@ -232,9 +235,10 @@ def optimize(
             failures.append(Failure(child.name, first_line(error)))
             progress.say(f"  {child.name} failed: {first_line(error)}")
     variants = [each for each in (parent, *children) if each.name in asked]
-    sessions: dict[str, Session] = {name: session for name, (session, _) in asked.items()}
+    sessions = {name: session for name, (session, _) in asked.items()}
+    openers = {each.name: partial(OnnxSession, each.path, each.signature) for each in variants}
     told = {name: answer for name, (_, answer) in asked.items()}
-    timings = measure(sessions, holdout.feeds, goal.batch_sizes)
+    timings = measure(openers, holdout.feeds, goal.batch_sizes)
     each = replace(goal, confidence=goal.confidence_each(len(variants) - 1))
     judged = [
         _judge(v, parent, sessions[v.name], each, timings, holdout,

@@ -7,6 +7,7 @@ WindtunnelError                exit 1
 │   ├── ModelError                      a model file, factory or signature
 │   ├── RunFolderError                  a run folder that is not ours, or not intact
 │   └── UserCodeError                   the user's own function raised; its traceback is shown, not ours
+├── MeasurementError           exit 3   what was to be measured did not come to an end, so nothing is known
 └── MissingError               exit 4   the environment lacks something that can be installed
 
 A message names the file, the field, the value and the way out, in that order, as far as they are known.
@@ -75,6 +76,12 @@ class RunFolderError(InputError):
 
 class UserCodeError(InputError):
     """The user's own function raised."""
+
+
+class MeasurementError(WindtunnelError):
+    """What was to be measured did not come to an end: a process died or fell silent; the message says what may help."""
+
+    exit_code = 3
 
 
 class MissingError(WindtunnelError):

@@ -28,4 +28,6 @@ def _profile(
     hardware = Hardware("a processor", architecture, ("AVX2",), cores, 2**32)
     verdict = Verdict("go", ("fine",)) if valid else Verdict("inconclusive", ("batch 1 drifted",), ("measure longer",))
     times = tuple(level * rng.uniform(0.9, 1.1, samples) for level in (1e-3, 2e-3))
-    return LatencyProfile(name, "a" * 64, hardware, "a runtime", 1, "measured", (1, 8), times, 0.9, verdict)
+    return LatencyProfile(
+        name, "a" * 64, hardware, "onnxruntime 1 CPUExecutionProvider", 1, "measured", (1, 8), times, 0.9, verdict
+    )

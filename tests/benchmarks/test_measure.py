@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import gc
 import importlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from windtunnel import timer
 from windtunnel.benchmarks.measure import (
     MAX_CALLS,
     MIN_BLOCKS,
@@ -15,14 +17,17 @@ from windtunnel.benchmarks.measure import (
     cut,
     harness_floor_s,
     measure,
-    time_calls,
+    precise,
 )
-from windtunnel.session import Session
+from windtunnel.session import OnnxSession, Session
+from windtunnel.stats import least_samples
+from windtunnel.timer import time_calls
 from windtunnel.timings import Timings
 from windtunnel.variant import Signature, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -38,6 +43,9 @@ class _Clock:
 
     def perf_counter_ns(self) -> int:
         return self.now_ns
+
+    def process_time(self) -> float:
+        return 2e-9 * self.now_ns
 
     def monotonic(self) -> float:
         return self.now_ns * 1e-9
@@ -65,12 +73,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     """A clock of our own in place of the module's."""
     own = _Clock()
     monkeypatch.setattr(MODULE, "time", own)
+    monkeypatch.setattr(timer, "time", own)
     return own
 
 
 def _noisy(seed: int, level_s: float = 1e-3, spread: float = 0.3) -> Any:
     rng = np.random.default_rng(seed)
     return lambda _: level_s * (1 + spread * rng.random())
+
+
+def _opener(clock: _Clock, name: str, service_s: Any, log: list[tuple[str, int]]) -> Callable[[], Session]:
+    """Opens the one session there is: what it has been called before goes on counting."""
+    session = _Timed(clock, name, service_s, log)
+    return lambda: session
 
 
 def _blocks(log: list[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -82,7 +97,7 @@ def _measure(
     clock: _Clock, sessions: Mapping[str, Any], effort: Effort, seed: int = 1
 ) -> tuple[Timings, list[tuple[str, int]]]:
     log: list[tuple[str, int]] = []
-    timed = {name: _Timed(clock, name, service_s, log) for name, service_s in sessions.items()}
+    timed = {name: _opener(clock, name, service_s, log) for name, service_s in sessions.items()}
     return measure(timed, FEEDS, (1, 4), effort=effort, rng=np.random.default_rng(seed)), log
 
 
@@ -102,7 +117,7 @@ def test_every_pair_gets_the_same_blocks_in_changing_order(clock: _Clock) -> Non
 
 def _orders(log: list[tuple[str, int]], timings: Timings, rounds: int) -> list[tuple[tuple[str, int], ...]]:
     """The order of pairs in each round, read from the end of the log, whose blocks have known lengths."""
-    lengths = {key: len(blocks[0]) for key, blocks in timings.blocks_s.items()}
+    lengths = {key: MIN_CALLS + len(blocks[0]) for key, blocks in timings.blocks_s.items()}
     end, order = len(log), []
     for _ in range(rounds * len(lengths)):
         order.append(log[end - 1])
@@ -118,14 +133,14 @@ def test_times_are_those_of_the_calls(clock: _Clock) -> None:
 
     assert timings.samples_s("a", 1) == pytest.approx(1e-3)
     assert timings.warm == {("a", 1): True, ("a", 4): True}
-    assert [len(block) for block in timings.blocks_s["a", 1]] == [20] * MIN_BLOCKS
+    assert [len(block) for block in timings.blocks_s["a", 1]] == [20] * Effort().rounds
 
 
 def test_stops_when_precise(clock: _Clock) -> None:
     """Where every median is known well enough the least number of rounds is enough, whatever budget is left."""
     timings, _ = _measure(clock, {"a": _noisy(1)}, Effort(0.5, 1e6))
 
-    assert len(timings.blocks_s["a", 1]) == MIN_BLOCKS
+    assert len(timings.blocks_s["a", 1]) == Effort().rounds
     assert clock.monotonic() < 2
 
 
@@ -135,7 +150,7 @@ def test_goes_on_until_precise(clock: _Clock) -> None:
     shifts = np.repeat(rng.uniform(0.5, 1.5, 5000), 20)
     timings, _ = _measure(clock, {"a": lambda call: 1e-3 * shifts[call]}, Effort(0.05, 1e6))
 
-    assert len(timings.blocks_s["a", 1]) > MIN_BLOCKS
+    assert len(timings.blocks_s["a", 1]) > Effort().rounds
 
 
 @pytest.mark.parametrize(("budget_s", "least"), [(0.0, MIN_BLOCKS), (2.0, 20)])
@@ -226,7 +241,99 @@ def test_time_calls(clock: _Clock) -> None:
     """Each call is timed by itself."""
     times = iter([1.0, 2.0, 3.0])
 
-    assert time_calls(lambda _: clock.pass_s(next(times)), FEEDS, 3).tolist() == [1.0, 2.0, 3.0]
+    assert time_calls(lambda: clock.pass_s(next(times)), 3).tolist() == [1.0, 2.0, 3.0]
+
+
+class _Laid(Session):
+    """A session whose level is drawn when it is opened, as the place in memory decides it."""
+
+    def __init__(self, clock: _Clock, rng: np.random.Generator) -> None:
+        self.signature = Signature((), (Tensor("y", "float32", ("batch",)),))
+        self.clock, self.rng, self.level_s = clock, rng, 1e-3 * rng.lognormal(0.0, 0.02)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        del feeds
+        self.clock.pass_s(self.level_s * self.rng.lognormal(0.0, 0.01))
+        return {}
+
+
+def _layer(clock: _Clock, rng: np.random.Generator, *, anew: bool) -> Callable[[], Session]:
+    held = _Laid(clock, rng)
+    return lambda: _Laid(clock, rng) if anew else held
+
+
+def test_each_round_opens_anew(clock: _Clock) -> None:
+    """Every round is measured on sessions opened for it: as many levels are seen as there are rounds."""
+    rng = np.random.default_rng(1)
+    opened = []
+
+    def opener() -> Session:
+        opened.append(_Laid(clock, rng))
+        return opened[-1]
+
+    timings = measure({"a": opener}, FEEDS, (1, 4), effort=Effort(0.5, 0.0), rng=np.random.default_rng(1))
+
+    assert len(opened) == 1 + timings.rounds == 1 + MIN_BLOCKS
+    levels = [np.median(block) for block in timings.blocks_s["a", 1]]
+    assert levels == pytest.approx([each.level_s for each in opened[1:]], rel=0.01)
+
+
+def test_inputs_are_copied_on_each_opening(clock: _Clock) -> None:
+    """The inputs too lie elsewhere for each opening, and hold the same."""
+    seen: list[NDArray[Any]] = []
+
+    class Looking(_Timed):
+        def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            if not any(feeds["x"] is each for each in seen):
+                seen.append(feeds["x"])
+            return super().run(feeds)
+
+    measure(
+        {"a": lambda: Looking(clock, "a", lambda _: 1e-3, [])}, FEEDS, (2,), effort=Effort(0.5, 0.0),
+        rng=np.random.default_rng(1),
+    )  # fmt: skip
+
+    assert len(seen) == 1 + MIN_BLOCKS
+    assert all(each.tolist() == [0.0, 1.0] for each in seen)
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_twins_that_lie_elsewhere(clock: _Clock, anew: bool) -> None:
+    """Two sessions of one file differ by where they lie: opened anew they are seldom called different, held they mostly are."""
+    rng, different = np.random.default_rng(2), 0
+    for _ in range(100):
+        timings = measure(
+            {name: _layer(clock, rng, anew=anew) for name in ("a", "b")}, FEEDS, (1,), effort=Effort(0.5, 0.0), rng=rng
+        )
+        ratio = timings.speedup("a", "b", 1)
+        different += not ratio.low <= 1.0 <= ratio.high
+
+    assert different <= 12 if anew else different >= 70
+
+
+def test_cpu_seconds_of_a_call(clock: _Clock) -> None:
+    """The CPU seconds of the timed calls alone are counted; this clock's processor works twice as long as it takes."""
+    timings, _ = _measure(clock, {"a": lambda _: 1e-3}, Effort(0.5, 0.0))
+
+    assert timings.cpu_s == {("a", 1): pytest.approx(2e-3), ("a", 4): pytest.approx(2e-3)}
+
+
+def test_another_quantile(clock: _Clock) -> None:
+    """Asked for p99, rounds go on until the samples carry it, which takes at least MLPerf's count."""
+    timings, _ = _measure(clock, {"a": _noisy(1)}, Effort(0.2, 1e6, 0.99))
+
+    assert len(timings.samples_s("a", 1)) >= least_samples(0.99)
+    assert precise(timings.samples_s("a", 1), Effort(0.2, 0.0, 0.99), timings.rounds)
+
+
+def test_nothing_of_ours_is_timed(tiny_model: Path) -> None:
+    """What is timed is the runtime's own call on inputs that are there, not our door around it."""
+    session = OnnxSession(tiny_model)
+    call = session.ready({"x": np.zeros((1, 4), np.float32)})
+
+    assert isinstance(call, partial)
+    assert call.func == session._session.run
+    assert np.array_equal(call()[0], session.run({"x": np.zeros((1, 4), np.float32)})["y"])
 
 
 def _twins(rng: np.random.Generator, rounds: int = 12, calls: int = 20) -> Timings:

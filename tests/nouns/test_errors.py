@@ -12,6 +12,7 @@ from windtunnel.errors import (
     ConfigError,
     DataError,
     InputError,
+    MeasurementError,
     MissingError,
     ModelError,
     RunFolderError,
@@ -53,6 +54,7 @@ def test_message_parts(error: InputError, message: str) -> None:
         (ModelError, 2),
         (RunFolderError, 2),
         (UserCodeError, 2),
+        (MeasurementError, 3),
         (MissingError, 4),
     ],
 )
@@ -71,7 +73,7 @@ def test_tree_is_drawn() -> None:
         if isinstance(value, type) and value.__module__ == "windtunnel.errors"
     }
 
-    assert len(classes) == 8
+    assert len(classes) == 9
     assert set() == {name for name in classes if name not in drawn}
 
 
