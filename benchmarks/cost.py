@@ -6,24 +6,48 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from windtunnel.price import unmeasured
+from windtunnel.errors import DataError
 from windtunnel.stats import Interval
 
+from .servers import Servers, servers_on
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from windtunnel.deployment import Slo
     from windtunnel.latency_profile import LatencyProfile
+    from windtunnel.load_curve import LoadPoint
     from windtunnel.price import Price
 
+    from .power import EnergyUse, Power
+
 Basis = Literal["measured", "projected", "not measured"]
+
+SECONDS_AN_HOUR = 3600.0
+MILLION = 1e6
 
 
 class Capacity(Protocol):
     """The highest rate at which some servers keep a promise; the simulating stage's, handed over by the composition."""
 
     def __call__(self, profile: LatencyProfile, slo: Slo, *, servers: int) -> Interval:
-        """Requests a second, with an interval."""
+        """Requests a second, with an interval that holds the band of a projected profile."""
+        ...
+
+
+class Project(Protocol):
+    """What a profile measured here would be on a machine that nobody measured."""
+
+    def __call__(self, profile: LatencyProfile, price: Price) -> LatencyProfile | str:
+        """A profile whose basis is `projected`, with its band; or the reason why there can be none, as a clause."""
+        ...
+
+
+class Fly(Protocol):
+    """What one load does to some servers; the simulating stage's, handed over by the composition."""
+
+    def __call__(self, profile: LatencyProfile, rate_per_s: float, *, servers: int) -> LoadPoint:
+        """Latency and utilization at a rate."""
         ...
 
 
@@ -32,11 +56,15 @@ class Cost:
     """One variant on one kind of machine.
 
     Args:
-        variant: its name.
+        variant: the profile's name.
         price: the machine.
-        basis: `measured` (as many cores as here), `projected` (linear in cores), or `not measured` (no figure is given).
-        throughput_at_slo_per_s: requests a second at which the promise is still kept; None where not measured.
-        note: what the basis rests on, or what would measure it.
+        basis: `measured` (on this very instance type), `projected` (from another machine, with a band), or `not
+            measured` (no figure is given).
+        throughput_at_slo_per_s: requests a second at which the promise is still kept; None where nothing can be said.
+        note: what the basis rests on, or why there is no figure.
+        servers: how many serve at once on the machine, and by what count; None where nothing can be said.
+        band: the factor by which every time of a projection may be longer or shorter; 1 where measured.
+        energy: at that throughput; None where no power is known.
     """
 
     variant: str
@@ -44,9 +72,14 @@ class Cost:
     basis: Basis
     throughput_at_slo_per_s: Interval | None
     note: str
+    servers: Servers | None = None
+    band: float = 1.0
+    energy: EnergyUse | None = None
 
     def usd_per_million(self) -> Interval | None:
-        """US dollars per million requests; None where nothing was measured or the promise cannot be kept at any rate.
+        """US dollars per million requests; None where nothing can be said or the promise cannot be kept at any rate.
+
+        The ends change places: the most that can be carried is the least that it costs.
 
         Example:
             >>> from windtunnel.price import find_price
@@ -55,57 +88,159 @@ class Cost:
             >>> round(cost.value, 6)     # 0.096 USD an hour ÷ 3.6 million requests an hour
             0.026667
         """
-        rate = self.throughput_at_slo_per_s
-        if rate is None or rate.value <= 0.0:
-            return None
-        value, low, high = (self._usd(each) for each in (rate.value, rate.high, rate.low))
-        return Interval(value, low, high, rate.samples, rate.confidence)
+        usd = self.price.usd_per_hour
+        return usd_per_million(self.throughput_at_slo_per_s, usd, usd, usd)
 
-    def _usd(self, rate_per_s: float) -> float:
-        return self.price.usd_per_hour / (rate_per_s * 3600.0) * 1e6 if rate_per_s > 0.0 else math.inf
+    def spot_usd_per_million(self) -> Interval | None:
+        """As `usd_per_million`, for spot capacity: its ends hold the range of the spot price too. None where none is known."""
+        usd = self.price.spot_usd_per_hour
+        if usd is None:
+            return None
+        low, high = self.price.spot_min_usd, self.price.spot_max_usd
+        return usd_per_million(
+            self.throughput_at_slo_per_s, usd, usd if low is None else low, usd if high is None else high
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """The cost as JSON values."""
-        usd, rate = self.usd_per_million(), self.throughput_at_slo_per_s
-        nothing = {"usd_per_million": None, "usd_per_million_low": None, "usd_per_million_high": None}
-        unknown = {f"throughput_at_slo_per_s{end}": None for end in ("", "_low", "_high")}
+        """The cost as JSON values; null where nothing can be said, and `note` says why."""
         return {
-            "variant": self.variant, "hardware": self.price.name, "usd_per_hour": self.price.usd_per_hour, "currency": "USD",
-            "price_date": self.price.date, "price_source": self.price.source, "basis": self.basis, "note": self.note,
-            **(rate.to_dict("throughput_at_slo_per_s") if rate else unknown),
-            **(usd.to_dict("usd_per_million") if usd else nothing),
+            "variant": self.variant, "basis": self.basis, "band": self.band, "note": self.note,
+            **_price_to_dict(self.price),
+            "servers": self.servers.count if self.servers else None,
+            "servers_of": self.servers.of if self.servers else None,
+            **_ends("throughput_at_slo_per_s", self.throughput_at_slo_per_s),
+            **_ends("usd_per_million", self.usd_per_million()),
+            **_ends("spot_usd_per_million", self.spot_usd_per_million()),
+            "energy": self.energy.to_dict() if self.energy else None,
         }  # fmt: skip
 
 
+def usd_per_million(
+    rate_per_s: Interval | None, usd_per_hour: float, least_usd: float, most_usd: float
+) -> Interval | None:
+    """A price an hour, between its least and its most, over the requests that are served in it.
+
+    Example:
+        >>> usd_per_million(Interval(100.0, 50.0, 200.0, 9, 0.95), 0.36, 0.18, 0.72)
+        Interval(value=1.0, low=0.25, high=4.0, samples=9, confidence=0.95)
+    """
+    rate = rate_per_s
+    if rate is None or rate.value <= 0.0:
+        return None
+    ends = ((usd_per_hour, rate.value), (least_usd, rate.high), (most_usd, rate.low))
+    value, low, high = (usd / (each * SECONDS_AN_HOUR) * MILLION if each > 0.0 else math.inf for usd, each in ends)
+    return Interval(value, low, high, rate.samples, rate.confidence)
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    if interval is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    return {key: figure if math.isfinite(figure) else None for key, figure in interval.to_dict(name).items()}
+
+
+def _price_to_dict(price: Price) -> dict[str, Any]:
+    return {
+        "hardware": price.name, "region": price.region, "usd_per_hour": price.usd_per_hour,
+        "spot_usd_per_hour": price.spot_usd_per_hour, "spot_usd_per_hour_low": price.spot_min_usd,
+        "spot_usd_per_hour_high": price.spot_max_usd, "currency": price.currency, "price_date": price.date,
+        "price_flags": list(price.flags), "price_source": price.source,
+    }  # fmt: skip
+
+
 def cost_table(
-    profiles: Sequence[LatencyProfile], prices: Sequence[Price], slo: Slo, capacity: Capacity
+    profiles: Sequence[LatencyProfile],
+    prices: Sequence[Price],
+    slo: Slo,
+    capacity: Capacity,
+    *,
+    project: Project | None = None,
+    powers: Mapping[str, Power] | None = None,
+    fly: Fly | None = None,
+    grid_g_per_kwh: float | None = None,
 ) -> tuple[Cost, ...]:
     """Price every variant on every kind of machine.
 
-    A machine without an accelerator, of the architecture measured on, is priced with the cores measured here; where it
-    has another number of them the figure is a projection, linear in cores. Accelerators and other architectures were
-    not measured, and no figure is made up for them.
+    Args:
+        profiles: what was measured.
+        prices: the machines.
+        slo: the promise at which throughput is counted.
+        capacity: the highest rate that keeps it.
+        project: how a machine that was not measured is told from one that was; such machines have no figure without it.
+        powers: what machines draw, by the price's name; no energy is told of others.
+        fly: tells how busy a machine is at that rate; needed for energy.
+        grid_g_per_kwh: grams of CO₂ a kilowatt-hour; no CO₂ is told without it.
+
+    Returns:
+        One cost a price and profile, in that order.
     """
-    known: dict[tuple[str, int], Interval] = {}
     costs = []
     for price in prices:
-        for profile in profiles:
-            basis, note = _basis(profile, price)
-            rate = None
-            if basis != "not measured":
-                key = (profile.variant, price.vcpu)
-                if key not in known:
-                    known[key] = capacity(profile, slo, servers=price.vcpu)
-                rate = known[key]
-            costs.append(Cost(profile.variant, price, basis, rate, note))
+        power = (powers or {}).get(price.name)
+        for given in profiles:
+            profile = on_machine(given, price, project)
+            if isinstance(profile, str):
+                costs.append(Cost(given.name, price, "not measured", None, profile))
+                continue
+            cost = _cost(given, profile, price, slo, capacity)
+            costs.append(_with_energy(cost, profile, power, fly, grid_g_per_kwh))
     return tuple(costs)
 
 
-def _basis(profile: LatencyProfile, price: Price) -> tuple[Basis, str]:
-    here = profile.hardware
-    reason = unmeasured(price, here.architecture)
-    if reason:
-        return "not measured", reason
-    if price.vcpu == int(here.cores):
-        return "measured", f"on {here.cpu} with {here.cores:g} cores, priced as {price.name}"
-    return "projected", f"from {here.cores:g} cores of {here.cpu}, linear to {price.vcpu} vCPU"
+def on_machine(profile: LatencyProfile, price: Price, project: Project | None) -> LatencyProfile | str:
+    """The profile as it is on a machine: itself where it was measured on that instance type, else its projection.
+
+    Returns:
+        A profile, or the reason why nothing can be said of the machine, as a clause.
+
+    Raises:
+        DataError: a projector that calls its result measured.
+    """
+    if profile.hardware.instance == price.name:
+        return profile
+    if profile.basis == "projected":
+        return f"was itself projected, from {profile.hardware.cpu}; a projection is not projected again"
+    if project is None:
+        return f"run windtunnel benchmark on {price.name}; this was {profile.hardware.instance or profile.hardware.cpu}"
+    projected = project(profile, price)
+    if isinstance(projected, str):
+        return projected
+    if projected.basis != "projected":
+        raise DataError(
+            f"was measured on {profile.hardware} and cannot be called measured on {price.name}",
+            field=profile.name, fix=f"run windtunnel benchmark on {price.name}",
+        )  # fmt: skip
+    return projected if projected.band > 1.0 else "its projection has no error band"
+
+
+def _cost(given: LatencyProfile, profile: LatencyProfile, price: Price, slo: Slo, capacity: Capacity) -> Cost:
+    servers = servers_on(profile, price)
+    if servers.count == 0:
+        return Cost(given.name, price, "not measured", None, servers.of, servers)
+    rate = capacity(profile, slo, servers=servers.count)
+    return Cost(given.name, price, profile.basis, rate, _note(given, profile, rate), servers, profile.band)
+
+
+def _note(given: LatencyProfile, profile: LatencyProfile, rate: Interval) -> str:
+    parts = [f"measured on {given.hardware.cpu}"]
+    if profile.basis == "projected":
+        parts[0] = f"projected from {given.hardware.cpu}, every time within × or ÷ {profile.band:.2g}"
+    if given.verdict.outcome != "go":
+        parts.append("the measurement is INVALID: " + "; ".join(given.verdict.reasons))
+    if rate.value <= 0.0:
+        parts.append("the promise is kept at no rate" + (", but may be" if rate.high > 0.0 else ""))
+    return "; ".join(parts)
+
+
+def _with_energy(
+    cost: Cost, profile: LatencyProfile, power: Power | None, fly: Fly | None, grid_g_per_kwh: float | None
+) -> Cost:
+    from dataclasses import replace
+
+    from .power import energy_use
+
+    rate = cost.throughput_at_slo_per_s
+    if power is None or fly is None or rate is None or cost.servers is None or rate.value <= 0.0:
+        return cost
+    point = fly(profile, rate.value, servers=cost.servers.count)
+    busy_s = point.utilization / point.achieved_per_s
+    return replace(cost, energy=energy_use(power, busy_s, band=profile.band, grid_g_per_kwh=grid_g_per_kwh))

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import norm, t
 
 from windtunnel.deployment import BatchPolicy
 from windtunnel.errors import ConfigError
 from windtunnel.stats import Interval, mean_interval
-from windtunnel.trace import Trace
 
-from .tunnel import simulate
+from .kernel import serve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,13 @@ STEPS = 10
 
 WARM_UP = 0.1
 """The share of requests at the start that is left out, while the queue that was empty fills."""
+
+POINTS = 2048
+"""Of how many quantiles a row of the service table is made: two beyond p99.9."""
+
+BLOCKS = 20
+"""Into how many blocks of consecutive measurements a profile is cut to be resampled, and no more than it has rounds: few
+enough for blocks that outlast what makes neighbours alike, many enough to see how unlike blocks are."""
 
 
 def capacity(
@@ -52,12 +59,16 @@ def capacity(
     it no queue is ever worked off. Where a lone request waits longer for company than the bound allows, slow traffic
     breaks a promise that faster traffic keeps; the rate is then one that keeps it, with one that breaks it just above.
 
-    The interval holds both doubts. The search is repeated on resampled service times (each batch size's samples drawn with
-    repetition, as if measured again) and with fresh arrivals and luck; its reach is Student's quantile times the standard
-    deviation of these repetitions.
+    The interval holds three doubts. The search is repeated on resampled service times and with fresh arrivals and luck; its
+    reach is Student's quantile times the standard deviation of these repetitions, and more where few blocks stand for it. Service times are resampled in blocks of
+    consecutive ones, at the same moments of the measurement for every batch size, because a slow moment of the machine slows
+    many calls in a row, of all sizes (circular blocks: Politis & Romano, *A circular block-resampling procedure for
+    stationary data*, 1992). Drawn one by one they would seem to be more observations than they are. The band of a projected
+    profile comes on top: the ends are those of a machine that is slower and faster by it.
 
     Args:
-        profile: the service times. With more than one server each is slowed by `1 / profile.parallel_efficiency`.
+        profile: the service times. With more than one server each is slowed by `1 / profile.parallel_efficiency`, unless
+            they were measured with several instances busy at once (`profile.concurrency`) and are slow already.
         slo: the promise.
         max_batch: the largest batch.
         max_wait_s: how long the oldest request waits for company.
@@ -75,18 +86,28 @@ def capacity(
         DataError: `max_batch` was not profiled.
     """
     _check(slo, servers, requests, resamples)
-    scale = 1.0 / profile.parallel_efficiency if servers > 1 else 1.0
     search = _Search(slo, BatchPolicy(max_batch, max_wait_s), servers, seeds, requests)
-    value = search.highest_rate(profile.service_table(max_batch, scale=scale), 0)
+    scale = slowed_by(profile, servers)
+    table = profile.service_table(max_batch, points=POINTS, scale=scale)
+    value = search.highest_rate(table, 0)
     again = [
-        search.highest_rate(_resampled(profile, seeds, item).service_table(max_batch, scale=scale), item)
+        search.highest_rate(resampled(profile, seeds, item).service_table(max_batch, points=POINTS, scale=scale), item)
         for item in range(1, resamples + 1)
     ]
     # the interval of one more repetition's value, not of the repetitions' mean
     spread = mean_interval(np.array(again))
-    reach = (spread.high - spread.value) * math.sqrt(resamples)
+    reach = (spread.high - spread.value) * math.sqrt(resamples) * _doubt(_block_count(profile), spread.confidence)
     fewest = min(len(samples) for samples in profile.samples_s)
-    return Interval(value, max(0.0, value - reach), value + reach, fewest, spread.confidence)
+    if profile.band == 1.0:
+        return Interval(value, max(0.0, value - reach), value + reach, fewest, spread.confidence)
+    slow, fast = (search.highest_rate(table * factor, 0) for factor in (profile.band, 1.0 / profile.band))
+    share = reach / value if value > 0.0 else 0.0
+    return Interval(value, max(0.0, slow * (1.0 - share)), fast * (1.0 + share), fewest, spread.confidence)
+
+
+def slowed_by(profile: LatencyProfile, servers: int) -> float:
+    """How many times as long a service takes beside others than it was measured to take."""
+    return 1.0 / profile.parallel_efficiency if servers > 1 and profile.concurrency == 1 else 1.0
 
 
 def _check(slo: Slo, servers: int, requests: int, resamples: int) -> None:
@@ -101,10 +122,37 @@ def _check(slo: Slo, servers: int, requests: int, resamples: int) -> None:
         )
 
 
-def _resampled(profile: LatencyProfile, seeds: Seeds, item: int) -> LatencyProfile:
-    """The profile as it might have been measured another time."""
-    rng = seeds.stream("bootstrap", item)
-    return replace(profile, samples_s=tuple(rng.choice(samples, size=len(samples)) for samples in profile.samples_s))
+def resampled(profile: LatencyProfile, seeds: Seeds, item: int) -> LatencyProfile:
+    """The profile as it might have been measured another time, by a circular block bootstrap.
+
+    Each block is a stretch of the measurement, as long for every batch size and at the same place: what was measured side
+    by side is resampled side by side.
+    """
+    starts = seeds.stream("bootstrap", item).uniform(size=_block_count(profile))
+    return replace(profile, samples_s=tuple(_blocks(samples, starts) for samples in profile.samples_s))
+
+
+def _block_count(profile: LatencyProfile) -> int:
+    return max(2, min(BLOCKS, profile.rounds))
+
+
+def _doubt(blocks: int, confidence: float) -> float:
+    """By how much a deviation seen among a few blocks is to be widened: for what it misses, and for not knowing it well."""
+    upper = 0.5 + confidence / 2.0
+    return math.sqrt(blocks / (blocks - 1.0)) * float(t.ppf(upper, blocks - 1) / norm.ppf(upper))
+
+
+def _blocks(series: Floats, starts: Floats) -> Floats:
+    """As many values as the series has, in stretches that start at shares of its length; its end is followed by its start.
+
+    Example:
+        >>> _blocks(np.arange(6.0), np.array([0.5, 0.9]))
+        array([3., 4., 5., 5., 0., 1.])
+    """
+    length = math.ceil(len(series) / len(starts))
+    index = (starts * len(series)).astype(np.int64)[:, None] + np.arange(length)
+    again: Floats = series[index.ravel()[: len(series)] % len(series)]
+    return again
 
 
 @dataclass(frozen=True)
@@ -137,6 +185,14 @@ class _Search:
         return keeps
 
     def _keeps(self, rate_per_s: float, arrivals: Floats, table: Floats, luck: int) -> bool:
-        log = simulate(Trace("Poisson", arrivals / rate_per_s), table, self.batch, self.servers, seed=luck)
-        settled = log.latency_s[int(WARM_UP * self.requests) :]
-        return float(np.quantile(settled, self.slo.quantile)) <= self.slo.latency_s
+        """Whether few enough of the settled requests are late; the kernel is asked directly, some hundred times a capacity."""
+        due_s, count = arrivals / rate_per_s, self.requests
+        started_s, finished_s = np.empty(count), np.empty(count)
+        replica, batch_size = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
+        serve(
+            due_s, table, self.batch.max_batch, self.batch.max_wait_s, self.servers, np.uint64(luck),
+            started_s, finished_s, replica, batch_size,
+        )  # fmt: skip
+        first = int(WARM_UP * count)
+        late = int(np.count_nonzero(finished_s[first:] - due_s[first:] > self.slo.latency_s))
+        return late <= (1.0 - self.slo.quantile) * (count - first)

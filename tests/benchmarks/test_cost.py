@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.benchmarks.cost import Cost, cost_table
+from windtunnel.benchmarks.cost import Cost, cost_table, on_machine, usd_per_million
+from windtunnel.benchmarks.power import Power
 from windtunnel.deployment import Slo
 from windtunnel.digest import canonical_json
-from windtunnel.price import Price, find_price
+from windtunnel.errors import DataError
+from windtunnel.load_curve import LoadPoint
+from windtunnel.price import Price
 from windtunnel.stats import Interval
 
 if TYPE_CHECKING:
@@ -17,112 +21,159 @@ if TYPE_CHECKING:
 
     from windtunnel.latency_profile import LatencyProfile
 
+    Make = Callable[..., LatencyProfile]
+
 SLO = Slo.parse("p99<=50ms")
 
 
-def _price(
-    name: str = "x:two", *, vcpu: int = 2, architecture: str = "x86_64", accelerators: int = 0, usd: float = 0.36
-) -> Price:
+def _price(name: str = "x:two", *, usd: float = 0.36, accelerators: int = 0, cores: float | None = 2.0) -> Price:
     return Price(
-        name, "here", architecture, vcpu, 8.0, "T4" if accelerators else "", accelerators, usd, "2026-01-01", "a list"
-    )
+        name, "here", "x86_64", 4, 8.0, "T4" if accelerators else "", accelerators, usd, "2026-01-01", "a list",
+        physical_cores=cores, spot_usd_per_hour=0.18, spot_min_usd=0.09, spot_max_usd=0.27, flags=("stale",),
+    )  # fmt: skip
+
+
+def _on(profile: LatencyProfile, instance: str) -> LatencyProfile:
+    return replace(profile, hardware=replace(profile.hardware, instance=instance))
 
 
 class _Capacity:
-    """A hundred requests a second a core, and a note of who asked."""
+    """A hundred requests a second a server, and a note of who asked."""
 
-    def __init__(self, per_core: float = 100.0) -> None:
-        self.per_core, self.asked = per_core, list[tuple[str, int]]()
+    def __init__(self, per_server: float = 100.0) -> None:
+        self.per_server, self.asked = per_server, list[tuple[str, str, int]]()
 
     def __call__(self, profile: LatencyProfile, slo: Slo, *, servers: int) -> Interval:
         assert slo == SLO
-        self.asked.append((profile.variant, servers))
-        rate = self.per_core * servers
-        return Interval(rate, 0.9 * rate, 1.2 * rate, 12, 0.95)
+        self.asked.append((profile.variant, profile.basis, servers))
+        rate = self.per_server * servers
+        return Interval(rate, 0.9 * rate / profile.band, 1.2 * rate * profile.band, 12, 0.95)
 
 
-def test_by_hand(make_profile: Callable[..., LatencyProfile]) -> None:
+def _project(profile: LatencyProfile, price: Price) -> LatencyProfile | str:
+    """Twice as fast, give or take a quarter; nothing is known of ARM."""
+    if "arm" in price.name:
+        return "nothing follows for arm64"
+    return replace(_on(profile, price.name).scaled(0.5), basis="projected", band=1.25)
+
+
+def test_by_hand(make_profile: Make) -> None:
     """0.36 USD an hour at 200 requests a second is 720,000 requests: half a dollar a million; the ends change places."""
-    (cost,) = cost_table([make_profile()], [_price()], SLO, _Capacity())
+    (cost,) = cost_table([_on(make_profile(), "x:two")], [_price()], SLO, _Capacity())
     usd = cost.usd_per_million()
 
     assert usd is not None
     assert (usd.value, usd.low, usd.high) == pytest.approx((0.5, 0.5 / 1.2, 0.5 / 0.9))
-    assert (cost.basis, cost.variant) == ("measured", "fp32")
+    assert (cost.basis, cost.variant, cost.band) == ("measured", "fp32", 1.0)
     assert cost.throughput_at_slo_per_s == Interval(200.0, 180.0, 240.0, 12, 0.95)
 
 
-@pytest.mark.parametrize(
-    ("price", "words"),
-    [
-        (_price(accelerators=2), "run windtunnel benchmark on a machine with 2 × T4"),
-        (_price(architecture="arm64"), "run windtunnel benchmark on arm64; this was x86_64"),
-    ],
-    ids=["gpu", "arm"],
-)
-def test_what_was_not_measured_has_no_figure(
-    make_profile: Callable[..., LatencyProfile], price: Price, words: str
-) -> None:
-    """An accelerator or another architecture is listed with its price and what would measure it, and with no figure."""
+def test_spot_by_hand(make_profile: Make) -> None:
+    """Spot at 0.18 USD, 0.09 to 0.27 over the zones: a quarter, and its ends hold the range of the price and of the rate."""
+    (cost,) = cost_table([_on(make_profile(), "x:two")], [_price()], SLO, _Capacity())
+    spot = cost.spot_usd_per_million()
+
+    assert spot is not None
+    assert (spot.value, spot.low, spot.high) == pytest.approx((0.25, 0.125 / 1.2, 0.375 / 0.9))
+
+
+def test_no_spot_price_no_spot_cost(make_profile: Make) -> None:
+    """Where no spot price is known, none is made up; a spot price without a range is its own range."""
+    profile = _on(make_profile(), "x:two")
+    prices = [replace(_price(), spot_usd_per_hour=None), replace(_price(), spot_min_usd=None, spot_max_usd=None)]
+    none, plain = (cost.spot_usd_per_million() for cost in cost_table([profile], prices, SLO, _Capacity()))
+
+    assert none is None
+    assert plain is not None
+    assert (plain.low, plain.high) == pytest.approx((0.25 / 1.2, 0.25 / 0.9))
+
+
+def test_measured_is_said_of_that_very_machine_only(make_profile: Make) -> None:
+    """As many cores and the same processor do not make another machine measured."""
     capacity = _Capacity()
-    (cost,) = cost_table([make_profile()], [price], SLO, capacity)
+    prices = [_price("x:two"), _price("y:two")]
+    measured, projected = cost_table([_on(make_profile(), "x:two")], prices, SLO, capacity, project=_project)
+
+    assert (measured.basis, projected.basis) == ("measured", "projected")
+    assert capacity.asked == [("fp32", "measured", 2), ("fp32", "projected", 2)]
+    assert projected.note == "projected from a processor, every time within × or ÷ 1.2"  # 1.25, two digits
+
+
+def test_a_projection_is_as_unsure_as_its_band(make_profile: Make) -> None:
+    """The band that capacity puts in the rate is in the cost, at its other end."""
+    (cost,) = cost_table([make_profile()], [_price()], SLO, _Capacity(), project=_project)
+    usd = cost.usd_per_million()
+
+    assert usd is not None
+    assert (usd.value, usd.low, usd.high) == pytest.approx((0.5, 0.5 / 1.2 / 1.25, 0.5 / 0.9 * 1.25))
+    assert cost.to_dict()["band"] == 1.25
+
+
+@pytest.mark.parametrize(
+    ("price", "project", "words"),
+    [
+        (_price("x:arm"), _project, "nothing follows for arm64"),
+        (_price("x:two"), None, "run windtunnel benchmark on x:two; this was a processor"),
+        (_price("x:two"), lambda p, _: replace(p, basis="projected"), "its projection has no error band"),
+    ],
+    ids=["refused", "no projector", "no band"],
+)
+def test_what_cannot_be_told_has_no_figure(
+    make_profile: Make, price: Price, project: Callable[..., LatencyProfile | str] | None, words: str
+) -> None:
+    """A machine of which nothing is known is listed with its price and the reason, and with no figure."""
+    capacity = _Capacity()
+    (cost,) = cost_table([make_profile()], [price], SLO, capacity, project=project)
     document = cost.to_dict()
 
     assert (cost.basis, cost.note) == ("not measured", words)
     assert capacity.asked == []
-    assert cost.usd_per_million() is None
     assert {name for name, value in document.items() if value is None} == {
-        f"{figure}{end}" for figure in ("usd_per_million", "throughput_at_slo_per_s") for end in ("", "_low", "_high")
-    }
+        "servers", "servers_of", "energy",
+        *(
+            f"{figure}{end}"
+            for figure in ("usd_per_million", "spot_usd_per_million", "throughput_at_slo_per_s")
+            for end in ("", "_low", "_high")
+        ),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["aws:g4dn.xlarge", "aws:c7g.large"])
-def test_machines_of_the_catalogue_that_were_not_measured(
-    make_profile: Callable[..., LatencyProfile], name: str
-) -> None:
-    """The catalogue's own GPU and ARM machines are told from what was measured on x86."""
-    (cost,) = cost_table([make_profile()], [find_price(name)], SLO, _Capacity())
+def test_other_hardware_is_never_called_measured(make_profile: Make) -> None:
+    """A projector that hands a measured profile over for another machine is refused, and so is a projected projection."""
+    with pytest.raises(DataError, match="cannot be called measured on x:two; run windtunnel benchmark on x:two"):
+        on_machine(make_profile(), _price(), lambda profile, _: profile)
+    projected = _project(make_profile(), _price("x:else"))
 
-    assert cost.basis == "not measured"
-
-
-def test_arm_by_its_other_name(make_profile: Callable[..., LatencyProfile]) -> None:
-    """Linux says aarch64 where the catalogue says arm64; both are the same, and not x86."""
-    costs = cost_table(
-        [make_profile(architecture="aarch64")], [_price(architecture="arm64"), _price()], SLO, _Capacity()
+    assert isinstance(projected, type(make_profile()))
+    assert on_machine(projected, _price("x:two"), _project) == (
+        "was itself projected, from a processor; a projection is not projected again"
     )
 
-    assert [cost.basis for cost in costs] == ["measured", "not measured"]
+
+def test_every_price_tells_its_date_and_doubts(make_profile: Make) -> None:
+    """Currency, date, source and flags stand beside every figure."""
+    (cost,) = cost_table([_on(make_profile(), "x:two")], [_price()], SLO, _Capacity())
+    document = cost.to_dict()
+
+    assert (document["currency"], document["price_date"], document["price_source"]) == ("USD", "2026-01-01", "a list")
+    assert document["price_flags"] == ["stale"]
+    assert (document["spot_usd_per_hour_low"], document["spot_usd_per_hour_high"]) == (0.09, 0.27)
 
 
-@pytest.mark.parametrize(("vcpu", "basis"), [(1, "projected"), (2, "measured"), (8, "projected")])
-def test_other_numbers_of_cores_are_projected(
-    make_profile: Callable[..., LatencyProfile], vcpu: int, basis: str
-) -> None:
-    """A machine with another number of cores is a projection, and says from what."""
-    (cost,) = cost_table([make_profile()], [_price(vcpu=vcpu)], SLO, _Capacity())
+def test_an_invalid_measurement_is_said(make_profile: Make) -> None:
+    """A cost that rests on an invalid measurement says so."""
+    (cost,) = cost_table([_on(make_profile(valid=False), "x:two")], [_price()], SLO, _Capacity())
 
-    assert cost.basis == basis
-    assert ("linear to" in cost.note) == (basis == "projected")
+    assert "the measurement is INVALID: batch 1 drifted" in cost.note
 
 
-def test_each_capacity_is_asked_for_once(make_profile: Callable[..., LatencyProfile]) -> None:
-    """Machines with as many cores share one simulation a variant."""
-    capacity = _Capacity()
-    prices = [_price("a:2"), _price("b:2", usd=1.0), _price("c:4", vcpu=4), _price("d:gpu", accelerators=1)]
-    costs = cost_table([make_profile("fp32"), make_profile("int8")], prices, SLO, capacity)
-
-    assert len(costs) == 8
-    assert sorted(capacity.asked) == [("fp32", 2), ("fp32", 4), ("int8", 2), ("int8", 4)]
-    assert [(cost.price.name, cost.variant) for cost in costs[:2]] == [("a:2", "fp32"), ("a:2", "int8")]
-
-
-def test_a_promise_that_cannot_be_kept(make_profile: Callable[..., LatencyProfile]) -> None:
+def test_a_promise_that_cannot_be_kept(make_profile: Make) -> None:
     """Where no rate keeps the promise there is no cost, and not an infinite one."""
-    (cost,) = cost_table([make_profile()], [_price()], SLO, _Capacity(0.0))
+    (cost,) = cost_table([_on(make_profile(), "x:two")], [_price()], SLO, _Capacity(0.0))
 
     assert cost.usd_per_million() is None
     assert (cost.to_dict()["throughput_at_slo_per_s"], cost.to_dict()["usd_per_million"]) == (0.0, None)
+    assert "the promise is kept at no rate" in cost.note
 
 
 def test_a_rate_that_may_be_zero() -> None:
@@ -133,3 +184,28 @@ def test_a_rate_that_may_be_zero() -> None:
     assert usd is not None
     assert (usd.value, usd.high) == (10.0, math.inf)
     assert json.loads(canonical_json(cost.to_dict()))["usd_per_million_high"] is None
+
+
+def test_usd_per_million_of_no_rate() -> None:
+    """Nothing over nothing is no figure."""
+    assert usd_per_million(None, 1.0, 1.0, 1.0) is None
+    assert usd_per_million(Interval(0.0, 0.0, 1.0, 9, 0.95), 1.0, 1.0, 1.0) is None
+
+
+def test_energy_by_hand(make_profile: Make) -> None:
+    """100 W at 200 requests a second and half busy are 0.25 J a request; at 400 g a kilowatt-hour 27.8 g a million."""
+
+    def fly(profile: LatencyProfile, rate_per_s: float, *, servers: int) -> LoadPoint:
+        assert (profile.variant, rate_per_s, servers) == ("fp32", 200.0, 2)
+        some = Interval(0.01, 0.01, 0.01, 9, 0.95)
+        return LoadPoint(rate_per_s, 0.5, rate_per_s, 0.5, 1.0, some, some, some)
+
+    powers = {"x:two": Power(100.0, "specified", "the machine")}
+    (cost,) = cost_table(
+        [_on(make_profile(), "x:two")], [_price()], SLO, _Capacity(), powers=powers, fly=fly, grid_g_per_kwh=400.0
+    )
+
+    assert cost.energy is not None
+    assert cost.energy.joules_per_request == pytest.approx(0.25)
+    assert cost.energy.co2_g_per_million == pytest.approx(0.25e6 / 3.6e6 * 400.0)
+    assert cost.to_dict()["energy"]["basis"] == "specified"
