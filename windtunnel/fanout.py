@@ -141,6 +141,7 @@ def _start_ray(workers: Workers) -> None:
             ray.init(address=workers.ray_address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(
+                address="local",  # a cluster that happens to run here is not ours to fill
                 num_cpus=workers.count or _cores(),
                 include_dashboard=False,
                 log_to_driver=False,
