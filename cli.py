@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -11,7 +12,7 @@ import typer
 from windtunnel.errors import WindtunnelError, naming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from windtunnel.fanout import Workers
     from windtunnel.progress import Progress
@@ -84,14 +85,16 @@ class _Shown:
     debug = False
 
 
-def _print(document: dict[str, Any], sections: Sequence[Section], verdict: Verdict | None, *, as_json: bool) -> None:
+def _print(
+    document: dict[str, Any], sections: Sequence[Section], verdict: Verdict | None, *, as_json: bool, rows: int = 12
+) -> None:
     """Print a result: one JSON document, or tables for people; then leave with the verdict's exit code."""
     if as_json:
         _print_json(document)
     else:
         from windtunnel.report.terminal import print_sections
 
-        print_sections(sections, _unsaid(verdict, sections) if verdict is not None else None)
+        print_sections(sections, _unsaid(verdict, sections) if verdict is not None else None, rows=rows)
     if verdict is not None:
         raise typer.Exit(verdict.exit_code)
 
@@ -217,34 +220,106 @@ def optimize(
 
 @app.command()
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files of one signature.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(help="ONNX files of one signature, or file.py:function; or two earlier runs to compare."),
+    ],
     batch: Annotated[str, typer.Option(help="Rows a call.")] = "1,8,64",
-    precision: Annotated[str, typer.Option(help="Of every median.")] = "5%",
-    budget: Annotated[str, typer.Option(help="How long to time.")] = "60s",
-    threads: Annotated[int, typer.Option(min=1, help="Intra-op threads.")] = 1,
+    precision: Annotated[str, typer.Option(help="Of the quantile, plus or minus.")] = "5%",
+    quantile: Annotated[str, typer.Option(help="Which is to be precise: p50, p90, p99 or p999.")] = "p50",
+    budget: Annotated[str, typer.Option(help="How long to time, at most.")] = "60s",
+    runtime: Annotated[str, typer.Option(help="Runtimes, such as onnxruntime-cpu,openvino.")] = "onnxruntime-cpu",
+    threads: Annotated[str, typer.Option(help="Intra-op threads of an instance.")] = "1",
+    concurrency: Annotated[str, typer.Option(help="Instances that are busy at once.")] = "1",
+    size: Annotated[list[str] | None, typer.Option(help="Lengths of a free axis, such as words=16,128.")] = None,
     data: Annotated[Path | None, typer.Option(help="Real inputs; made up from the signature without.")] = None,
-    hardware: Annotated[str, typer.Option(help="Instance types to price, such as aws:g5.xlarge,azure:D2s_v5.")] = "",
+    footprint: Annotated[bool, typer.Option(help="Measure memory and cold start too.")] = True,
+    scaling: Annotated[bool, typer.Option(help="Fill the machine with threads and with instances too.")] = True,
+    here: Annotated[str, typer.Option(help="What this machine is sold as, such as aws:m7i.large.")] = "",
+    fail_if_slower: Annotated[
+        str, typer.Option(help="No-go if another is slower than the first by more, such as 3%.")
+    ] = "",
+    cost: Annotated[bool, typer.Option("--cost", help="Price what is measured; needs --hardware and --slo.")] = False,
+    hardware: Annotated[
+        str, typer.Option(help="What to pay for: aws:g5.xlarge,spot(aws:g5.xlarge),aws:lambda-2048MB.")
+    ] = "",
     slo: Annotated[str, typer.Option(help="The promise at which throughput is counted, such as p99<=50ms.")] = "",
+    prices: Annotated[Path | None, typer.Option(help="A price table that replaces or extends the shipped one.")] = None,
+    load: Annotated[float, typer.Option(help="Requests a second at which ways to pay are weighed.")] = 0.0,
+    cold_share: Annotated[str, typer.Option(help="Of requests that find no function ready.")] = "0%",
+    power: Annotated[float, typer.Option(help="Watts that a machine draws while it works.")] = 0.0,
+    grid: Annotated[float, typer.Option(help="Grams of CO2 a kilowatt-hour.")] = 0.0,
+    on_cluster: Annotated[
+        bool, typer.Option("--on-cluster", help="Once on each kind of node of a Ray cluster.")
+    ] = False,
+    ray_address: RayAddress = "",
     out: Out = None,
     seed: Seed = 1,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure how long models take, compare them, and price them.
+    """Measure how long models take and what else they take, compare them, and price them.
 
-    Example: windtunnel benchmark model.onnx --batch 1,8 --hardware azure:D2s_v5 --slo 'p99<=50ms'
+    Example: windtunnel benchmark model.onnx --batch 1,8 --cost --hardware azure:D2s_v5 --slo 'p99<=50ms'
     """
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
     from windtunnel.quantity import parse_duration, parse_integers, parse_share
 
-    names = tuple(name for name in hardware.split(",") if name)
+    settings = verbs.Settings(
+        batch=_read("--batch", parse_integers, batch), precision=_read("--precision", parse_share, precision), quantile=quantile,
+        budget_s=_read("--budget", parse_duration, budget), threads=_read("--threads", parse_integers, threads),
+        concurrency=_read("--concurrency", parse_integers, concurrency), runtimes=_names(runtime), sizes=_sizes(size or []),
+        footprint=footprint, scaling=scaling, instance=here,
+    )  # fmt: skip
+    asked = {"--hardware": hardware, "--slo": slo, "--prices": prices, "--load": load, "--power": power, "--grid": grid}
+    wishes = None
+    if _priced(asked, cost=cost):
+        wishes = verbs.Wishes(
+            slo, _names(hardware), prices, load, _read("--cold-share", parse_share, cold_share), power, grid
+        )
     done = verbs.benchmark(
-        models, batch=_read("--batch", parse_integers, batch), precision=_read("--precision", parse_share, precision),
-        budget_s=_read("--budget", parse_duration, budget), threads=threads, data=data, hardware=names, slo=slo, out=out, seed=seed, progress=progress,
+        models, settings=settings, data=data, cost=wishes,
+        fail_if_slower=_read("--fail-if-slower", parse_share, fail_if_slower) if fail_if_slower else None,
+        cluster=ray_address or "auto" if on_cluster else "", out=out, seed=seed, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas; a comma within brackets is part of a name."""
+    return tuple(name.strip() for name in re.split(r",(?![^()]*\))", text) if name.strip())
+
+
+def _sizes(options: list[str]) -> dict[str, tuple[int, ...]]:
+    """Read `axis=16,128`, once an axis."""
+    from windtunnel.errors import ConfigError
+    from windtunnel.quantity import parse_integers
+
+    sizes = {}
+    for option in options:
+        axis, sign, lengths = option.partition("=")
+        if not sign or axis in sizes:
+            raise ConfigError("is not one axis and its lengths", field="--size", value=option, fix="write words=16,128")
+        sizes[axis] = _read("--size", parse_integers, lengths)
+    return sizes
+
+
+def _priced(asked: Mapping[str, object], *, cost: bool) -> bool:
+    """Whether prices are asked for; refused where the half of it is missing."""
+    from windtunnel.errors import ConfigError
+
+    given = [option for option, value in asked.items() if value]
+    if not cost and given:
+        raise ConfigError("is about money, which was not asked for", field=given[0], fix="add --cost")
+    if cost and not {"--hardware", "--slo"} <= set(given):
+        missing = next(option for option in ("--hardware", "--slo") if option not in given)
+        raise ConfigError(
+            "is missing", field=missing,
+            fix="cost is the price of --hardware ÷ the throughput at which --slo is kept (windtunnel doctor --catalog lists)",
+        )  # fmt: skip
+    return cost
 
 
 @app.command()
@@ -467,16 +542,33 @@ def verify(
 
 
 @app.command()
-def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Show what this machine and this installation can do, and what an extra would add.
+def doctor(
+    catalog: Annotated[
+        bool, typer.Option("--catalog", help="List the prices, and what is doubtful about them.")
+    ] = False,
+    prices: Annotated[Path | None, typer.Option(help="A price table that replaces or extends the shipped one.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show what this machine and this installation can do, and what an extra would add; or the catalogue of prices.
 
-    Example: windtunnel doctor --json
+    Example: windtunnel doctor --catalog
     """
     _progress(quiet=quiet, debug=debug)
-    from windtunnel.doctor import draw, examine
+    from windtunnel import doctor as examination
+    from windtunnel.catalogue import Catalogue
+    from windtunnel.errors import ConfigError
 
-    found = examine()
-    _print(found, [draw(found)], None, as_json=as_json)
+    if prices is not None and not catalog:
+        raise ConfigError("is listed with the catalogue", field="--prices", fix="add --catalog")
+    if not catalog:
+        found = examination.examine()
+        _print(found, [examination.draw(found)], None, as_json=as_json)
+        return
+    shipped = Catalogue.shipped()
+    listed = examination.catalog(shipped.extended(prices) if prices is not None else shipped)
+    _print(listed, [examination.draw_catalog(listed)], None, as_json=as_json, rows=100_000)  # a list is asked for whole
 
 
 @app.command()

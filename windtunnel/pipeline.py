@@ -27,10 +27,13 @@ from windtunnel.stage import RESULT, SECTION, Stage, run_stage
 from windtunnel.verdict import Verdict, combine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import polars as pl
+    from numpy.typing import NDArray
 
+    from windtunnel.benchmarks import Benchmark, CostReport
     from windtunnel.config import Config
     from windtunnel.fanout import Workers
     from windtunnel.latency_profile import LatencyProfile
@@ -294,35 +297,42 @@ class _Pipeline:
     def _benchmark(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
         from dataclasses import replace
 
-        from windtunnel.benchmarks import Effort, benchmark, cost_table, draw
-        from windtunnel.deployment import Slo
+        from windtunnel.benchmarks import Effort, benchmark, draw, tasks
         from windtunnel.feed import feed_table
-        from windtunnel.price import find_price
-        from windtunnel.simulate import capacity
 
         section, variants = self.config.benchmark, self.variants()
-        slo = Slo.parse(self.config.simulate.slo)
         feeds = feed_table(self.load_recording().features.tail(4096), variants[0].signature, file="recording")
         measured = benchmark(
-            variants,
-            feeds,
-            section.batch,
-            effort=Effort(section.precision, section.budget),
-            seeds=self.seeds,
+            tasks(variants, {"": feeds}), section.batch, effort=Effort(section.precision, section.budget), seeds=self.seeds,
             progress=self.progress,
-        )
+        )  # fmt: skip
         for profile in measured.profiles:
             profile.save(work / f"{profile.variant}.npz")
-        if section.hardware:
-            self.progress.say(f"  pricing {len(section.hardware)} kinds of machine")
-        # what waits leaves at once, so that the cost is not that of one batching policy
-        carry = partial(capacity, max_batch=max(self.config.simulate.max_batch), max_wait_s=0.0, seeds=self.seeds)
-        prices = [find_price(name) for name in section.hardware]
-        shippable = self._shippable()
-        priced = replace(
-            measured, costs=cost_table([p for p in measured.profiles if p.variant in shippable], prices, slo, carry)
+        report = self._report_costs(measured, {v.name: v.path for v in variants}, feeds)
+        priced = replace(measured, costs=report.costs) if report is not None else measured
+        document = priced.to_dict() | (report.to_dict() if report is not None else {})
+        return document, draw(priced, report), priced.verdict
+
+    def _report_costs(
+        self, measured: Benchmark, models: Mapping[str, Path], feeds: Mapping[str, NDArray[Any]]
+    ) -> CostReport | None:
+        """What the variants that may be shipped cost, where machines are named."""
+        from windtunnel.verbs.cost import Wishes, report_costs
+
+        section, simulate, shippable = self.config.benchmark, self.config.simulate, self._shippable()
+        if not section.hardware:
+            return None
+        wishes = Wishes(simulate.slo, section.hardware, max_batch=max(simulate.max_batch))
+        priced = [profile for profile in measured.profiles if profile.variant in shippable]
+        return report_costs(
+            priced,
+            models,
+            {"": feeds},
+            wishes,
+            seeds=self.seeds,
+            progress=self.progress,
+            consumptions=measured.consumptions,
         )
-        return priced.to_dict(), draw(priced, slo), priced.verdict
 
     def profile(self, variant: str) -> LatencyProfile:
         """The measured profile of one variant."""

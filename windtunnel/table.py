@@ -97,6 +97,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"cannot be read ({error})", file=path, fix="write it with numpy.savez") from error
     # what is no array in the archive comes out as bytes
     lengths = {name: len(array) if np.ndim(array) else 0 for name, array in arrays.items()}
+    if lengths and set(lengths.values()) == {0} and all(np.ndim(array) for array in arrays.values()):
+        raise DataError("holds no rows", file=path, value=lengths, fix="rows go on axis 0")
     if not lengths or 0 in lengths.values() or len(set(lengths.values())) != 1:
         raise DataError(
             "needs the same number of rows in each array", file=path, value=lengths, fix="rows go on axis 0"

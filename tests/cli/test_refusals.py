@@ -24,6 +24,7 @@ OPTIMIZE = "optimize model.onnx --data holdout.npz"
 SIMULATE = "simulate --profile profile.npz --trace arrivals.csv"
 PLAN = "plan --profile profile.npz --trace arrivals.csv --hardware azure:D2s_v5 --slo p99<=50ms --max-batch 1,8"
 BENCHMARK = "benchmark model.onnx"
+PRICED = f"{BENCHMARK} --cost"
 
 
 def nothing(_home: Path) -> None:
@@ -86,6 +87,16 @@ def cut_csv(home: Path) -> None:
 def arrive(*times: object) -> Spoil:
     """Write other arrivals."""
     return lambda home: (home / "arrivals.csv").write_text("\n".join(["time", *map(str, times)]) + "\n")
+
+
+def prices(usd: object) -> Spoil:
+    """Write a price table of one machine."""
+    heads = (
+        "provider,instance_type,region,arch,vcpu,memory_gib,accelerator,accelerator_count,ondemand_usd_per_hour,"
+        "catalog_date,source"
+    )
+    row = f"my,box,here,x86_64,4,16,,0,{usd},2026-11-01,an offer"
+    return lambda home: (home / "prices.csv").write_text(f"{heads}\n{row}\n")
 
 
 FIFTH = pl.int_range(pl.len()) == 5
@@ -156,9 +167,33 @@ CASES: list[tuple[str, str, Spoil, list[str]]] = [
     ("benchmark empty model", "benchmark model.onnx", empty("model.onnx"), ["model.onnx: is empty"]),
     ("benchmark of two signatures", "benchmark model.onnx columns.onnx", nothing, ["columns.onnx: takes other inputs than the first model"]),
     ("benchmark of one name", "benchmark model.onnx ./model.onnx", nothing, ["['model', 'model']", "rename one"]),
-    ("benchmark hardware", f"{BENCHMARK} --hardware aws:g5.xlage --slo p99<=50ms", nothing, ["`--hardware` (='aws:g5.xlage')", "did you mean `aws:g5.xlarge`"]),
-    ("benchmark slo", f"{BENCHMARK} --hardware aws:g5.xlarge --slo p99<50", nothing, ["`--slo` (='p99<50') is not an SLO", "write p99<=50ms"]),
-    ("benchmark slo alone", f"{BENCHMARK} --slo p99<=50ms", nothing, ["--hardware and --slo", "belong together"]),
+    ("benchmark hardware", f"{PRICED} --hardware aws:g5.xlage --slo p99<=50ms", nothing, ["`--hardware` (='aws:g5.xlage')", "did you mean `aws:g5.xlarge`"]),
+    ("benchmark slo", f"{PRICED} --hardware aws:g5.xlarge --slo p99<50", nothing, ["`--slo` (='p99<50') is not an SLO", "write p99<=50ms"]),
+    ("benchmark slo alone", f"{PRICED} --slo p99<=50ms", nothing, ["`--hardware` is missing", "windtunnel doctor --catalog"]),
+    ("benchmark cost alone", PRICED, nothing, ["`--hardware` is missing", "--slo"]),
+    ("benchmark hardware without cost", f"{BENCHMARK} --hardware aws:g5.xlarge", nothing, ["`--hardware` is about money", "add --cost"]),
+    ("benchmark edge", f"{PRICED} --hardware edge(purchase=500) --slo p99<=50ms", nothing, ["`--hardware` (='500') is not understood", "500usd"]),
+    ("benchmark prices missing", f"{PRICED} --hardware aws:g5.xlarge --slo p99<=50ms --prices nowhere.csv", nothing, ["nowhere.csv: is not a file"]),
+    ("benchmark prices of nothing", f"{PRICED} --hardware aws:g5.xlarge --slo p99<=50ms --prices holdout.npz", nothing, ["holdout.npz"]),
+    ("benchmark prices negative", f"{PRICED} --hardware my:box --slo p99<=50ms --prices prices.csv", prices(-1), ["prices.csv", "my:box", "-1", "above zero"]),
+    ("benchmark price missing", f"{PRICED} --hardware my:box --slo p99<=50ms --prices prices.csv", prices(""), ["prices.csv", "my:box", "above zero"]),
+    ("benchmark price a filler", f"{PRICED} --hardware my:box --slo p99<=50ms --prices prices.csv", prices(700), ["`--hardware` (='my:box')", "a filler of 700 USD an hour", "--prices"]),
+    ("benchmark load", f"{PRICED} --hardware aws:g5.xlarge --slo p99<=50ms --load -1", nothing, ["`--load` (=-1.0) is below zero"]),
+    ("benchmark beyond memory", f"{BENCHMARK} --batch 1,4000000000000", nothing, ["`batch` (=4000000000000) needs at least", "are free", "the largest batch that fits is"]),
+    ("benchmark quantile", f"{BENCHMARK} --quantile p95", nothing, ["`--quantile` (='p95')", "p50, p90, p99, p999"]),
+    ("benchmark runtime", f"{BENCHMARK} --runtime onnxruntime", nothing, ["`runtime` (='onnxruntime')", "did you mean `onnxruntime-cpu`"]),
+    ("benchmark torch of a file", f"{BENCHMARK} --runtime torch-eager", nothing, ["model.onnx: is a file, and torch-eager runs", "give file.py:function"]),
+    ("benchmark threads", f"{BENCHMARK} --threads 1,4096", nothing, ["`--threads` (=4096) is more than the", "give at most"]),
+    ("benchmark concurrency", f"{BENCHMARK} --concurrency 4096", nothing, ["`--concurrency` (=4096) is more than the"]),
+    ("benchmark size of letters", f"{BENCHMARK} --size words", nothing, ["`--size` (='words')", "write words=16,128"]),
+    ("benchmark size unknown", f"{BENCHMARK} --size words=16", nothing, ["`--size` (='words') is no free axis", "the free axes are: none"]),
+    ("benchmark here", f"{BENCHMARK} --here aws:m7i.lrge", nothing, ["aws:m7i.lrge", "did you mean `aws:m7i.large`"]),
+    ("benchmark gate of one", f"{BENCHMARK} --fail-if-slower 3%", nothing, ["`--fail-if-slower` (=0.03)", "a second model"]),
+    ("benchmark of a folder", "benchmark model.onnx .", nothing, ["are not two runs", "two run folders"]),
+    ("benchmark of a folder of nothing", "benchmark here here", folder("here"), ["here: holds no profile"]),
+    ("benchmark of no rows", f"{BENCHMARK} --data holdout.npz", arrays(x=X[:0]), ["holdout.npz: (={'x': 0}) holds no rows"]),
+    ("benchmark of other columns", f"{BENCHMARK} --data holdout.npz", arrays(x=X[:, :3]), ["holdout.npz: `x` is float32 [30, 3] where the model takes"]),
+    ("prices without catalog", "doctor --prices prices.csv", prices(1), ["`--prices` is listed with the catalogue", "add --catalog"]),
     ("benchmark precision", f"{BENCHMARK} --precision 0", nothing, ["`--precision`", "can never be reached", "write 5%"]),
     ("benchmark data", f"{BENCHMARK} --data holdout.npz", arrays(z=X), ["holdout.npz: `x` is an input"]),
     ("trace without the column", "trace recorded.parquet", nothing, ["recorded.parquet: `time` is not a column", "the columns are: asked_at, a"]),

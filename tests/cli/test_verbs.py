@@ -140,7 +140,7 @@ def test_benchmark_of_two(home: Path, windtunnel: Command) -> None:
     """Two models are compared as a ratio of medians with an interval, and priced on the machines that are named."""
     ran = windtunnel(
         "benchmark", "model.onnx", "other.onnx", "--batch", "1,4", "--budget", "1s", "--precision", "50%",
-        "--hardware", "azure:D2s_v5,aws:g5.xlarge", "--slo", "p99<=50ms", "--out", "b", "--json",
+        "--cost", "--hardware", "azure:D2s_v5,aws:g5.xlarge,aws:lambda-2048MB", "--slo", "p99<=50ms", "--out", "b", "--json",
     )  # fmt: skip
 
     # a busy machine makes a measurement inconclusive, and rightly so: what is tested is that the code says the verdict

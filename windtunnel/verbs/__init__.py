@@ -8,12 +8,14 @@ from __future__ import annotations
 from .alone import Done
 from .backtest import backtest
 from .benchmark import benchmark
+from .cost import Wishes
 from .export import export
 from .optimize import optimize
 from .plan import plan
+from .settings import Settings
 from .simulate import simulate
 from .trace import describe_trace, read_trace
 
 __all__ = [
-    "Done", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_trace", "simulate",
+    "Done", "Settings", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_trace", "simulate",
 ]  # fmt: skip

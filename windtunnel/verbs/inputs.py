@@ -9,6 +9,7 @@ from windtunnel.errors import DataError, ModelError
 from windtunnel.source import call, digest_sources, is_function, load_function
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -125,21 +126,33 @@ def _fitting(arrays: Arrays, tensor: Any, path: Path) -> NDArray[Any]:
     return array
 
 
-def generate_feeds(signature: Signature, rows: int, seeds: Seeds) -> Arrays:
-    """Make inputs up from a signature: normal floats, small whole numbers; other dynamic axes get 16 entries.
+USUAL_LENGTH = 16
+"""How long a free axis other than the batch is made where nobody says."""
+
+
+def generate_feeds(signature: Signature, rows: int, seeds: Seeds, sizes: Mapping[str, int] | None = None) -> Arrays:
+    """Make inputs up from a signature: normal floats, small whole numbers.
+
+    Args:
+        signature: of the model.
+        rows: how many.
+        seeds: stream `inputs` is used.
+        sizes: how long free axes are, by name; `USUAL_LENGTH` where not given.
 
     Example:
         >>> from windtunnel.seeds import Seeds
         >>> from windtunnel.variant import Signature, Tensor
-        >>> generate_feeds(Signature((Tensor("x", "float32", ("n", 4)),), ()), 3, Seeds(1))["x"].shape
-        (3, 4)
+        >>> signature = Signature((Tensor("x", "float32", ("n", "words", 4)),), ())
+        >>> generate_feeds(signature, 3, Seeds(1), {"words": 7})["x"].shape
+        (3, 7, 4)
     """
     import numpy as np
 
     rng = seeds.stream("inputs")
     feeds = {}
     for tensor in signature.inputs:
-        shape = (rows, *(axis if isinstance(axis, int) else 16 for axis in tensor.shape[1:]))
+        axes = (axis if isinstance(axis, int) else (sizes or {}).get(axis, USUAL_LENGTH) for axis in tensor.shape[1:])
+        shape = (rows, *axes)
         floating = np.issubdtype(np.dtype(tensor.dtype), np.floating)
         feeds[tensor.name] = (rng.normal(size=shape) if floating else rng.integers(0, 2, size=shape)).astype(
             tensor.dtype

@@ -6,12 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import ConfigError
+from windtunnel.errors import ConfigError, naming
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
 
 from .alone import Done, run_alone
-from .benchmark import _check_promise
 from .simulate import check_flight, flight_inputs
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def plan(
         out: the run folder.
         progress: shown while planning.
     """
-    _check_promise((hardware,), slo)
+    _check_promise(hardware, slo)
     check_flight(profile, max(max_batch), scenario)
     if not 0.5 < confidence < 1.0:
         raise ConfigError("must lie between 50% and 100%", field="--confidence", value=confidence, fix="write 99%")
@@ -75,6 +74,17 @@ def plan(
         max_wait_s=max_wait_s, confidence=confidence, scenario=scenario, seeds=Seeds(seed), workers=workers, progress=progress,
     )  # fmt: skip
     return run_alone("plan", out, parameters, inputs, make, seed=seed, progress=progress)
+
+
+def _check_promise(hardware: str, slo: str) -> None:
+    """Refuse a machine without a price and a promise that cannot be read."""
+    from windtunnel.deployment import Slo
+    from windtunnel.price import find_price
+
+    with naming(field="--hardware"):
+        find_price(hardware)
+    with naming(field="--slo"):
+        Slo.parse(slo)
 
 
 def _plan(

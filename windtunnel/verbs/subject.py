@@ -1,0 +1,176 @@
+"""What a benchmark is to measure, as it was read: looked at, found fit, and not yet run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.digest import digest_file
+from windtunnel.errors import ConfigError, ModelError
+from windtunnel.hardware import Hardware
+from windtunnel.source import digest_sources, is_function
+
+from .inputs import USUAL_LENGTH, generate_feeds, read_feeds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from windtunnel.seeds import Seeds
+    from windtunnel.variant import Signature
+
+    from .cost import Wishes
+    from .settings import Settings
+
+    Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be measured, as it was read: nothing of it is run yet."""
+
+    models: tuple[Path | str, ...]
+    data: Path | None
+    feeds: Mapping[str, Arrays]
+
+    @staticmethod
+    def read(
+        models: Sequence[Path | str], settings: Settings, data: Path | None, seeds: Seeds, *, here: bool = True
+    ) -> Subject:
+        """Look at everything that is asked for, and refuse what cannot be measured before any work.
+
+        Args:
+            models: files and functions.
+            settings: how they are measured.
+            data: real inputs.
+            seeds: of made-up ones.
+            here: whether this machine's memory must hold it.
+        """
+        names = [name_of(model) for model in models]
+        if len(set(names)) != len(names):
+            raise ConfigError(
+                "have the same name",
+                field="models",
+                value=names,
+                fix="rename one: variants are named after their files",
+            )
+        files = [Path(model) for model in models if not is_function(str(model))]
+        signatures = _signatures(files)
+        if not signatures:
+            real_rows(data, None)  # a function is exported before its inputs are known
+            return Subject(tuple(models), data, {})
+        real = real_rows(data, signatures[0])
+        for file in files if here else ():
+            _check_memory(file, signatures[0], settings, real)
+        return Subject(tuple(models), data, feeds_of(signatures[0], settings, real, seeds))
+
+    def digests(self, cost: Wishes | None) -> dict[str, str]:
+        """Of everything that is read."""
+        found = {"data": digest_file(self.data)} if self.data is not None else {}
+        if cost is not None and cost.prices is not None:
+            found["prices"] = digest_file(cost.prices)
+        for model in self.models:
+            if is_function(str(model)):
+                found |= digest_sources([str(model)], Path.cwd())
+            else:
+                found[name_of(model)] = digest_file(Path(model))
+        return found
+
+
+def name_of(model: Path | str) -> str:
+    """What a variant is called: after its file, or its function."""
+    return str(model).rpartition(":")[2] if is_function(str(model)) else Path(model).stem
+
+
+def _signatures(files: Sequence[Path]) -> list[Signature]:
+    from windtunnel.variant import read_signature
+
+    found = [read_signature(file) for file in files]
+    for file, signature in zip(files[1:], found[1:], strict=True):
+        if signature.inputs != found[0].inputs:
+            raise ModelError(
+                "takes other inputs than the first model", file=file, fix="compare models of one signature"
+            )
+    return found
+
+
+def real_rows(data: Path | None, signature: Signature | None) -> Arrays | None:
+    """The rows that were given; None where they are to be made up, or cannot be read before a function is exported."""
+    from windtunnel.table import check_file
+
+    if data is None:
+        return None
+    check_file(data)
+    if signature is None:
+        return None
+    rows, _ = read_feeds(data, signature)
+    return rows
+
+
+def feeds_of(signature: Signature, settings: Settings, real: Arrays | None, seeds: Seeds) -> dict[str, Arrays]:
+    """Rows of every size class, by its name: real ones cut or repeated along the axis, or made up."""
+    classes = _classes(signature, settings.sizes)
+    if real is None:
+        return {name: generate_feeds(signature, max(settings.batch), seeds, sizes) for name, sizes in classes.items()}
+    return {name: _resized(real, signature, sizes) for name, sizes in classes.items()}
+
+
+def _classes(signature: Signature, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, int]]:
+    """Every combination of lengths, by the name of its class."""
+    free = {axis for tensor in signature.inputs for axis in tensor.shape[1:] if isinstance(axis, str)}
+    for axis in sizes:
+        if axis not in free:
+            raise ConfigError(
+                "is no free axis of the inputs", field="--size", value=axis,
+                fix=f"the free axes are: {', '.join(sorted(free)) or 'none'}",
+            )  # fmt: skip
+    classes: list[dict[str, int]] = [{}]
+    for axis, lengths in sizes.items():
+        classes = [known | {axis: length} for known in classes for length in lengths]
+    return {" ".join(f"{axis}={length}" for axis, length in each.items()): each for each in classes}
+
+
+def _resized(real: Arrays, signature: Signature, sizes: Mapping[str, int]) -> Arrays:
+    """Real rows with an axis cut or repeated to a length."""
+    import numpy as np
+
+    feeds = {}
+    for tensor in signature.inputs:
+        array = real[tensor.name]
+        for position, axis in enumerate(tensor.shape):
+            if position and isinstance(axis, str) and axis in sizes:
+                array = np.take(array, np.arange(sizes[axis]) % array.shape[position], axis=position)
+        feeds[tensor.name] = np.ascontiguousarray(array)
+    return feeds
+
+
+def _check_memory(file: Path, signature: Signature, settings: Settings, real: Arrays | None) -> None:
+    """Refuse batches that cannot fit, by what the graph says it holds at once."""
+    from windtunnel.benchmarks import available_bytes, refuse_beyond_memory
+    from windtunnel.graph import read_graph
+
+    cores = max(1, int(Hardware.detect().cores))
+    free, instances = available_bytes(), cores if settings.scaling else max(settings.concurrency)
+    for sizes in _classes(signature, settings.sizes).values():
+        lengths = _lengths(signature, sizes, real)
+        try:
+            read_graph(file, {**lengths, "batch": 1})
+        except ModelError:
+            return  # a graph that cannot be counted runs all the same: nothing is predicted of it, so nothing refused
+
+        def peak_bytes(batch: int, lengths: Mapping[str, int] = lengths) -> int:
+            return read_graph(file, {**lengths, "batch": batch}).peak_bytes
+
+        refuse_beyond_memory(file.stem, (max(settings.batch),), peak_bytes, free, instances=instances)
+
+
+def _lengths(signature: Signature, sizes: Mapping[str, int], real: Arrays | None) -> dict[str, int]:
+    """How long each free axis but the batch is: as asked, as in the rows given, or as it is made up."""
+    found: dict[str, int] = {}
+    for tensor in signature.inputs:
+        for position, axis in enumerate(tensor.shape):
+            if position and isinstance(axis, str):
+                found[axis] = sizes.get(axis, real[tensor.name].shape[position] if real else USUAL_LENGTH)
+    return found
