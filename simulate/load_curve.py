@@ -164,6 +164,8 @@ def _top(points: Sequence[LoadPoint]) -> float:
     near = power >= NEAR_KNEE * power[best]
     # at least the top's neighbours
     near[max(0, best - 1) : best + 2] = True
+    if np.count_nonzero(near) < 3:
+        return float(rates[best])  # at an end: no parabola goes through two points alone
     curvature, slope, _ = np.polyfit(rates[near] / rates[best], np.log(power[near]), 2)
     if curvature >= 0.0:
         return float(rates[best])

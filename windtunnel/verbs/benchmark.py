@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from .subject import Arrays
 
 
+FEW = 6
+"""So many comparisons are said in sentences; the table holds all."""
+
+
 def benchmark(
     models: Sequence[Path | str],
     *,
@@ -163,7 +167,8 @@ def _on_cluster(
 def _sentences(measured: Benchmark, verdict: Verdict, report: Any) -> tuple[str, ...]:
     from windtunnel.benchmarks.cost_section import sentences
 
-    told = tuple(each.sentence for each in measured.comparisons)
+    # more than a few are a table to look up, and not something to say
+    told = tuple(each.sentence for each in measured.comparisons) if len(measured.comparisons) <= FEW else ()
     return (*(sentences(report) if report is not None else ()), *verdict.reasons, *told)
 
 
