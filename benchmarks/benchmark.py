@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 MAX_DRIFT = 0.15
-MAX_DISTURBED = 0.10
+MAX_DISTURBED = 0.15
 MAX_HARNESS = 0.10
 
 
@@ -135,7 +135,7 @@ def describe(profile: LatencyProfile) -> list[dict[str, Any]]:
             "variant": profile.variant, "runtime": profile.runtime, "batch": batch, "threads": profile.threads,
             "concurrency": profile.concurrency, "size": profile.size, "basis": profile.basis,
             "samples": len(profile.samples_s[index]), "rounds": profile.rounds,
-            **profile.throughput_per_s(batch).to_dict("throughput_per_s"),
+            "clock_s": profile.clock_s, **profile.throughput_per_s(batch).to_dict("throughput_per_s"),
             "cpu_s_per_call": profile.cpu_s[index] if profile.cpu_s else None,
             "cpu_s_per_request": profile.cpu_s[index] / batch if profile.cpu_s else None,
             "rss_bytes": footprint.rss_bytes if footprint else None,
@@ -201,9 +201,9 @@ def benchmark(
         LatencyProfile(
             task.variant.name, task.variant.sha256, hardware, task.described, task.threads, "measured", tuple(batch_sizes),
             tuple(timings.samples_s(task.name, batch) for batch in batch_sizes), _efficiency(scalings.get(_key(task)), task),
-            judge(timings, task.name, batch_sizes, wanted, floor_s, disturbance), task.concurrency, task.size,
+            judge(timings, task.name, batch_sizes, wanted, floor_s, disturbance, one_thread=_one_thread(task)), task.concurrency, task.size,
             tuple(timings.cpu_s[task.name, batch] for batch in batch_sizes),
-            starts[_key(task)].footprint if _key(task) in starts else None, rounds=timings.rounds,
+            starts[_key(task)].footprint if _key(task) in starts else None, rounds=timings.rounds, clock_s=timings.clock_s,
         )
         for task in tasks
     )  # fmt: skip
@@ -278,6 +278,10 @@ def _scalings(
     return found
 
 
+def _one_thread(task: Task) -> bool:
+    return task.threads == 1 and task.concurrency == 1 and task.device == "cpu"
+
+
 def _efficiency(scaling: Scaling | None, task: Task) -> float:
     """1 where it was not measured, or where the service times themselves were taken with all cores busy."""
     if scaling is None or task.concurrency > 1 or task.threads > scaling.cores:
@@ -286,18 +290,45 @@ def _efficiency(scaling: Scaling | None, task: Task) -> float:
 
 
 def judge(
-    timings: Timings, name: str, batch_sizes: Sequence[int], effort: Effort, floor_s: float, disturbance: Disturbance
+    timings: Timings,
+    name: str,
+    batch_sizes: Sequence[int],
+    effort: Effort,
+    floor_s: float,
+    disturbance: Disturbance,
+    *,
+    one_thread: bool = False,
 ) -> Verdict:
-    """Say whether a measurement may be believed, and what would make it so."""
+    """Say whether a measurement may be believed, and what would make it so.
+
+    Args:
+        timings: the measurement.
+        name: of what is judged.
+        batch_sizes: rows a call.
+        effort: what was asked for.
+        floor_s: what the harness adds to a call.
+        disturbance: what came from outside.
+        one_thread: whether each call keeps one processor busy, and no other: where it took longer than it worked, it waited.
+    """
     found = [fault for batch in batch_sizes for fault in _faults(timings, name, batch, effort, floor_s)]
+    if one_thread:
+        found += [fault for batch in batch_sizes for fault in _waited(timings, name, batch)]
     found += [
         (f"{share:.0%} of {what}", "measure again on a quieter machine")
-        for share, what in disturbance.told
+        for share, what in disturbance.faults
         if share > MAX_DISTURBED
     ]
     if found:
         return Verdict("inconclusive", tuple(reason for reason, _ in found), tuple(dict.fromkeys(c for _, c in found)))
     return Verdict("go", ("steady, warm and precise enough",))
+
+
+def _waited(timings: Timings, name: str, batch: int) -> list[tuple[str, str]]:
+    """Whether calls of one thread had no processor for a good part of the time they took."""
+    share = 1.0 - timings.cpu_s[name, batch] / float(np.mean(timings.samples_s(name, batch)))
+    if share <= MAX_DISTURBED:
+        return []
+    return [(f"batch {batch} had no processor for {share:.0%} of its time", "measure again on a quieter machine")]
 
 
 def _faults(timings: Timings, name: str, batch: int, effort: Effort, floor_s: float) -> list[tuple[str, str]]:
@@ -314,7 +345,7 @@ def _faults(timings: Timings, name: str, batch: int, effort: Effort, floor_s: fl
             f"batch {batch} drifted by more than {MAX_DRIFT:.0%} while it was measured",
             "measure longer (--budget), on a machine that does nothing else",
         ))  # fmt: skip
-    if not precise(samples, effort, timings.rounds):
+    if not precise(samples, effort, timings.rounds, timings.clock_s):
         least = least_samples(effort.quantile)
         few = f" ({len(samples)} samples, at least {least} are needed)" if len(samples) < least else ""
         found.append((

@@ -153,7 +153,9 @@ def _dated(cost: Cost) -> str:
 
 def _money(cost: Cost) -> str:
     usd, rate = cost.usd_per_million(), cost.throughput_at_slo_per_s
-    return _between(usd) if usd else ("—" if rate is None else "the SLO cannot be kept")
+    if usd is not None or rate is None:
+        return _between(usd) if usd is not None else "—"
+    return "it is not known to keep the SLO" if rate.high > 0.0 else "it cannot keep the SLO"
 
 
 def _cheapest_table(report: CostReport) -> Table:

@@ -18,6 +18,9 @@ SPINS, TURNS = 3, 5_000
 """How often the loop that shows how fast the processor is runs at each look, and its turns: a fifth of a millisecond in all."""
 
 
+WAITING = "the time some task on the machine waited for a processor"
+
+
 @dataclass(frozen=True)
 class Disturbance:
     """Shares of the measured time, or of the machine's speed, that were not ours.
@@ -47,10 +50,15 @@ class Disturbance:
         return (
             (self.throttled, "the time was throttled by the cgroup"),
             (self.stolen, "the time was stolen by other machines"),
-            (self.waiting, "the time a task waited for a processor"),
+            (self.waiting, WAITING),
             (self.slowed, "the processor's best speed was missing"),
             (self.clock_fell, "the processor's highest clock was missing"),
         )
+
+    @property
+    def faults(self) -> tuple[tuple[float, str], ...]:
+        """Those that are ours to suffer: a task that waits may be somebody else's (whether ours did, its CPU time tells)."""
+        return tuple((share, words) for share, words in self.told if words != WAITING)
 
 
 class DisturbanceMeter:

@@ -31,6 +31,10 @@ BLOCK_S = 0.02
 """How long one block of one cell lasts, about: short enough that all cells see the same machine, long enough for a median."""
 
 MIN_CALLS, MAX_CALLS = 5, 500
+WARM_S, MAX_WARM_CALLS = 0.01, 5000
+"""How long a model runs before each of its blocks. After another model ran, an 8 µs call is 7% slower for some milliseconds:
+caches and branch predictors are the other's. A server under load does not start cold."""
+
 MIN_BLOCKS = 8
 STEADY = 0.05
 """Warm-up is over when the medians of two windows in a row differ by less than this share."""
@@ -95,27 +99,43 @@ class InProcess:
         return times, time.process_time() - started
 
 
-def steady_calls(block: Callable[[int], Floats]) -> tuple[bool, int]:
-    """Run windows until the medians of two in a row agree; also decide how many calls fill a block.
+@dataclass(frozen=True)
+class Pace:
+    """How long a call takes, as warm-up left it.
+
+    Args:
+        warm: whether two windows agreed.
+        call_s: the median of the last.
+    """
+
+    warm: bool
+    call_s: float
+
+    @property
+    def block_calls(self) -> int:
+        """How many calls last about `BLOCK_S`."""
+        return int(np.clip(BLOCK_S / self.call_s, MIN_CALLS, MAX_CALLS))
+
+    @property
+    def warm_calls(self) -> int:
+        """How many calls last about `WARM_S`: so many go before each block, uncounted."""
+        return int(np.clip(WARM_S / self.call_s, MIN_CALLS, MAX_WARM_CALLS))
+
+
+def find_pace(block: Callable[[int], Floats]) -> Pace:
+    """Run windows until the medians of two in a row agree.
 
     Args:
         block: times so many calls.
-
-    Returns:
-        Whether two agreed, and the number of calls that last about `BLOCK_S`.
     """
     block(MIN_CALLS)
-    before = float(np.median(block(MIN_CALLS)))
+    pace = Pace(False, float(np.median(block(MIN_CALLS))))
     for _ in range(WINDOWS):
-        after = float(np.median(block(_calls(before))))
-        if abs(after - before) <= STEADY * before:
-            return True, _calls(after)
-        before = after
-    return False, _calls(before)
-
-
-def _calls(median_s: float) -> int:
-    return int(np.clip(BLOCK_S / median_s, MIN_CALLS, MAX_CALLS))
+        call_s = float(np.median(block(pace.block_calls)))
+        if abs(call_s - pace.call_s) <= STEADY * pace.call_s:
+            return Pace(True, call_s)
+        pace = Pace(False, call_s)
+    return pace
 
 
 def measure(
@@ -155,7 +175,8 @@ def measure_subjects(
 ) -> Timings:
     """Time subjects side by side, in rounds.
 
-    Each round opens every subject anew and runs one block of each of its batch sizes, all in a new random order. A slow
+    Each round opens every subject anew and runs one block of each of its batch sizes, all in a new random order, each after a stretch of
+    uncounted calls. A slow
     minute of the machine meets all alike; and where a model happens to lie in memory, which makes two sessions of the very
     same file differ by some percent for as long as they live, is drawn again each time, so that intervals hold that doubt
     too. Rounds go on until every quantile asked for is precise enough (and `Effort.rounds` are done) or the budget ends, and
@@ -198,13 +219,14 @@ class _Rounds:
         self._keys: list[Key] = [(name, batch) for name in subjects for batch in batch_sizes]
         self._blocks: dict[Key, list[Floats]] = {key: [] for key in self._keys}
         self._cpu_s: dict[Key, float] = dict.fromkeys(self._keys, 0.0)
-        self._sizes: dict[Key, tuple[bool, int]] = {}
+        self._paces: dict[Key, Pace] = {}
+        self._clock_s = clock_s()
         self.finished = 0
 
     def warm_up(self) -> None:
         for subject in self._subjects.values():
             subject.open()
-        self._sizes = {key: steady_calls(partial(self._time, *key)) for key in self._keys}
+        self._paces = {key: find_pace(partial(self._time, *key)) for key in self._keys}
 
     def _time(self, name: str, batch: int, calls: int) -> Floats:
         return self._subjects[name].time(batch, calls)[0]
@@ -215,8 +237,8 @@ class _Rounds:
             subject.open()
         for index in self._rng.permutation(len(self._keys)):
             key = name, batch = self._keys[index]
-            self._time(name, batch, MIN_CALLS)  # what is allocated on the first calls is not part of serving
-            times, cpu_s = self._subjects[name].time(batch, self._sizes[key][1])
+            self._time(name, batch, self._paces[key].warm_calls)
+            times, cpu_s = self._subjects[name].time(batch, self._paces[key].block_calls)
             self._blocks[key].append(times)
             self._cpu_s[key] += cpu_s
         self.finished += 1
@@ -227,18 +249,27 @@ class _Rounds:
         if time.monotonic() >= deadline:
             return True
         series = (np.concatenate(blocks) for blocks in self._blocks.values())
-        return self.finished >= effort.rounds and all(precise(each, effort, self.finished) for each in series)
+        return self.finished >= effort.rounds and all(
+            precise(each, effort, self.finished, self._clock_s) for each in series
+        )
 
     def timings(self) -> Timings:
         blocks = {key: tuple(each) for key, each in self._blocks.items()}
         cpu_s = {key: self._cpu_s[key] / sum(map(len, each)) for key, each in blocks.items()}
-        return Timings(blocks, {key: warm for key, (warm, _) in self._sizes.items()}, cpu_s)
+        return Timings(blocks, {key: pace.warm for key, pace in self._paces.items()}, cpu_s, self._clock_s)
 
 
-def precise(series: Floats, effort: Effort, rounds: int) -> bool:
-    """Whether a series of service times tells the quantile as precisely as was asked for."""
+def precise(series: Floats, effort: Effort, rounds: int, clock_s: float = 0.0) -> bool:
+    """Whether a series of service times tells the quantile as precisely as was asked for, the clock's doubt included."""
     interval = quantile_interval(series, effort.quantile, stretches=rounds)
-    return interval is not None and interval.high - interval.low <= 2 * effort.precision * interval.value
+    if interval is None:
+        return False
+    return interval.high - interval.low + 2 * clock_s <= 2 * effort.precision * interval.value
+
+
+def clock_s(calls: int = 5000) -> float:
+    """What a call that does nothing at all reads on the clock: two honest ways of timing a call differ by about as much."""
+    return float(np.median(time_calls(lambda: None, calls)))
 
 
 def cut(feeds: Arrays, rows: int) -> dict[str, NDArray[Any]]:

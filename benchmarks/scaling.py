@@ -19,7 +19,7 @@ from windtunnel.quantity import format_figure
 from windtunnel.stats import Interval, mean_interval, ratio_interval
 
 from .instances import RUNTIME, Instances, name_of
-from .measure import MIN_CALLS, Effort, steady_calls
+from .measure import Effort, find_pace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,17 +234,18 @@ def _rounds(
 ) -> dict[tuple[int, int], list[Block]]:
     """Blocks by layout, as many of each."""
     deadline = time.monotonic() + effort.budget_s
-    keys, calls = list(tried), {}
+    keys, paces = list(tried), {}
     for key, instances in tried.items():
         instances.open()
-        calls[key] = steady_calls(partial(_times, instances, batch))[1]
+        paces[key] = find_pace(partial(_times, instances, batch))
     blocks: dict[tuple[int, int], list[Block]] = {key: [] for key in keys}
     while not _enough(list(blocks.values()), effort, deadline):
         for index in rng.permutation(len(keys)):
             instances = tried[keys[index]]
             instances.open()
-            instances.block(batch, MIN_CALLS)  # what is allocated on the first calls is not part of serving
-            blocks[keys[index]].append(instances.block(batch, calls[keys[index]]))
+            pace = paces[keys[index]]
+            instances.block(batch, pace.warm_calls)
+            blocks[keys[index]].append(instances.block(batch, pace.block_calls))
     return blocks
 
 

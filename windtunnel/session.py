@@ -125,7 +125,8 @@ class OnnxSession(Session):
     def ready(self, feeds: Feeds) -> Callable[[], object]:
         """Make the runtime's own call on one batch, which is checked here, once."""
         check_feeds(feeds, self.signature, self._path)
-        return partial(self._session.run, self._outputs, dict(feeds))
+        run, outputs, rows = self._session.run, self._outputs, dict(feeds)
+        return lambda: run(outputs, rows)  # as one would write it: a partial takes a tenth of a microsecond more
 
 
 def onnx_options(threads: int) -> Any:

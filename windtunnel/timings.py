@@ -27,6 +27,7 @@ class Timings:
             pair ran beside block `i` of every other.
         warm: for each pair, whether warm-up ended in a steady state.
         cpu_s: for each pair, the CPU seconds of a call, all threads together.
+        clock_s: what the clock itself cannot tell, in seconds.
 
     Example:
         >>> fast, slow = np.full(5, 0.001), np.full(5, 0.002)
@@ -38,6 +39,7 @@ class Timings:
     blocks_s: Mapping[Key, tuple[Floats, ...]]
     warm: Mapping[Key, bool]
     cpu_s: Mapping[Key, float] = field(default_factory=dict)
+    clock_s: float = 0.0
 
     @property
     def rounds(self) -> int:

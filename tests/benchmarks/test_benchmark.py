@@ -99,6 +99,18 @@ def test_what_makes_it_invalid(case: dict[str, Any], reason: str, change: str) -
     assert change in verdict.would_change[0]
 
 
+@pytest.mark.parametrize(("cpu_s", "waited"), [(1.02e-3, False), (0.95e-3, False), (0.6e-3, True)])
+def test_calls_that_waited(cpu_s: float, waited: bool) -> None:
+    """A call of one thread that worked for less than it took had no processor; that somebody else waited is no fault of ours."""
+    timings = Timings({("fp32", 8): (np.full(20, 1e-3),) * 20}, {("fp32", 8): True}, {("fp32", 8): cpu_s})
+    crowded = Disturbance(0.0, 0.0, waiting=0.9)
+
+    verdict = judge(timings, "fp32", (8,), Effort(), 1e-6, crowded, one_thread=True)
+    assert verdict.reasons == (
+        ("batch 8 had no processor for 40% of its time",) if waited else ("steady, warm and precise enough",)
+    )
+
+
 def test_every_fault_is_said_once() -> None:
     """Several faults are several reasons; what would mend two of them is said once."""
     verdict = _judge(STEADY, floor_s=1e-3, disturbance=Disturbance(0.5, 0.5), warm=False)

@@ -9,9 +9,7 @@ saves the copies and the Python objects of `run`, some microseconds a call, so o
 the measurement that calls so; what binding saves is printed apart.
 
 A measurement agrees where its median lies within our 95% interval. Its own error is in that too, so it opens `SESSIONS`
-times as many sessions as ours; the two-sample figure puts its error beside ours instead. An interval of a short call can be
-narrower than what two ways of writing the loop differ by, so it is also counted how often theirs lies beside the interval by no
-more than an empty timed call takes.
+times as many sessions as ours; the two-sample figure puts its error beside ours instead.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +34,13 @@ from scipy import stats as distributions
 from windtunnel.benchmarks.measure import Effort, InProcess, measure_subjects
 from windtunnel.session import OnnxSession
 from windtunnel.stats import Interval, quantile_interval
-from windtunnel.timer import time_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from windtunnel.timings import Timings
 
     Floats = NDArray[np.float64]
     Cell = tuple[str, int, str]
@@ -203,10 +202,6 @@ class Pair:
         """Whether theirs lies in the interval that ours stated."""
         return self.ours is not None and self.ours.low <= self.theirs.value <= self.ours.high
 
-    def within_by(self, clock_s: float) -> bool:
-        """Whether theirs lies in that interval, or beside it by no more than what looking at the clock takes."""
-        return self.ours is not None and self.ours.low - clock_s <= self.theirs.value <= self.ours.high + clock_s
-
     @property
     def alike(self) -> bool:
         """Whether both are as near as the intervals of both together say."""
@@ -215,6 +210,14 @@ class Pair:
         apart = math.log(self.theirs.value / self.ours.value)
         near, far = (self.ours, self.theirs) if apart > 0 else (self.theirs, self.ours)
         return abs(apart) <= math.hypot(math.log(near.high / near.value), math.log(far.value / far.low))
+
+
+def stated(timings: Timings, name: str, batch: int) -> Interval | None:
+    """Our median with its interval, as a profile states it: the clock's own doubt is in it."""
+    interval = quantile_interval(timings.samples_s(name, batch), 0.5, stretches=timings.rounds)
+    if interval is None:
+        return None
+    return replace(interval, low=interval.low - timings.clock_s, high=interval.high + timings.clock_s)
 
 
 def repeat(models: Mapping[str, Path], rounds: int, rng: np.random.Generator) -> dict[Cell, Pair]:
@@ -231,40 +234,39 @@ def repeat(models: Mapping[str, Path], rounds: int, rng: np.random.Generator) ->
     timings = measure_subjects(subjects, BATCHES, effort=effort, rng=rng, each_round=theirs.run)
     return {
         (name, batch, way): Pair(
-            quantile_interval(timings.samples_s(f"{name} {way}", batch), 0.5, stretches=timings.rounds),
+            stated(timings, f"{name} {way}", batch),
             theirs.median((name, batch, way)),
         )
         for name in models for way in WAYS for batch in BATCHES
     }  # fmt: skip
 
 
-def line(what: str, pairs: Sequence[Pair], clock_s: float) -> str:
+def line(what: str, pairs: Sequence[Pair]) -> str:
     """What some pairs say: how often they agreed, how wide ours was, and how far theirs lay to one side."""
-    stated = [(pair.ours, pair) for pair in pairs if pair.ours is not None]
-    if not stated:
+    known = [(pair.ours, pair) for pair in pairs if pair.ours is not None]
+    if not known:
         return f"{what:24} no interval stated in {len(pairs)}"
-    reach = float(np.median([(ours.high - ours.low) / 2 / ours.value for ours, _ in stated]))
-    apart = float(np.median([pair.theirs.value / ours.value - 1.0 for ours, pair in stated]))
-    p50_s = float(np.median([ours.value for ours, _ in stated]))
+    reach = float(np.median([(ours.high - ours.low) / 2 / ours.value for ours, _ in known]))
+    apart = float(np.median([pair.theirs.value / ours.value - 1.0 for ours, pair in known]))
+    p50_s = float(np.median([ours.value for ours, _ in known]))
     return (
-        f"{what:24} {sum(pair.within for _, pair in stated):4} of {len(stated)} within, "
-        f"{sum(pair.within_by(clock_s) for _, pair in stated):4} or beside by the clock, "
-        f"{sum(pair.alike for _, pair in stated):4} by both errors; "
-        f"p50 {p50_s * 1e6:7.2f} µs ± {reach:6.2%}, theirs {apart:+7.2%}; {len(pairs) - len(stated)} not stated"
+        f"{what:24} {sum(pair.within for _, pair in known):4} of {len(known)} within, "
+        f"{sum(pair.alike for _, pair in known):4} by both errors; "
+        f"p50 {p50_s * 1e6:7.2f} µs ± {reach:6.2%}, theirs {apart:+7.2%}; {len(pairs) - len(known)} not stated"
     )
 
 
-def tell(repetitions: Iterable[Mapping[Cell, Pair]], clock_s: float) -> list[str]:
-    """Everything, by cell and in all; `clock_s` is what an empty timed call takes."""
+def tell(repetitions: Iterable[Mapping[Cell, Pair]]) -> list[str]:
+    """Everything, by cell and in all."""
     by_cell: dict[Cell, list[Pair]] = defaultdict(list)
     for repetition in repetitions:
         for cell, pair in repetition.items():
             by_cell[cell].append(pair)
-    lines = [line(f"{name} batch {batch}, {way}", pairs, clock_s) for (name, batch, way), pairs in by_cell.items()]
+    lines = [line(f"{name} batch {batch}, {way}", pairs) for (name, batch, way), pairs in by_cell.items()]
     for way, what in ((RUN, "bare loop"), (BOUND, "bound runs")):
         of_way = [pair for cell, pairs in by_cell.items() if cell[2] == way for pair in pairs]
-        lines.append(line(f"all, {what}", of_way, clock_s))
-    lines.append(line("all", [pair for pairs in by_cell.values() for pair in pairs], clock_s))
+        lines.append(line(f"all, {what}", of_way))
+    lines.append(line("all", [pair for pairs in by_cell.values() for pair in pairs]))
     return lines + [saved(by_cell, name, batch) for name, batch, way in by_cell if way == BOUND]
 
 
@@ -281,13 +283,12 @@ def main() -> None:
     parser.add_argument("repetitions", type=int, nargs="?", default=100)
     parser.add_argument("--rounds", type=int, default=Effort().rounds, help="of each benchmark")
     asked = parser.parse_args()
-    clock_s = float(np.median(time_calls(lambda: None, 20_000)))
     started, rng = time.perf_counter(), np.random.default_rng(3)
     with tempfile.TemporaryDirectory() as folder:
         models = {f"mlp{width}": make_model(width, Path(folder)) for width in WIDTHS}
-        lines = tell([repeat(models, asked.rounds, rng) for _ in range(asked.repetitions)], clock_s)
+        lines = tell([repeat(models, asked.rounds, rng) for _ in range(asked.repetitions)])
     took_s = time.perf_counter() - started
-    head = f"ONNX Runtime {onnxruntime.__version__}, {took_s:.0f} s, load {os.getloadavg()[0]:.1f}; an empty timed call {clock_s * 1e9:.0f} ns"
+    head = f"ONNX Runtime {onnxruntime.__version__}, {took_s:.0f} s, load {os.getloadavg()[0]:.1f}"
     print("\n".join([head, *lines]))  # noqa: T201  # a script for people
 
 
