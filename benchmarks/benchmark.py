@@ -26,6 +26,7 @@ from .transfer import Transfer, measure_transfers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from windtunnel.load_curve import LoadCurve
     from windtunnel.timings import Timings
 
     from .compare import Comparison
@@ -70,6 +71,7 @@ class Benchmark:
         scalings: what threads and instances are worth, for each variant in the first of its settings.
         starts: memory and start, by the profiles' names.
         transfers: for what computes on a device, its copies apart, by the profiles' names.
+        curves: latency over load on this machine, simulated; made by the composition.
         costs: what a million requests cost on which hardware.
         comparisons: two at a time.
         generated: whether the inputs were made up from the signature.
@@ -83,6 +85,7 @@ class Benchmark:
     scalings: tuple[Scaling, ...] = ()
     starts: tuple[Starts, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    curves: tuple[LoadCurve, ...] = ()
     costs: tuple[Cost, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     generated: bool = False
@@ -119,6 +122,7 @@ class Benchmark:
             "starts": [each.to_dict() for each in self.starts],
             "transfers": [each.to_dict() for each in self.transfers],
             "consumptions": [each.to_dict() for each in self.consumptions],
+            "load_curves": [each.to_dict() for each in self.curves],
             "costs": [cost.to_dict() for cost in self.costs],
             "comparisons": [each.to_dict() for each in self.comparisons],
             "generated_inputs": self.generated,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from windtunnel.deployment import Slo
-    from windtunnel.load_curve import LoadCurve
     from windtunnel.stats import Interval
 
     from .break_even import Pattern
@@ -38,7 +37,6 @@ class CostReport:
         slo: the promise.
         frontier: cost against latency.
         weighing: ways to pay over the load.
-        curves: latency over load, one a variant measured here.
         error: how far projections were off where they could be checked; None where nothing was projected.
     """
 
@@ -46,7 +44,6 @@ class CostReport:
     slo: Slo
     frontier: Frontier | None = None
     weighing: Weighing | None = None
-    curves: tuple[LoadCurve, ...] = ()
     error: ProjectionError | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,7 +52,6 @@ class CostReport:
             "costs": [cost.to_dict() for cost in self.costs],
             "frontier": self.frontier.to_dict() if self.frontier else None,
             "break_even": self.weighing.to_dict() if self.weighing else None,
-            "load_curves": [curve.to_dict() for curve in self.curves],
             "projection_error": self.error.to_dict() if self.error else None,
         }
 
@@ -70,7 +66,6 @@ def tables(report: CostReport) -> tuple[Table, ...]:
     drawn.append(_costs_table(report))
     if any(cost.energy for cost in report.costs):
         drawn.append(_energy_table(report.costs))
-    drawn += [_curve_table(curve) for curve in report.curves]
     return tuple(drawn)
 
 
@@ -81,8 +76,6 @@ def figures(report: CostReport) -> tuple[Figure, ...]:
         drawn.append(_frontier_figure(report.frontier, report.slo))
     if report.weighing is not None:
         drawn.append(_break_even_figure(report.weighing))
-    if report.curves:
-        drawn.append(_curve_figure(report.curves, report.slo))
     return tuple(drawn)
 
 
@@ -126,11 +119,6 @@ def notes(report: CostReport) -> tuple[str, ...]:
         said.append(
             """Energy is watts × the seconds that a request keeps the machine busy; what it draws while it waits is not in it.
             rated is the maker's limit, which load seldom reaches."""
-        )
-    if report.curves:
-        said.append(
-            """The knee is the load at which throughput ÷ mean latency is greatest (Kleinrock 1979); beyond it latency rises
-            faster than throughput. Intervals are of the simulated traffic, given the service times."""
         )
     if report.weighing is not None:
         said.append("""A month is 730 hours of a steady load; free tiers and discounts are not counted.""")
@@ -279,24 +267,6 @@ def _monthly_range(weighing: Weighing, pattern: Pattern) -> str:
     return " and ".join(format_figure(end) for end in ends)
 
 
-def _curve_table(curve: LoadCurve) -> Table:
-    rows = tuple(
-        (
-            f"{point.load:.0%}{' (knee)' if point is curve.knee else ''}", format_figure(point.offered_per_s),
-            format_figure(point.achieved_per_s), f"{point.mean_batch:.3g}", _or_none(point.p50), _or_none(point.p99),
-        )
-        for point in curve.points
-    )  # fmt: skip
-    columns = ("load", "offered/s", "answered/s", "mean batch", "p50", "p99")
-    servers = f"{curve.servers} servers" if curve.servers > 1 else "1 server"
-    caption = f"Latency over load: {curve.variant}, {servers}, batches of up to {curve.max_batch} (simulated on {curve.basis} times)"
-    return Table(caption, columns, rows, ())
-
-
-def _or_none(interval: Interval) -> str:
-    return _seconds(interval) if math.isfinite(interval.high) else f"{format_duration(interval.value)} (no interval)"
-
-
 def _frontier_figure(found: Frontier, slo: Slo) -> Figure:
     best = set(found.best)
     rest = [choice for choice in found.choices if choice not in best and choice.at_knee]
@@ -347,36 +317,3 @@ def _break_even_figure(weighing: Weighing) -> Figure:
     }
     caption = "What a month costs by load and way to pay. Dotted: the expected load, and twice that."
     return Figure(caption, {"data": data, "layout": layout})
-
-
-def _curve_figure(curves: Sequence[LoadCurve], slo: Slo) -> Figure:
-    data: list[dict[str, Any]] = []
-    for curve in curves:
-        name = f"{curve.variant}, batches of up to {curve.max_batch}"
-        data.append(_curve_line(curve, f"{name}: p99", "p99"))
-        data.append(_curve_line(curve, f"{name}: p50", "p50") | {"line": {"dash": "dot"}})
-        knee = curve.knee
-        data.append({
-            "type": "scatter", "mode": "markers", "name": f"{name}: knee", "marker": {"symbol": "star", "size": 13},
-            "x": [knee.offered_per_s], "y": [knee.p99.value * 1e3],
-        })  # fmt: skip
-    layout = {
-        "xaxis": {"title": {"text": "offered load (requests a second)"}, "rangemode": "tozero"},
-        "yaxis": {"title": {"text": "latency (ms)"}, "type": "log"},
-        "shapes": [_across(slo.latency_s * 1e3)],
-    }
-    caption = (
-        "Latency over load up to saturation, simulated, with 95% intervals where the run carries one. Star: the knee."
-    )
-    return Figure(caption, {"data": data, "layout": layout})
-
-
-def _curve_line(curve: LoadCurve, name: str, quantile: str) -> dict[str, Any]:
-    intervals = [getattr(point, quantile) for point in curve.points]
-    above = [1e3 * (i.high - i.value) if math.isfinite(i.high) else 0.0 for i in intervals]
-    below = [1e3 * (i.value - i.low) if math.isfinite(i.low) else 0.0 for i in intervals]
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": name, "x": [point.offered_per_s for point in curve.points],
-        "y": [1e3 * i.value for i in intervals],
-        "error_y": {"type": "data", "symmetric": False, "array": above, "arrayminus": below},
-    }  # fmt: skip

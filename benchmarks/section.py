@@ -8,6 +8,7 @@ from windtunnel.quantity import format_bytes, format_duration, format_figure
 from windtunnel.report.section import Figure, Section, Table
 
 from . import cost_section
+from .curve_section import NOTE, curve_figure, curve_table, knee_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +37,21 @@ def draw(result: Benchmark, report: CostReport | None = None) -> Section:
     taken = [_taken_table(result)] if any(profile.footprint for profile in result.profiles) else []
     transfers = [_transfer_table(result)] if result.transfers else []
     scalings = [_scaling_table(result)] if result.scalings else []
+    knees = [knee_table(result.curves)] if result.curves else []
+    curves = [curve_figure(result.curves, report.slo if report is not None else None)] if result.curves else []
     told = [each for each in result.consumptions if each.energy is not None or each.gpu is not None]
     drawn = [_consumption_table(told)] if told else []
     costs = cost_section.tables(report) if report is not None else ()
+    looked_up = (*(curve_table(curve) for curve in result.curves), _latency_table(result))
+    priced = cost_section.figures(report) if report is not None else ()
     return Section(
         "Benchmark",
         result.verdict.outcome,
         (*(cost_section.sentences(report) if report is not None else ()), *result.verdict.reasons),
-        (_median_table(result), *comparisons, *costs[:1], *taken, *scalings, *transfers, *drawn, *costs[1:], _latency_table(result)),
-        (*(cost_section.figures(report) if report is not None else ()), _latency_figure(result), _throughput_figure(result)),
+        (
+            _median_table(result), *comparisons, *costs[:1], *taken, *scalings, *knees, *transfers, *drawn, *costs[1:], *looked_up,
+        ),
+        (*priced, *curves, _latency_figure(result), _throughput_figure(result)),
         (*_notes(result), *(cost_section.notes(report) if report is not None else ())),
     )  # fmt: skip
 
@@ -79,6 +86,7 @@ def _notes(result: Benchmark) -> tuple[str, ...]:
         ),
         *(("Memory and start are those of a process started for it, with its files in the page cache.",) if result.starts else ()),
         *((SPINLESS,) if result.scalings else ()),
+        *((NOTE,) if result.curves else ()),
         *(dict.fromkeys(each.meaning for each in result.scalings)),
     )  # fmt: skip
 

@@ -299,6 +299,7 @@ class _Pipeline:
 
         from windtunnel.benchmarks import Effort, benchmark, draw, tasks
         from windtunnel.feed import feed_table
+        from windtunnel.verbs.load_curves import load_curves
 
         section, variants = self.config.benchmark, self.variants()
         feeds = feed_table(self.load_recording().features.tail(4096), variants[0].signature, file="recording")
@@ -309,6 +310,7 @@ class _Pipeline:
         for profile in measured.profiles:
             profile.save(work / f"{profile.variant}.npz")
         report = self._report_costs(measured, {v.name: v.path for v in variants}, feeds)
+        measured = replace(measured, curves=load_curves(measured.profiles, self.seeds))
         priced = replace(measured, costs=report.costs) if report is not None else measured
         document = priced.to_dict() | (report.to_dict() if report is not None else {})
         return document, draw(priced, report), priced.verdict

@@ -53,7 +53,6 @@ def _report(profile: LatencyProfile) -> CostReport:
     ]
     return CostReport(
         costs, SLO, frontier([here], prices, curve, max_batches=(1, 8), project=_project), weigh(ways, 20.0),
-        (curve(here, max_batch=8, servers=2),),
     )  # fmt: skip
 
 
@@ -77,14 +76,14 @@ def test_tables_are_whole_and_brief(make_profile: Make) -> None:
     for table in drawn:
         assert {len(row) for row in table.rows} == {len(table.columns)}
         assert set(table.brief or ()) <= set(table.columns)
-    assert [table.caption.split()[0] for table in drawn if table.brief == ()] == ["Cost", "Energy", "Latency"]
+    assert [table.caption.split()[0] for table in drawn if table.brief == ()] == ["Cost", "Energy"]
 
 
 def test_figures_name_their_units(make_profile: Make) -> None:
-    """Frontier, months and curve; every axis has a title, and no trace has more than a few hundred points."""
+    """Frontier and months; every axis has a title, and no trace has more than a few hundred points."""
     drawn = figures(_report(make_profile()))
 
-    assert len(drawn) == 3
+    assert len(drawn) == 2
     for figure in drawn:
         layout = figure.plotly["layout"]
         assert all(
@@ -122,5 +121,4 @@ def test_report_is_json(make_profile: Make) -> None:
 
     assert canonical_json(document)
     assert all(cost["price_date"] for cost in document["costs"])
-    assert document["load_curves"][0]["knee_per_s"] > 0.0
     assert document["frontier"]["doublings"]

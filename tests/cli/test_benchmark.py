@@ -56,6 +56,8 @@ def test_profiles_hold_what_was_promised(windtunnel: Command) -> None:
         assert 0.0 < entry["load_s"] < entry["process_start_s"]
     assert ran.document["generated_inputs"] is True
     assert ran.document["scalings"][0]["layouts"]
+    (curve,) = ran.document["load_curves"]
+    assert 0.0 < curve["knee_per_s"] < curve["saturation_per_s"]
 
 
 def test_size_classes(home: Path, windtunnel: Command) -> None:

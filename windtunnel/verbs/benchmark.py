@@ -16,6 +16,7 @@ from windtunnel.source import is_function
 from .alone import Done, run_alone
 from .compare import compare_runs, is_run
 from .inputs import open_model
+from .load_curves import load_curves
 from .settings import QUANTILES, USUAL
 from .subject import Subject, feeds_of, name_of, real_rows
 
@@ -127,7 +128,11 @@ def _benchmark(
     )  # fmt: skip
     save_profiles(measured.profiles, work)
     names = [task.name for task in tasks if task.size == tasks[0].size]
-    measured = replace(measured, comparisons=_comparisons(measured, names, settings.batch))
+    measured = replace(
+        measured,
+        comparisons=_comparisons(measured, names, settings.batch),
+        curves=load_curves(measured.profiles, seeds),
+    )
     report = _priced(measured, variants, feeds, cost, seeds, progress)
     if report is not None:
         measured = replace(measured, costs=report.costs)

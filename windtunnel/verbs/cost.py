@@ -143,12 +143,10 @@ def report_costs(
     if frontier and machines:
         drawn = partial(load_curve, max_wait_s=0.0, seeds=seeds, requests=FRONTIER_REQUESTS)
         found = weigh_latency(profiles, machines, drawn, max_batches=_batches(profiles, largest), project=project)
-    here = max(1, int(profiles[0].hardware.cores))
-    curves = tuple(load_curve(p, servers=max(1, here // p.threads), **alike) for p in profiles if p.batch_sizes[0] == 1)
     carried = partial(_best_here, profiles, slo, partial(capacity, **alike))
     ways = [(name, _way(tariff, costs, profiles, slo, wishes, project, carried)) for name, tariff in tariffs.items()]
     weighing = weigh(ways, wishes.load_per_s or _usual_load(costs)) if wishes.load_per_s or _usual_load(costs) else None
-    return CostReport(costs, slo, found, weighing, curves, project.error if project.asked else None)
+    return CostReport(costs, slo, found, weighing, project.error if project.asked else None)
 
 
 def _study(progress: Progress) -> ProjectionError:
