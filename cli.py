@@ -265,6 +265,7 @@ def benchmark(
     """
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
+    from windtunnel.errors import ConfigError
     from windtunnel.quantity import parse_duration, parse_integers, parse_share
 
     settings = verbs.Settings(
@@ -273,7 +274,10 @@ def benchmark(
         concurrency=_read("--concurrency", parse_integers, concurrency), runtimes=_names(runtime), sizes=_sizes(size or []),
         footprint=footprint, scaling=scaling, instance=here,
     )  # fmt: skip
-    asked = {"--hardware": hardware, "--slo": slo, "--prices": prices, "--load": load, "--power": power, "--grid": grid}
+    if ray_address and not on_cluster:
+        raise ConfigError("is a cluster's, which was not asked for", field="--ray-address", fix="add --on-cluster")
+    asked = {"--hardware": hardware, "--slo": slo, "--prices": prices, "--load": load, "--power": power, "--grid": grid,
+             "--cold-share": cold_share != "0%"}  # fmt: skip
     wishes = None
     if _priced(asked, cost=cost):
         wishes = verbs.Wishes(

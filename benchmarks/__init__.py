@@ -17,10 +17,10 @@ from .power import Power, rated_powers
 from .section import draw
 from .study import study
 from .task import Task, tasks
-from .ways_to_pay import by_machine, by_request, elsewhere, weigh
+from .ways_to_pay import AskedWay, by_machine, by_request, elsewhere, weigh
 
 __all__ = [
-    "EVERYTHING", "Benchmark", "Comparison", "Cost", "CostReport", "Effort", "Extent", "Power", "Task", "available_bytes",
+    "EVERYTHING", "AskedWay", "Benchmark", "Comparison", "Cost", "CostReport", "Effort", "Extent", "Power", "Task", "available_bytes",
     "benchmark", "by_machine", "by_request", "compare_profiles", "compare_timings", "cost_table", "draw", "elsewhere", "frontier",
     "judge_slower", "measure", "rated_powers", "refuse_beyond_memory", "study", "tasks", "weigh",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from windtunnel.hardware import Hardware
 from windtunnel.latency_profile import LatencyProfile
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
-from windtunnel.stats import least_samples
+from windtunnel.stats import Interval, least_samples
 from windtunnel.verdict import Verdict
 
 from .consumption import measure_consumption
@@ -204,10 +204,10 @@ def benchmark(
     profiles = tuple(
         LatencyProfile(
             task.variant.name, task.variant.sha256, hardware, task.described, task.threads, "measured", tuple(batch_sizes),
-            tuple(timings.samples_s(task.name, batch) for batch in batch_sizes), _efficiency(scalings.get(_key(task)), task),
+            tuple(timings.samples_s(task.name, batch) for batch in batch_sizes), _efficiency(scalings.get(_key(task)), task).value,
             judge(timings, task.name, batch_sizes, wanted, floor_s, disturbance, one_thread=_one_thread(task)), task.concurrency, task.size,
             tuple(timings.cpu_s[task.name, batch] for batch in batch_sizes),
-            starts[_key(task)].footprint if _key(task) in starts else None, rounds=timings.rounds, clock_s=timings.clock_s,
+            starts[_key(task)].footprint if _key(task) in starts else None, rounds=timings.rounds, clock_s=timings.clock_s, efficiency_reach=_reach(_efficiency(scalings.get(_key(task)), task)),
         )
         for task in tasks
     )  # fmt: skip
@@ -286,11 +286,15 @@ def _one_thread(task: Task) -> bool:
     return task.threads == 1 and task.concurrency == 1 and task.device == "cpu"
 
 
-def _efficiency(scaling: Scaling | None, task: Task) -> float:
+def _efficiency(scaling: Scaling | None, task: Task) -> Interval:
     """1 where it was not measured, or where the service times themselves were taken with all cores busy."""
     if scaling is None or task.concurrency > 1 or task.threads > scaling.cores:
-        return 1.0
-    return scaling.parallel_efficiency(task.threads).value
+        return Interval(1.0, 1.0, 1.0, 0, 0.95)
+    return scaling.parallel_efficiency(task.threads)
+
+
+def _reach(interval: Interval) -> float:
+    return (interval.high - interval.low) / 2.0
 
 
 def judge(

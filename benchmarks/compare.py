@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.errors import DataError
-from windtunnel.stats import STRETCHES, Interval, unpaired_ratio_interval
+from windtunnel.stats import Interval, cut_rounds, unpaired_ratio_interval
 from windtunnel.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.timings import Timings
@@ -26,8 +26,9 @@ class Comparison:
         a: the one that is there.
         b: the one that is put beside it.
         batch: rows a call.
-        ratio: a's median service time ÷ b's: above 1 where b is faster.
+        ratio: a's median service time ÷ b's, the geometric mean over rounds: above 1 where b is faster.
         paired: whether they were timed side by side; otherwise what changed between the two runs is not in the interval.
+        valid: whether both measurements hold; where not, nothing is told.
     """
 
     a: str
@@ -35,10 +36,13 @@ class Comparison:
     batch: int
     ratio: Interval
     paired: bool
+    valid: bool = True
 
     @property
     def told(self) -> str:
         """Whether `b` is faster, slower, or not told apart."""
+        if not self.valid:
+            return "not known"
         return "faster" if self.ratio.low > 1.0 else "slower" if self.ratio.high < 1.0 else "not told apart"
 
     @property
@@ -50,6 +54,8 @@ class Comparison:
             'new is faster than old at batch 8: 1.25 × as fast (1.2 to 1.3)'
         """
         figure = f"{self.ratio.value:.3g} × as fast ({self.ratio.low:.3g} to {self.ratio.high:.3g})"
+        if not self.valid:
+            return f"which of {self.b} and {self.a} is faster at batch {self.batch} is not known: INVALID, {figure}"
         if self.told == "not told apart":
             return f"{self.b} and {self.a} are not told apart at batch {self.batch}: {figure}"
         return f"{self.b} is {self.told} than {self.a} at batch {self.batch}: {figure}"
@@ -57,24 +63,36 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON values."""
         return {"a": self.a, "b": self.b, "batch": self.batch, **self.ratio.to_dict("ratio"), "told": self.told,
-                "confidence": self.ratio.confidence, "paired": self.paired, "sentence": self.sentence}  # fmt: skip
+                "confidence": self.ratio.confidence, "paired": self.paired, "valid": self.valid, "sentence": self.sentence}  # fmt: skip
 
 
 def compare_timings(
-    timings: Timings, names: Sequence[str], batch_sizes: Sequence[int], confidence: float = 0.95
+    timings: Timings,
+    pairs: Sequence[tuple[str, str]],
+    batch_sizes: Sequence[int],
+    confidence: float = 0.95,
+    *,
+    invalid: Collection[str] = (),
 ) -> tuple[Comparison, ...]:
-    """Compare what was timed side by side: every other beside the first, paired round by round.
+    """Compare what was timed side by side, round by round.
 
     Args:
         timings: of all names at all batch sizes.
-        names: at least two.
+        pairs: of names: the one that is there, and the one beside it.
         batch_sizes: rows a call.
         confidence: of each interval.
+        invalid: names whose measurement does not hold.
     """
-    first, *others = names
     return tuple(
-        Comparison(first, name, batch, timings.speedup(first, name, batch, confidence), paired=True)
-        for name in others
+        Comparison(
+            a,
+            b,
+            batch,
+            timings.speedup(a, b, batch, confidence),
+            paired=True,
+            valid=a not in invalid and b not in invalid,
+        )
+        for a, b in pairs
         for batch in batch_sizes
     )
 
@@ -93,7 +111,10 @@ def compare_profiles(a: LatencyProfile, b: LatencyProfile, confidence: float = 0
     _check(a, b)
     names = (a.name, b.name) if a.name != b.name else (f"{a.name} ({a.runtime})", f"{b.name} ({b.runtime})")
     return tuple(
-        Comparison(*names, batch, unpaired_ratio_interval(_medians(a, batch), _medians(b, batch), confidence), paired=False)
+        Comparison(
+            *names, batch, unpaired_ratio_interval(_medians(a, batch), _medians(b, batch), confidence), paired=False,
+            valid=a.verdict.outcome == b.verdict.outcome == "go",
+        )
         for batch in sorted(set(a.batch_sizes) & set(b.batch_sizes))
     )  # fmt: skip
 
@@ -117,10 +138,9 @@ def _check(a: LatencyProfile, b: LatencyProfile) -> None:
 
 
 def _medians(profile: LatencyProfile, batch: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The median of each round, or of each stretch where there were more rounds than stretches are wanted."""
+    """The median of each round, or of stretches of some rounds where there were many."""
     samples = profile.samples_s[profile.batch_sizes.index(batch)]
-    pieces = min(profile.rounds, STRETCHES, len(samples))
-    return np.array([np.median(each) for each in np.array_split(samples, pieces)])
+    return np.array([np.median(each) for each in cut_rounds(samples, profile.rounds)])
 
 
 def judge_slower(comparisons: Sequence[Comparison], allowed: float) -> Verdict:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .cost import Cost
     from .frontier import Choice, Frontier
     from .projection_error import ProjectionError
-    from .ways_to_pay import Weighing
+    from .ways_to_pay import AskedWay, Weighing
 
 LOADS_DRAWN = 200
 """Loads at which the cost of a pattern is drawn."""
@@ -38,6 +38,7 @@ class CostReport:
         frontier: cost against latency.
         weighing: ways to pay over the load.
         error: how far projections were off where they could be checked; None where nothing was projected.
+        asked: every way to pay that was asked about.
     """
 
     costs: tuple[Cost, ...]
@@ -45,11 +46,14 @@ class CostReport:
     frontier: Frontier | None = None
     weighing: Weighing | None = None
     error: ProjectionError | None = None
+    asked: tuple[AskedWay, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
+        machines = {cost.price.name for cost in self.costs}
+        others = [each.to_dict() for each in self.asked if each.name not in machines]
         return {
-            "costs": [cost.to_dict() for cost in self.costs],
+            "costs": [*(cost.to_dict() for cost in self.costs), *others],
             "frontier": self.frontier.to_dict() if self.frontier else None,
             "break_even": self.weighing.to_dict() if self.weighing else None,
             "projection_error": self.error.to_dict() if self.error else None,
@@ -111,6 +115,10 @@ def notes(report: CostReport) -> tuple[str, ...]:
             f"""The band of a projection: {report.error}. Never checked on a second machine, nor on any GPU, for which it is
             wider by the spread of how well kinds of operators are carried out here."""
         )
+    said.append(
+        """How much instances on one machine slow each other was measured on the cores here, at the largest batch, and is taken to
+        be the same on machines of more cores."""
+    )
     if any(cost.price.flags for cost in report.costs):
         said.append(
             """Prices marked undated or stale may have changed since; placeholder marks a figure that is no price at all."""
@@ -212,7 +220,11 @@ def _doublings_table(found: Frontier) -> Table:
         for choice in found.doublings
     )  # fmt: skip
     columns = ("cost", "USD per million", "p99", "machine", "variant", "largest batch", "load", "basis")
-    return Table("What latency costs: the fastest choice for each doubling of the least cost", columns, rows)
+    return Table(
+        "What latency costs: the fastest choice for each doubling of the least cost whose p99 the simulation can bound",
+        columns,
+        rows,
+    )
 
 
 def _seconds(interval: Interval) -> str:

@@ -86,7 +86,7 @@ class Starts:
         Example:
             >>> starts = Starts("m", (Start(50, 60, 61, 70, 0.5, 0.1), Start(50, 60, 61, 72, 0.7, 0.1)))
             >>> told = starts.to_dict()
-            >>> told["instance_bytes"], told["process_start_s"], told["process_start_s_high"]
+            >>> told["instance_bytes"], told["process_start_s"], told["process_start_s_most"]
             (21, 0.6, 0.7)
         """
         stages = ("imported_bytes", "loaded_bytes", "answered_bytes")
@@ -101,7 +101,7 @@ class Starts:
 
     def _range(self, name: str) -> dict[str, float]:
         seen = [getattr(start, name) for start in self.starts]
-        return {f"{name}_low": min(seen), f"{name}_high": max(seen)}
+        return {f"{name}_least": min(seen), f"{name}_most": max(seen)}
 
 
 def start_once(

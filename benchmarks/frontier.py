@@ -49,6 +49,7 @@ class Choice:
         usd_per_million: US dollars per million requests at that rate.
         at_knee: whether the load is that of the curve's knee.
         best: whether no other choice is both as cheap and as fast.
+        price_date: of the machine's price.
     """
 
     hardware: str
@@ -62,6 +63,7 @@ class Choice:
     usd_per_million: Interval
     at_knee: bool
     best: bool = False
+    price_date: str = ""
 
     def __str__(self) -> str:
         return f"{self.variant} on {self.hardware}, batches of up to {self.max_batch}, at {self.load:.0%} of saturation"
@@ -69,7 +71,7 @@ class Choice:
     def to_dict(self) -> dict[str, Any]:
         """The choice as JSON values."""
         return {
-            "hardware": self.hardware, "variant": self.variant, "max_batch": self.max_batch, "servers": self.servers,
+            "hardware": self.hardware, "currency": "USD", "price_date": self.price_date, "variant": self.variant, "max_batch": self.max_batch, "servers": self.servers,
             "basis": self.basis, "load": self.load, "rate_per_s": self.rate_per_s, **self.p99.to_dict("p99_s"),
             **self.usd_per_million.to_dict("usd_per_million"), "at_knee": self.at_knee, "best": self.best,
         }  # fmt: skip
@@ -168,7 +170,7 @@ def _choice(name: str, price: Price, flown: LoadCurve, point: LoadPoint) -> Choi
     p99 = replace(point.p99, low=point.p99.low / band, high=point.p99.high * band)
     return Choice(
         price.name, name, flown.max_batch, flown.servers, flown.basis, point.load, offered, p99, usd,
-        offered == flown.knee_per_s,
+        offered == flown.knee_per_s, price_date=price.date,
     )  # fmt: skip
 
 

@@ -261,7 +261,7 @@ class _Rounds:
 
 def precise(series: Floats, effort: Effort, rounds: int, clock_s: float = 0.0) -> bool:
     """Whether a series of service times tells the quantile as precisely as was asked for, the clock's doubt included."""
-    interval = quantile_interval(series, effort.quantile, stretches=rounds)
+    interval = quantile_interval(series, effort.quantile, rounds=rounds)
     if interval is None:
         return False
     return interval.high - interval.low + 2 * clock_s <= 2 * effort.precision * interval.value

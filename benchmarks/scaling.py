@@ -136,7 +136,7 @@ class Scaling:
             "meaning": self.meaning,
             "layouts": [
                 {
-                    "threads": each.threads, "instances": each.instances, **each.rows_per_s.to_dict("rows_per_s"),
+                    "threads": each.threads, "instances": each.instances, "rounds": len(each.rounds_per_s), **each.rows_per_s.to_dict("rows_per_s"),
                     "cpu_s_per_row": each.cpu_s_per_row,
                 }
                 for each in self.layouts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,60 @@ def elsewhere(profile: LatencyProfile, band: float) -> LatencyProfile:
         band: the factor by which projections between configurations of this machine were off, at 95%.
     """
     return replace(profile, basis="projected", band=band)
+
+
+@dataclass(frozen=True)
+class AskedWay:
+    """One way to pay that was asked about, as a cost.
+
+    Args:
+        name: as it was asked.
+        price_date: of its price; empty where it has none.
+        basis: `measured` or `projected`.
+        way: what came of it, or why nothing did.
+    """
+
+    name: str
+    price_date: str
+    basis: str
+    way: Way | str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The way as an entry among the costs: what is paid a request and what is paid an hour, together per million.
+
+        Example:
+            >>> calls = Pattern("calls", usd_per_request=2e-7, note="1 vCPU")
+            >>> AskedWay("calls", "2026-09-06", "projected", Way(calls, calls, calls)).to_dict()["usd_per_million"]
+            0.2
+        """
+        head = {"hardware": self.name, "currency": "USD", "price_date": self.price_date}
+        if isinstance(self.way, str):
+            nothing = {f"{key}{end}": None for key in ("throughput_at_slo_per_s", "usd_per_million") for end in ENDS}
+            return {
+                **head,
+                "basis": "not measured",
+                "usd_per_hour": None,
+                "usd_per_request": None,
+                **nothing,
+                "note": self.way,
+            }
+        expected, dear, cheap = self.way.expected, self.way.dear, self.way.cheap
+        ends = dict(zip(ENDS, (expected, dear, cheap), strict=True))
+        return {
+            **head, "basis": self.basis,
+            "usd_per_hour": expected.usd_per_hour or None, "usd_per_request": expected.usd_per_request or None,
+            **{f"throughput_at_slo_per_s{end}": p.per_s if math.isfinite(p.per_s) else None for end, p in ends.items()},
+            **{f"usd_per_million{end}": _usd_per_million(p) for end, p in zip(ENDS, (expected, cheap, dear), strict=True)},
+            "note": expected.note,
+        }  # fmt: skip
+
+
+ENDS = ("", "_low", "_high")
+
+
+def _usd_per_million(pattern: Pattern) -> float:
+    """What a million requests cost where the machines are as busy as the promise allows."""
+    return 1e6 * (pattern.usd_per_request + pattern.usd_per_hour / (3600.0 * pattern.per_s))
 
 
 @dataclass(frozen=True)

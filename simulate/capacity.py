@@ -30,6 +30,9 @@ HALVINGS = 12
 STEPS = 10
 """How often the gap is bisected then: to a thousandth of the rate."""
 
+NORMAL_95 = 1.96
+LEAST_EFFICIENCY = 0.05
+
 WARM_UP = 0.1
 """The share of requests at the start that is left out, while the queue that was empty fills."""
 
@@ -59,7 +62,8 @@ def capacity(
     it no queue is ever worked off. Where a lone request waits longer for company than the bound allows, slow traffic
     breaks a promise that faster traffic keeps; the rate is then one that keeps it, with one that breaks it just above.
 
-    The interval holds three doubts. The search is repeated on resampled service times and with fresh arrivals and luck; its
+    The interval holds four doubts. The search is repeated on resampled service times, with another parallel efficiency from
+    its interval, and with fresh arrivals and luck; its
     reach is Student's quantile times the standard deviation of these repetitions, and more where few blocks stand for it. Service times are resampled in blocks of
     consecutive ones, at the same moments of the measurement for every batch size, because a slow moment of the machine slows
     many calls in a row, of all sizes (circular blocks: Politis & Romano, *A circular block-resampling procedure for
@@ -90,10 +94,11 @@ def capacity(
     scale = slowed_by(profile, servers)
     table = profile.service_table(max_batch, points=POINTS, scale=scale)
     value = search.highest_rate(table, 0)
-    again = [
-        search.highest_rate(resampled(profile, seeds, item).service_table(max_batch, points=POINTS, scale=scale), item)
-        for item in range(1, resamples + 1)
-    ]
+    again = []
+    for item in range(1, resamples + 1):
+        other = resampled(profile, seeds, item)
+        slowed = other.service_table(max_batch, points=POINTS, scale=slowed_by(other, servers))
+        again.append(search.highest_rate(slowed, item))
     # the interval of one more repetition's value, not of the repetitions' mean
     spread = mean_interval(np.array(again))
     reach = (spread.high - spread.value) * math.sqrt(resamples) * _doubt(_block_count(profile), spread.confidence)
@@ -106,8 +111,8 @@ def capacity(
 
 
 def slowed_by(profile: LatencyProfile, servers: int) -> float:
-    """How many times as long a service takes beside others than it was measured to take."""
-    return 1.0 / profile.parallel_efficiency if servers > 1 and profile.concurrency == 1 else 1.0
+    """How many times as long a service takes beside others than it was measured to take, beside fewer or none."""
+    return 1.0 / profile.parallel_efficiency if servers > profile.concurrency else 1.0
 
 
 def _check(slo: Slo, servers: int, requests: int, resamples: int) -> None:
@@ -126,10 +131,16 @@ def resampled(profile: LatencyProfile, seeds: Seeds, item: int) -> LatencyProfil
     """The profile as it might have been measured another time, by a circular block bootstrap.
 
     Each block is a stretch of the measurement, as long for every batch size and at the same place: what was measured side
-    by side is resampled side by side.
+    by side is resampled side by side. How much instances slow each other is drawn within its own interval.
     """
-    starts = seeds.stream("bootstrap", item).uniform(size=_block_count(profile))
-    return replace(profile, samples_s=tuple(_blocks(samples, starts) for samples in profile.samples_s))
+    rng = seeds.stream("bootstrap", item)
+    starts = rng.uniform(size=_block_count(profile))
+    drawn = rng.normal(profile.parallel_efficiency, profile.efficiency_reach / NORMAL_95)
+    return replace(
+        profile,
+        samples_s=tuple(_blocks(samples, starts) for samples in profile.samples_s),
+        parallel_efficiency=float(np.clip(drawn, LEAST_EFFICIENCY, 1.0)),
+    )
 
 
 def _block_count(profile: LatencyProfile) -> int:

@@ -68,6 +68,7 @@ class LatencyProfile:
         cpu_s: CPU seconds a call, all threads together, one per batch size; empty where they were not counted.
         footprint: memory and start of an instance; None where they were not measured.
         rounds: in how many rounds it was measured, each on a session opened anew.
+        efficiency_reach: half the width of the 95% interval of `parallel_efficiency`.
         clock_s: what the clock itself could not tell when it was measured; every quantile's interval is wider by as much.
         band: the factor by which every time of a projected profile may be longer or shorter, at 95%; 1 where measured.
     """
@@ -89,6 +90,7 @@ class LatencyProfile:
     band: float = 1.0
     rounds: int = STRETCHES
     clock_s: float = 0.0
+    efficiency_reach: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
@@ -121,7 +123,7 @@ class LatencyProfile:
 
         Of a projected profile the interval holds the band too.
         """
-        interval = quantile_interval(self._samples(batch), quantile, confidence, stretches=self.rounds)
+        interval = quantile_interval(self._samples(batch), quantile, confidence, rounds=self.rounds)
         if interval is None:
             return None
         low, high = max(0.0, interval.low - self.clock_s), interval.high + self.clock_s
@@ -129,7 +131,7 @@ class LatencyProfile:
 
     def throughput_per_s(self, batch: int, confidence: float = 0.95) -> Interval:
         """Rows a second of as many instances as were busy at once, one call after the other."""
-        mean = self._banded(series_mean_interval(self._samples(batch), confidence, stretches=self.rounds))
+        mean = self._banded(series_mean_interval(self._samples(batch), confidence, rounds=self.rounds))
         rows = batch * self.concurrency
         low, high = rows / mean.high, rows / mean.low if mean.low > 0.0 else math.inf
         return Interval(rows / mean.value, low, high, mean.samples, confidence)
@@ -198,7 +200,7 @@ class LatencyProfile:
             "format": FORMAT, "variant": self.variant, "sha256": self.sha256, "hardware": self.hardware.to_dict(),
             "runtime": self.runtime, "threads": self.threads, "basis": self.basis, "batch_sizes": self.batch_sizes,
             "parallel_efficiency": self.parallel_efficiency, "verdict": self.verdict.to_dict(), "concurrency": self.concurrency, "size": self.size, "cpu_s": self.cpu_s,
-            "footprint": self.footprint.to_dict() if self.footprint is not None else None, "band": self.band, "rounds": self.rounds, "clock_s": self.clock_s,
+            "footprint": self.footprint.to_dict() if self.footprint is not None else None, "band": self.band, "rounds": self.rounds, "clock_s": self.clock_s, "efficiency_reach": self.efficiency_reach,
         }  # fmt: skip
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
@@ -251,5 +253,5 @@ def _read(archive: zipfile.ZipFile) -> LatencyProfile:
         head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["runtime"], head["threads"],
         head["basis"], tuple(head["batch_sizes"]), samples, head["parallel_efficiency"], Verdict.from_dict(head["verdict"]),
         head["concurrency"], head["size"], tuple(head["cpu_s"]),
-        Footprint.from_dict(head["footprint"]) if head["footprint"] is not None else None, head["band"], head["rounds"], head["clock_s"],
+        Footprint.from_dict(head["footprint"]) if head["footprint"] is not None else None, head["band"], head["rounds"], head["clock_s"], head["efficiency_reach"],
     )  # fmt: skip

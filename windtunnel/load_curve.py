@@ -113,7 +113,7 @@ class LoadCurve:
     def to_dict(self) -> dict[str, Any]:
         """The curve as JSON values, units in the key names."""
         return {
-            "variant": self.variant, "basis": self.basis, "band": self.band, "servers": self.servers,
+            "variant": self.variant, "basis": "simulated", "service_basis": self.basis, "band": self.band, "servers": self.servers,
             "max_batch": self.max_batch, "max_wait_s": self.max_wait_s, "saturation_per_s": self.saturation_per_s,
             "knee_per_s": self.knee_per_s, "points": [point.to_dict() for point in self.points],
         }  # fmt: skip
@@ -123,6 +123,6 @@ class LoadCurve:
         """Read what `to_dict` wrote."""
         points = tuple(LoadPoint.from_dict(point) for point in value["points"])
         return LoadCurve(
-            value["variant"], value["basis"], value["band"], value["servers"], value["max_batch"], value["max_wait_s"],
+            value["variant"], value["service_basis"], value["band"], value["servers"], value["max_batch"], value["max_wait_s"],
             value["saturation_per_s"], points, value["knee_per_s"],
         )  # fmt: skip

@@ -30,7 +30,21 @@ if TYPE_CHECKING:
 
 SCHEMA = "windtunnel.manifest/1"
 MANIFEST = "manifest.json"
-PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "scipy", "scikit-learn", "polars", "numba", "ray")
+PACKAGES = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "openvino",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "polars",
+    "numba",
+    "ray",
+)
 """Packages whose version can change a result."""
 
 
@@ -108,10 +122,12 @@ def environment() -> dict[str, str]:
 
 
 def source_digest() -> str:
-    """The digest of windtunnel's own Python files, so that a changed program never passes off an old result as new."""
+    """The digest of windtunnel's own Python files and catalogues, so that a changed one never passes off an old result as new."""
     folder = Path(__file__).parent
     stages = ("", "report", "verbs", "optimize", "benchmarks", "simulate", "backtest")
-    files = sorted(path for stage in stages for path in (folder / stage).glob("*.py"))
+    files = sorted(
+        [*(path for stage in stages for path in (folder / stage).glob("*.py")), *(folder / "catalog").glob("*.csv")]
+    )
     return digest_value({path.relative_to(folder).as_posix(): digest_file(path) for path in files})
 
 

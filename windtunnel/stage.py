@@ -84,6 +84,7 @@ def run_stage(
     seed: int,
     hardware: Hardware,
     progress: Progress = SILENT,
+    keep_inconclusive: bool = True,
 ) -> Stage:
     """Run one stage, or take what an earlier run with the same key left.
 
@@ -96,11 +97,14 @@ def run_stage(
         seed: the root of all streams of chance.
         hardware: what it runs on.
         progress: a line at the start and at the end.
+        keep_inconclusive: whether an earlier result that told nothing is taken.
     """
     key = digest_value(
         {"stage": name, "parameters": parameters, "inputs": inputs, "seed": seed, "environment": environment()}
     )
     kept = folder.finished(name, key)
+    if kept is not None and not keep_inconclusive and (kept.verdict or {}).get("outcome") == "inconclusive":
+        kept = None
     if kept is not None:
         progress.say(f"{name}: nothing changed, taken from {folder.path / name}")
         return Stage(kept, folder.path / name, cached=True)

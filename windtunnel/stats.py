@@ -28,7 +28,7 @@ class Interval:
         value: the point estimate.
         low: lower end.
         high: upper end.
-        samples: how many independent observations carry it.
+        samples: how many observations it was made of.
         confidence: the share of repetitions in which such an interval covers the truth.
     """
 
@@ -71,9 +71,26 @@ STRETCHES = 20
 """Into how many stretches a series is cut to see how much its neighbours are alike, at most."""
 
 
-def effective_samples(
-    series: Floats, quantile: float, confidence: float = 0.95, *, stretches: int = STRETCHES
-) -> float:
+def cut_rounds(series: Floats, rounds: int) -> list[Floats]:
+    """Cut a series that was measured in rounds of one length into stretches of whole rounds, `STRETCHES` of them or fewer.
+
+    What differs from round to round must differ from stretch to stretch: a cut within a round would share it between two.
+
+    Example:
+        >>> [len(each) for each in cut_rounds(np.zeros(26 * 10), 26)] == [20] * 13
+        True
+    """
+    whole = min(rounds, len(series) // 2)
+    if whole < 1:
+        return [series]
+    each = math.ceil(whole / STRETCHES)
+    edges = [round(len(series) * first / whole) for first in range(0, whole, each)]
+    if whole % each:
+        edges.pop()  # the last stretch takes the rounds that are left over
+    return np.split(series, edges[1:])
+
+
+def effective_samples(series: Floats, quantile: float, confidence: float = 0.95, *, rounds: int = STRETCHES) -> float:
     """How many independent observations tell as much of a quantile as a series whose neighbours are alike.
 
     A slow moment slows many calls in a row, so they are fewer observations than they seem. The share of a series at or
@@ -85,28 +102,26 @@ def effective_samples(
         series: float64 `[n]`, in the order in which they were observed.
         quantile: between 0 and 1.
         confidence: of the interval that it is for.
-        stretches: how many, at most; fewer than `STRETCHES` where the series was measured in fewer rounds, since what
-            differs from round to round must differ from stretch to stretch.
+        rounds: in how many rounds of one length the series was measured; see `cut_rounds`.
 
     Example:
         >>> calls = np.random.default_rng(0).normal(size=2000)
         >>> effective_samples(np.repeat(calls, 50), 0.5) < 3000 < effective_samples(np.tile(calls, 50), 0.5)
         True
     """
-    pieces = min(stretches, STRETCHES, len(series) // 2)
-    if pieces < 6:
+    pieces = cut_rounds(series, rounds)
+    if len(pieces) < 6:
         return 0.0
-    length = len(series) // pieces
-    below = (series <= np.quantile(series, quantile))[: pieces * length]
-    variance = float(np.var(below.reshape(pieces, length).mean(axis=1), ddof=1))
-    effect = max(1.0, variance * length / (quantile * (1.0 - quantile)))
+    middle = float(np.quantile(series, quantile))
+    variance = float(np.var([np.mean(piece <= middle) for piece in pieces], ddof=1))
+    effect = max(1.0, variance * len(series) / len(pieces) / (quantile * (1.0 - quantile)))
     upper = 0.5 + confidence / 2.0
-    doubt = float(distributions.t.ppf(upper, pieces - 1) / distributions.norm.ppf(upper)) ** 2
+    doubt = float(distributions.t.ppf(upper, len(pieces) - 1) / distributions.norm.ppf(upper)) ** 2
     return len(series) / (effect * doubt)
 
 
 def quantile_interval(
-    series: Floats, quantile: float, confidence: float = 0.95, *, stretches: int = STRETCHES
+    series: Floats, quantile: float, confidence: float = 0.95, *, rounds: int = STRETCHES
 ) -> Interval | None:
     """The quantile of a series with its order-statistic interval, or None where the series cannot carry it.
 
@@ -119,7 +134,7 @@ def quantile_interval(
         series: float64 `[n]`, in the order in which they were observed.
         quantile: between 0 and 1.
         confidence: of the interval.
-        stretches: see `effective_samples`.
+        rounds: see `effective_samples`.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=2000)
@@ -128,7 +143,7 @@ def quantile_interval(
         (True, None)
     """
     n = len(series)
-    effective = int(effective_samples(series, quantile, confidence, stretches=stretches))
+    effective = int(effective_samples(series, quantile, confidence, rounds=rounds))
     if effective < least_samples(max(quantile, 1.0 - quantile)):
         return None
     tail = (1.0 - confidence) / 2.0
@@ -141,7 +156,7 @@ def quantile_interval(
     return Interval(float(np.quantile(ordered, quantile)), float(ends[0]), float(ends[1]), n, confidence)
 
 
-def series_mean_interval(series: Floats, confidence: float = 0.95, *, stretches: int = STRETCHES) -> Interval:
+def series_mean_interval(series: Floats, confidence: float = 0.95, *, rounds: int = STRETCHES) -> Interval:
     """The mean of a series whose neighbours are alike, with Student's interval over the means of equal stretches.
 
     Source: batch means, Law, *Simulation Modeling and Analysis*, section 9.5.3.
@@ -151,8 +166,7 @@ def series_mean_interval(series: Floats, confidence: float = 0.95, *, stretches:
         >>> interval.low < 0.0 < interval.high
         True
     """
-    pieces = np.array_split(series, max(1, min(stretches, STRETCHES, len(series) // 2)))
-    means = mean_interval(np.array([np.mean(each) for each in pieces]), confidence)
+    means = mean_interval(np.array([np.mean(each) for each in cut_rounds(series, rounds)]), confidence)
     value, reach = float(np.mean(series)), means.high - means.value
     return Interval(value, value - reach, value + reach, len(series), confidence)
 

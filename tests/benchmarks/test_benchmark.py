@@ -233,7 +233,7 @@ def test_twins_are_seldom_called_different(tiny_model: Path, tmp_path: Path) -> 
     rng, different = np.random.default_rng(1), 0
     for _ in range(100):
         timings = measure(openers, ROWS, (4,), effort=QUICK, rng=rng)
-        (found,) = compare_timings(timings, ["tiny", "twin"], (4,))
+        (found,) = compare_timings(timings, [("tiny", "twin")], (4,))
         different += found.told != "not told apart"
 
     # 5 of 100 are expected; more than 13 are seen by chance in 1 of 2,000 such hundreds

@@ -28,7 +28,7 @@ def test_side_by_side() -> None:
     level = {"a": 2e-3, "b": 1e-3, "c": 4e-3}
     blocks = {(name, batch): (np.full(9, batch * level[name]),) * 5 for name in level for batch in (1, 8)}
 
-    found = compare_timings(Timings(blocks, {}), ["a", "b", "c"], (1, 8))
+    found = compare_timings(Timings(blocks, {}), [("a", "b"), ("a", "c")], (1, 8))
 
     assert [(each.a, each.b, each.batch) for each in found] == [
         ("a", "b", 1),
@@ -50,7 +50,7 @@ def test_pairing_takes_the_drift_out() -> None:
         for name, level in (("a", 1.01), ("b", 1.0))
     }
 
-    (found,) = compare_timings(Timings(blocks, {}), ["a", "b"], (1,))
+    (found,) = compare_timings(Timings(blocks, {}), [("a", "b")], (1,))
 
     assert found.told == "faster"
     assert found.ratio.value == pytest.approx(1.01, abs=2e-3)
@@ -119,7 +119,7 @@ def test_a_twin_is_seldom_slower_by_chance() -> None:
     failed = 0
     for _ in range(100):
         blocks = {(name, 1): tuple(np.full(5, each) for each in rng.lognormal(0.0, 0.02, 12)) for name in ("a", "b")}
-        failed += judge_slower(compare_timings(Timings(blocks, {}), ["a", "b"], (1,)), 0.03).outcome == "no-go"
+        failed += judge_slower(compare_timings(Timings(blocks, {}), [("a", "b")], (1,)), 0.03).outcome == "no-go"
 
     assert failed == 0
 

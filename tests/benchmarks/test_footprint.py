@@ -38,8 +38,8 @@ def test_ranges() -> None:
     """The least and the most are told beside the medians, the stages of memory too, and that the page cache was warm."""
     told = json.loads(json.dumps(STARTS.to_dict()))
 
-    assert (told["process_start_s_low"], told["process_start_s"], told["process_start_s_high"]) == (0.5, 0.6, 0.9)
-    assert (told["load_s_low"], told["load_s_high"]) == (0.1, 0.4)
+    assert (told["process_start_s_least"], told["process_start_s"], told["process_start_s_most"]) == (0.5, 0.6, 0.9)
+    assert (told["load_s_least"], told["load_s_most"]) == (0.1, 0.4)
     assert (told["imported_bytes"], told["loaded_bytes"], told["answered_bytes"]) == (100, 150, 160)
     assert (told["rss_bytes"], told["starts"], told["page_cache"]) == (220, 3, "warm")
 

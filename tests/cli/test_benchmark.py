@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from windtunnel.verdict import Outcome
 
 QUICK = ("--budget", "1s", "--precision", "50%", "--no-footprint", "--no-scaling", "--quiet", "--json")
+PRICING = tuple(option for option in QUICK if option != "--no-scaling")
 ENDS = ("", "_low", "_high")
 
 
@@ -155,12 +156,14 @@ def test_runs_of_two_machines(home: Path, windtunnel: Command) -> None:
 def test_costs_hold_what_was_promised(home: Path, windtunnel: Command) -> None:
     """Each cost names machine, price, date and basis, and has throughput and money with both ends, or says why not."""
     ran = windtunnel(
-        "benchmark", "model.onnx", "--batch", "1,8", "--cost", "--hardware", "aws:m7i.large,aws:g5.xlarge,aws:c7g.large",
-        "--slo", "p99<=50ms", "--grid", 400, *QUICK, "--out", "c",
+        "benchmark", "model.onnx", "--batch", "1,8", "--cost", "--hardware", "aws:m7i.large,aws:g5.xlarge,aws:c7g.large,aws:lambda-2048MB",
+        "--slo", "p99<=50ms", "--grid", 400, *PRICING, "--out", "c",
     )  # fmt: skip
 
     assert ran.code == EXIT_CODES[ran.document["verdict"]], ran.err
-    here, gpu, arm = ran.document["costs"]
+    here, gpu, arm, function = ran.document["costs"]
+    assert function["hardware"] == "aws:lambda-2048MB"
+    assert 0.0 < function["usd_per_million_low"] <= function["usd_per_million"] <= function["usd_per_million_high"]
     assert [each["hardware"] for each in (here, gpu, arm)] == ["aws:m7i.large", "aws:g5.xlarge", "aws:c7g.large"]
     keys = {
         "usd_per_hour",
@@ -170,7 +173,7 @@ def test_costs_hold_what_was_promised(home: Path, windtunnel: Command) -> None:
         "throughput_at_slo_per_s",
         *(f"usd_per_million{end}" for end in ENDS),
     }
-    assert all(keys <= each.keys() for each in (here, gpu, arm))
+    assert all(keys <= each.keys() for each in (here, gpu, arm, function))
     assert (here["basis"], gpu["basis"], arm["basis"]) == ("projected", "projected", "not measured")
     assert here["usd_per_million_low"] < here["usd_per_million"] < here["usd_per_million_high"]
     assert here["usd_per_million"] == pytest.approx(here["usd_per_hour"] / 3600 / here["throughput_at_slo_per_s"] * 1e6)
@@ -192,7 +195,7 @@ def test_measured_is_said_of_this_machine_alone(home: Path, windtunnel: Command)
     )
     ran = windtunnel(
         "benchmark", "model.onnx", "--batch", "1,8", "--cost", "--hardware", "aws:m7i.large", "--here", "aws:m7i.large",
-        "--prices", "prices.csv", "--slo", "p99<=50ms", *QUICK,
+        "--prices", "prices.csv", "--slo", "p99<=50ms", *PRICING,
     )  # fmt: skip
 
     (cost,) = ran.document["costs"]
@@ -238,3 +241,65 @@ def test_no_cluster(windtunnel: Command) -> None:
 
     assert (ran.code, ran.out) == (4, "")
     assert "127.0.0.1:1" in ran.err
+
+
+def test_every_size_class_is_gated(home: Path, windtunnel: Command) -> None:
+    """A model that is slower only on long inputs is compared there too, and does not pass."""
+    save_wide_model(home / "small.onnx", 1)
+    save_wide_model(home / "large.onnx", 12)
+    ran = windtunnel(
+        "benchmark", "small.onnx", "large.onnx", "--batch", 4, "--size", "words=1,64", "--fail-if-slower", "10%",
+        "--budget", "3s", "--precision", "90%", *QUICK[4:],
+    )  # fmt: skip
+
+    assert [(each["a"], each["b"]) for each in ran.document["comparisons"]] == [
+        ("small, words=1", "large, words=1"), ("small, words=64", "large, words=64"),
+    ]  # fmt: skip
+    assert ran.code in {1, 3}
+
+
+@pytest.mark.skipif(Hardware.detect().cores < 2, reason="one core: two threads do not fit")
+def test_like_is_compared_with_like(home: Path, windtunnel: Command) -> None:
+    """Another model is put beside the first in the same setting; a lone model's settings are put beside each other."""
+    (home / "twin.onnx").write_bytes((home / "model.onnx").read_bytes())
+    two = windtunnel("benchmark", "model.onnx", "twin.onnx", "--batch", 1, "--threads", "1,2", *QUICK)
+    one = windtunnel("benchmark", "model.onnx", "--batch", 1, "--threads", "1,2", *QUICK)
+
+    assert [(each["a"], each["b"]) for each in two.document["comparisons"]] == [
+        ("model", "twin"), ("model, 2 threads", "twin, 2 threads"),
+    ]  # fmt: skip
+    assert [(each["a"], each["b"]) for each in one.document["comparisons"]] == [("model", "model, 2 threads")]
+
+
+def test_what_told_nothing_is_measured_again(windtunnel: Command) -> None:
+    """An inconclusive measurement is not taken for an answer when it is asked for again; a valid one is."""
+    never = ("benchmark", "model.onnx", "--batch", 1, "--budget", "200ms", "--precision", "0.0001%", *QUICK[4:])
+    first, again = windtunnel(*never), windtunnel(*never)
+
+    assert [each.document["verdict"] for each in (first, again)] == ["inconclusive", "inconclusive"]
+    assert [each.document["cached"] for each in (first, again)] == [False, False]
+
+
+def test_what_a_function_makes_is_the_question(home: Path, windtunnel: Command) -> None:
+    """A function that reads another file than before makes another model, and no old result passes for it."""
+    (home / "width.txt").write_text("8")
+    (home / "net.py").write_text(
+        "import pathlib, torch\n\n\ndef make():\n    torch.manual_seed(0)\n"
+        "    width = int(pathlib.Path('width.txt').read_text())\n"
+        "    return torch.nn.Linear(width, 1), {'input': torch.zeros(4, width)}\n"
+    )
+    first = windtunnel("benchmark", "net.py:make", "--batch", 1, *QUICK)
+    (home / "width.txt").write_text("16")
+    again = windtunnel("benchmark", "net.py:make", "--batch", 1, *QUICK)
+
+    assert first.document["profiles"][0]["variant"] == "make"
+    assert first.document["run"] != again.document["run"]
+    assert again.document["cached"] is False
+
+
+def test_made_up_inputs_are_said_so(windtunnel: Command) -> None:
+    """People are told that the inputs were made up; with real ones they are not."""
+    quick = [option for option in QUICK if option != "--json"]
+
+    assert "made up from the signature" in windtunnel("benchmark", "model.onnx", "--batch", 1, *quick).out
+    assert "made up" not in windtunnel("benchmark", "model.onnx", "--batch", 1, "--data", "holdout.npz", *quick).out

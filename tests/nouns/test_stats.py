@@ -88,8 +88,8 @@ def test_quantile_coverage_of_rounds() -> None:
     def series(rounds: int) -> Floats:
         return (rng.normal(size=(rounds, 1)) + 0.1 * rng.normal(size=(rounds, 100))).ravel()
 
-    carried = [quantile_interval(series(20), 0.5, stretches=20) for _ in range(600)]
-    refused = [quantile_interval(series(10), 0.5, stretches=10) for _ in range(20)]
+    carried = [quantile_interval(series(20), 0.5, rounds=20) for _ in range(600)]
+    refused = [quantile_interval(series(10), 0.5, rounds=10) for _ in range(20)]
     assert coverage(carried, 0.0) >= 0.95 - slack(0.95, 600)
     assert sum(each is None for each in refused) >= 15
 

@@ -214,7 +214,7 @@ class Pair:
 
 def stated(timings: Timings, name: str, batch: int) -> Interval | None:
     """Our median with its interval, as a profile states it: the clock's own doubt is in it."""
-    interval = quantile_interval(timings.samples_s(name, batch), 0.5, stretches=timings.rounds)
+    interval = quantile_interval(timings.samples_s(name, batch), 0.5, rounds=timings.rounds)
     if interval is None:
         return None
     return replace(interval, low=interval.low - timings.clock_s, high=interval.high + timings.clock_s)

@@ -144,7 +144,7 @@ class Beside:
 def beside(path: Path, feeds: Arrays, sessions: int, rng: np.random.Generator) -> Beside:
     """Time turns on sessions opened anew."""
     turns = np.array([turn for _ in range(sessions) for turn in _turns(OnnxSession(path), feeds, rng)])
-    ratios = [quantile_interval(turns[:, loop] / turns[:, 0], 0.5, stretches=sessions) for loop in (1, 2)]
+    ratios = [quantile_interval(turns[:, loop] / turns[:, 0], 0.5, rounds=sessions) for loop in (1, 2)]
     return Beside(float(np.median(turns[:, 0])), ratios[1], ratios[0])
 
 

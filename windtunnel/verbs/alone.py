@@ -53,8 +53,20 @@ def run_alone(
     *,
     seed: int,
     progress: Progress,
+    keep_inconclusive: bool = True,
 ) -> Done:
-    """Run one stage in a run folder of its own, named by its digest where no name is given."""
+    """Run one stage in a run folder of its own, named by its digest where no name is given.
+
+    Args:
+        stage: its name.
+        out: the folder; named by the digest where None.
+        parameters: what was asked for.
+        inputs: digests of everything that is read.
+        produce: does the work.
+        seed: of all chance.
+        progress: shown while it runs.
+        keep_inconclusive: whether a result that told nothing is taken again; a measurement is better made anew.
+    """
     folder = out if out is not None else Path("runs") / f"{stage}-{digest_value([parameters, inputs, seed])[:12]}"
     check_out(folder, stage)
     hardware = Hardware.detect()
@@ -65,7 +77,15 @@ def run_alone(
         if not (folder / "manifest.json").exists():
             opened.seal(whole)
         finished = run_stage(
-            opened, stage, parameters, inputs, produce, seed=seed, hardware=hardware, progress=progress
+            opened,
+            stage,
+            parameters,
+            inputs,
+            produce,
+            seed=seed,
+            hardware=hardware,
+            progress=progress,
+            keep_inconclusive=keep_inconclusive,
         )
         done = Done(folder, finished)
         write_atomically(folder / RESULT, canonical_json(done.to_dict()))

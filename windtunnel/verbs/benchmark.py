@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,27 +12,23 @@ from windtunnel.errors import ConfigError
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
-from windtunnel.source import is_function
 
 from .alone import Done, run_alone
 from .compare import compare_runs, is_run
-from .inputs import open_model
 from .load_curves import load_curves
 from .settings import QUANTILES, USUAL
-from .subject import Subject, feeds_of, name_of, real_rows
+from .subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from windtunnel.benchmarks import Benchmark, Comparison, Effort, Task
+    from windtunnel.benchmarks import Benchmark, Comparison, CostReport, Effort, Task
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.report.section import Section
-    from windtunnel.variant import Variant
     from windtunnel.verdict import Verdict
 
     from .cost import Wishes
     from .settings import Settings
-    from .subject import Arrays
 
 
 FEW = 6
@@ -76,33 +73,62 @@ def benchmark(
             fix="write benchmark before.onnx after.onnx --fail-if-slower 3%",
         )  # fmt: skip
     if any(is_run(model) for model in models):
+        if settings != USUAL or data is not None or cluster:
+            raise ConfigError(
+                "say how to measure, and earlier runs are not measured again", field="options",
+                fix="leave out all but --fail-if-slower and --out",
+            )  # fmt: skip
         return compare_runs(models, cost, fail_if_slower, out, seed, progress)
     settings.check(here=not cluster)
     if cost is not None:
         cost.check()
-    subject = Subject.read(models, settings, data, Seeds(seed), here=not cluster)
-    parameters = {
-        "models": [name_of(model) for model in models],  # in their order: the first is what others are compared with
-        "settings": _plain(settings), "cost": _plain(cost), "fail_if_slower": fail_if_slower,
-        "measured_on": cluster or Hardware.detect(settings.instance).fingerprint,
-    }  # fmt: skip
-    common: dict[str, Any] = {"subject": subject, "settings": settings, "seeds": Seeds(seed), "progress": progress}
-    make = partial(_benchmark, **common, cost=cost, fail_if_slower=fail_if_slower)
-    if cluster:
-        for option, given in (("--cost", cost), ("--fail-if-slower", fail_if_slower)):
-            if given is not None:
-                raise ConfigError("is about one machine", field=option, fix="leave out --on-cluster")
-        make = partial(_on_cluster, **common, address=cluster)
-    return run_alone("benchmark", out, parameters, subject.digests(cost), make, seed=seed, progress=progress)
+        _check_priced(settings)
+    for option, given in (("--cost", cost), ("--fail-if-slower", fail_if_slower)):
+        if cluster and given is not None:
+            raise ConfigError("is about one machine", field=option, fix="leave out --on-cluster")
+    with tempfile.TemporaryDirectory() as exported:
+        # before the run has a name: what a function makes decides it, whatever the function reads
+        subject = Subject.read(models, Path(exported), settings, data, Seeds(seed), here=not cluster)
+        parameters = {
+            # in their order: the first is what others are compared with
+            "models": [[variant.name, variant.sha256] for variant in subject.variants],
+            "settings": _plain(settings), "cost": cost.to_dict() if cost is not None else None,
+            "fail_if_slower": fail_if_slower, "measured_on": cluster or Hardware.detect(settings.instance).fingerprint,
+        }  # fmt: skip
+        common: dict[str, Any] = {"subject": subject, "settings": settings, "seeds": Seeds(seed), "progress": progress}
+        make = partial(_benchmark, **common, cost=cost, fail_if_slower=fail_if_slower)
+        if cluster:
+            make = partial(_on_cluster, **common, address=cluster)
+        return run_alone(
+            "benchmark", out, parameters, subject.digests(), make, seed=seed, progress=progress, keep_inconclusive=False
+        )
 
 
-def _plain(value: Any) -> Any:
+def _check_priced(settings: Settings) -> None:
+    """Refuse a measurement that no price could rest on."""
+    if not settings.scaling:
+        raise ConfigError(
+            "leaves out what several servers on one machine cost each other", field="--no-scaling",
+            fix="leave it out where --cost is asked for",
+        )  # fmt: skip
+    if min(settings.batch) != 1:
+        raise ConfigError(
+            "has no batch of 1, which a lone request is", field="--batch", value=settings.batch, fix="measure 1 too"
+        )
+    if sum(map(len, settings.sizes.values())) > len(settings.sizes):
+        raise ConfigError(
+            "is different work, and not a choice between prices", field="--size", value=dict(settings.sizes),
+            fix="price one length at a time",
+        )  # fmt: skip
+    if min(settings.concurrency) != 1:
+        raise ConfigError(
+            "has no instance measured alone", field="--concurrency", value=settings.concurrency, fix="measure 1 too"
+        )
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
     """Settings as JSON values."""
-    return {name: _text(each) for name, each in vars(value).items()} if value is not None else None
-
-
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    return {**vars(settings), "sizes": dict(settings.sizes)}
 
 
 def _benchmark(
@@ -118,25 +144,22 @@ def _benchmark(
     from windtunnel.benchmarks import Extent, draw
     from windtunnel.benchmarks import benchmark as measure_all
 
-    variants, functions = _variants(subject.models, work)
-    signature = variants[0].signature
-    feeds = subject.feeds or feeds_of(signature, settings, real_rows(subject.data, signature), seeds)
-    tasks = _tasks(variants, functions, feeds, settings)
+    tasks = _tasks(subject, settings)
     measured = measure_all(
         tasks, settings.batch, effort=_effort(settings), extent=Extent(settings.footprint, settings.scaling), seeds=seeds,
         instance=settings.instance, generated=subject.data is None, progress=progress,
     )  # fmt: skip
     save_profiles(measured.profiles, work)
-    names = [task.name for task in tasks if task.size == tasks[0].size]
+    pairs = comparable(tasks)
     measured = replace(
         measured,
-        comparisons=_comparisons(measured, names, settings.batch),
+        comparisons=_comparisons(measured, pairs, settings.batch),
         curves=load_curves(measured.profiles, seeds),
     )
-    report = _priced(measured, variants, feeds, cost, seeds, progress)
+    report = _priced(measured, subject, cost, seeds, progress)
     if report is not None:
         measured = replace(measured, costs=report.costs)
-    verdict = _with_gate(measured, names, settings.batch, fail_if_slower)
+    verdict = _with_gate(measured, pairs, settings.batch, fail_if_slower)
     document = measured.to_dict() | (report.to_dict() if report is not None else {})
     return (
         document,
@@ -158,56 +181,52 @@ def _on_cluster(
     from windtunnel.benchmarks.cluster import benchmark_on_cluster
     from windtunnel.benchmarks.cluster_section import draw_cluster
 
-    variants, functions = _variants(subject.models, work)
-    signature = variants[0].signature
-    feeds = subject.feeds or feeds_of(signature, settings, real_rows(subject.data, signature), seeds)
     found = benchmark_on_cluster(
-        _tasks(variants, functions, feeds, settings, here=False), settings.batch, address=address, effort=_effort(settings),
+        _tasks(subject, settings, here=False), settings.batch, address=address, effort=_effort(settings),
         extent=Extent(settings.footprint, settings.scaling), seeds=seeds, generated=subject.data is None, progress=progress,
     )  # fmt: skip
     found.save(work)
     return found.to_dict(), draw_cluster(found), found.verdict
 
 
-def _sentences(measured: Benchmark, verdict: Verdict, report: Any) -> tuple[str, ...]:
+def _sentences(measured: Benchmark, verdict: Verdict, report: CostReport | None) -> tuple[str, ...]:
     from windtunnel.benchmarks.cost_section import sentences
 
     # more than a few are a table to look up, and not something to say
     told = tuple(each.sentence for each in measured.comparisons) if len(measured.comparisons) <= FEW else ()
-    return (*(sentences(report) if report is not None else ()), *verdict.reasons, *told)
+    made_up = ("The inputs were made up from the signature; --data gives real ones.",) if measured.generated else ()
+    return (*(sentences(report) if report is not None else ()), *verdict.reasons, *told, *made_up)
 
 
-def _variants(models: Sequence[Path | str], work: Path) -> tuple[list[Variant], dict[str, str]]:
-    """The variants, and the functions behind those that were exported here."""
-    from windtunnel.variant import Variant
-
-    variants, functions = [], {}
-    for model in models:
-        if is_function(str(model)):
-            name = name_of(model)
-            (work / "exported").mkdir(exist_ok=True)
-            exported = open_model(str(model), work / "exported", Path.cwd())
-            variants.append(replace(exported, name=name))
-            functions[name] = str(model)
-        else:
-            variants.append(Variant.from_file(Path(model)))
-    return variants, functions
-
-
-def _tasks(
-    variants: Sequence[Variant],
-    functions: Mapping[str, str],
-    feeds: Mapping[str, Arrays],
-    settings: Settings,
-    *,
-    here: bool = True,
-) -> tuple[Task, ...]:
+def _tasks(subject: Subject, settings: Settings, *, here: bool = True) -> tuple[Task, ...]:
     from windtunnel.benchmarks import tasks
 
     return tasks(
-        variants, feeds, runtimes=settings.runtimes, threads=settings.threads, concurrency=settings.concurrency,
-        functions=functions, home=Path.cwd(), here=here,
+        subject.variants, subject.feeds, runtimes=settings.runtimes, threads=settings.threads,
+        concurrency=settings.concurrency, functions=subject.functions, home=Path.cwd(), here=here,
     )  # fmt: skip
+
+
+def comparable(tasks: Sequence[Task]) -> list[tuple[str, str]]:
+    """Which tasks are put beside which: other variants in the same setting; settings of a lone variant at the same size.
+
+    Example:
+        >>> from windtunnel.benchmarks.task import Task
+        >>> from types import SimpleNamespace as Variant
+        >>> a, b = (Task(Variant(name=name), {}, "r", "r 1 r", threads=2) for name in "ab")
+        >>> comparable([a, replace(a, threads=1), b, replace(b, threads=1)])
+        [('a, r, 2 threads', 'b, r, 2 threads'), ('a, r', 'b, r')]
+    """
+    first = tasks[0].variant.name
+    alone = all(task.variant.name == first for task in tasks)
+
+    def setting(task: Task) -> tuple[Any, ...]:
+        return (task.size,) if alone else (task.size, task.runtime, task.threads, task.concurrency)
+
+    leading: dict[tuple[Any, ...], str] = {}
+    for task in tasks:
+        leading.setdefault(setting(task), task.name)
+    return [(leading[setting(task)], task.name) for task in tasks if leading[setting(task)] != task.name]
 
 
 def save_profiles(profiles: Sequence[LatencyProfile], folder: Path) -> None:
@@ -228,33 +247,37 @@ def file_name(profile: LatencyProfile) -> str:
 
 
 def _comparisons(
-    measured: Benchmark, names: Sequence[str], batch: tuple[int, ...], confidence: float = 0.95
+    measured: Benchmark, pairs: Sequence[tuple[str, str]], batch: tuple[int, ...], confidence: float = 0.95
 ) -> tuple[Comparison, ...]:
     from windtunnel.benchmarks import compare_timings
 
-    return compare_timings(measured.timings, names, batch, confidence) if len(names) > 1 else ()
+    invalid = {profile.name for profile in measured.profiles if profile.verdict.outcome != "go"}
+    return compare_timings(measured.timings, pairs, batch, confidence, invalid=invalid)
 
 
 def _priced(
-    measured: Benchmark, variants: Sequence[Variant], feeds: Mapping[str, Arrays], cost: Wishes | None, seeds: Seeds,
-    progress: Progress,
-) -> Any:  # fmt: skip
+    measured: Benchmark, subject: Subject, cost: Wishes | None, seeds: Seeds, progress: Progress
+) -> CostReport | None:
     from .cost import report_costs
 
     if cost is None:
         return None
-    models = {variant.name: variant.path for variant in variants}
+    models = {variant.name: variant.path for variant in subject.variants}
+    # instances that were busy beside others are no choice of their own: what that costs is in the efficiency
+    alone = [profile for profile in measured.profiles if profile.concurrency == 1]
     return report_costs(
-        measured.profiles, models, feeds, cost, seeds=seeds, progress=progress, consumptions=measured.consumptions
+        alone, models, subject.feeds, cost, seeds=seeds, progress=progress, consumptions=measured.consumptions
     )
 
 
-def _with_gate(measured: Benchmark, names: Sequence[str], batch: tuple[int, ...], allowed: float | None) -> Verdict:
+def _with_gate(
+    measured: Benchmark, pairs: Sequence[tuple[str, str]], batch: tuple[int, ...], allowed: float | None
+) -> Verdict:
     """The measurement's verdict; where it is valid and a gate was asked for, the gate's."""
     from windtunnel.benchmarks import judge_slower
 
     if allowed is None or measured.verdict.outcome != "go":
         return measured.verdict
     # all intervals hold together, so that many comparisons do not give chance many chances
-    each = 1.0 - 0.05 / max(1, (len(names) - 1) * len(batch))
-    return judge_slower(_comparisons(measured, names, batch, each), allowed)
+    each = 1.0 - 0.05 / max(1, len(pairs) * len(batch))
+    return judge_slower(_comparisons(measured, pairs, batch, each), allowed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -90,12 +91,20 @@ class Wishes:
 
         with naming(field="--slo"):
             Slo.parse(self.slo)
-        self.parsed()
+        if not self.parsed():
+            raise ConfigError("names nothing to pay for", field="--hardware", fix="write aws:m7i.large,aws:g5.xlarge")
         for field, value in (("--load", self.load_per_s), ("--power", self.power_w), ("--grid", self.grid_g_per_kwh)):
-            if value < 0.0:
-                raise ConfigError("is below zero", field=field, value=value)
+            if not 0.0 <= value < math.inf:
+                raise ConfigError(
+                    "is no figure that can be reckoned with", field=field, value=value, fix="give one from 0 on"
+                )
         if not 0.0 <= self.cold_share <= 1.0:
             raise ConfigError("must be a share", field="--cold-share", value=self.cold_share, fix="write 1%")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked, with the prices as they stand today: another price is another question."""
+        priced = {name: repr(tariff) for name, tariff in self.parsed().items()}
+        return {**vars(self), "prices": str(self.prices or ""), "priced": priced}
 
 
 def report_costs(
@@ -121,7 +130,7 @@ def report_costs(
         frontier: whether cost is weighed against latency over every load, batch and machine.
         consumptions: measured here, with the profiles.
     """
-    from windtunnel.benchmarks import CostReport, cost_table, weigh
+    from windtunnel.benchmarks import AskedWay, CostReport, cost_table, weigh
     from windtunnel.benchmarks import frontier as weigh_latency
     from windtunnel.benchmarks.roofline import Projector
     from windtunnel.deployment import Slo
@@ -145,8 +154,13 @@ def report_costs(
         found = weigh_latency(profiles, machines, drawn, max_batches=_batches(profiles, largest), project=project)
     carried = partial(_best_here, profiles, slo, partial(capacity, **alike))
     ways = [(name, _way(tariff, costs, profiles, slo, wishes, project, carried)) for name, tariff in tariffs.items()]
-    weighing = weigh(ways, wishes.load_per_s or _usual_load(costs)) if wishes.load_per_s or _usual_load(costs) else None
-    return CostReport(costs, slo, found, weighing, project.error if project.asked else None)
+    # where nothing is known of any machine, the load at which the question is real is what this one carries
+    load_per_s = wishes.load_per_s or _usual_load(costs) or carried()[1].value
+    weighing = weigh(ways, load_per_s) if load_per_s > 0.0 else None
+    asked = tuple(
+        AskedWay(name, _price_date(tariffs[name]), _basis(tariffs[name], profiles), way) for name, way in ways
+    )
+    return CostReport(costs, slo, found, weighing, project.error if project.asked else None, asked)
 
 
 def _study(progress: Progress) -> ProjectionError:
@@ -210,6 +224,24 @@ def _best_here(profiles: Sequence[LatencyProfile], slo: Slo, capacity: Capacity)
     return best, carried[best]
 
 
+def _price_date(tariff: Instance | Edge | Serverless) -> str:
+    """When its price was read; a device's is the user's own."""
+    from windtunnel.tariff import Edge, Serverless
+
+    if isinstance(tariff, Edge):
+        return "given"
+    return tariff.date if isinstance(tariff, Serverless) else tariff.price.date
+
+
+def _basis(tariff: Instance | Edge | Serverless, profiles: Sequence[LatencyProfile]) -> str:
+    """Measured is what was measured on that very machine; a device is the machine that was measured."""
+    from windtunnel.tariff import Edge, Instance
+
+    here = profiles[0].hardware.instance
+    measured = isinstance(tariff, Edge) or (isinstance(tariff, Instance) and tariff.price.name == here)
+    return "measured" if measured else "projected"
+
+
 def _way(
     tariff: Instance | Edge | Serverless,
     costs: Sequence[Cost],
@@ -235,4 +267,8 @@ def _way(
     best = max(known, key=lambda cost: cost.throughput_at_slo_per_s.value if cost.throughput_at_slo_per_s else -1.0)
     if best.throughput_at_slo_per_s is None:
         return best.note
-    return by_machine(tariff, best.throughput_at_slo_per_s, note=f"{best.variant}, {best.basis}")
+    return by_machine(
+        tariff,
+        best.throughput_at_slo_per_s,
+        note=f"{best.variant}, {best.basis}, price of {_price_date(tariff) or 'no date'}",
+    )

@@ -153,8 +153,18 @@ def generate_feeds(signature: Signature, rows: int, seeds: Seeds, sizes: Mapping
     for tensor in signature.inputs:
         axes = (axis if isinstance(axis, int) else (sizes or {}).get(axis, USUAL_LENGTH) for axis in tensor.shape[1:])
         shape = (rows, *axes)
-        floating = np.issubdtype(np.dtype(tensor.dtype), np.floating)
-        feeds[tensor.name] = (rng.normal(size=shape) if floating else rng.integers(0, 2, size=shape)).astype(
-            tensor.dtype
-        )
+        feeds[tensor.name] = _made_up(rng, np.dtype(tensor.dtype), shape)
     return feeds
+
+
+def _made_up(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Of the dtype from the start where the generator can, so that large inputs are not held twice."""
+    import numpy as np
+
+    if dtype in {np.dtype("float32"), np.dtype("float64")}:
+        return rng.standard_normal(shape, dtype=dtype.type)
+    if np.issubdtype(dtype, np.floating):
+        return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+    if dtype == np.bool_ or np.issubdtype(dtype, np.integer):
+        return rng.integers(0, 2, size=shape, dtype=dtype.type)
+    return rng.integers(0, 2, size=shape).astype(dtype)

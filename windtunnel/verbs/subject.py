@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import digest_file
-from windtunnel.errors import ConfigError, ModelError
+from windtunnel.errors import ConfigError, DataError, ModelError
 from windtunnel.hardware import Hardware
-from windtunnel.source import digest_sources, is_function
+from windtunnel.source import is_function
 
-from .inputs import USUAL_LENGTH, generate_feeds, read_feeds
+from .inputs import USUAL_LENGTH, generate_feeds, open_model, read_feeds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from windtunnel.seeds import Seeds
-    from windtunnel.variant import Signature
+    from windtunnel.variant import Signature, Variant
 
-    from .cost import Wishes
     from .settings import Settings
 
     Arrays = dict[str, NDArray[Any]]
@@ -29,20 +28,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be measured, as it was read: nothing of it is run yet."""
+    """What is to be measured, as it was read: nothing of it is timed yet.
 
-    models: tuple[Path | str, ...]
+    Args:
+        variants: the models.
+        functions: the user's function behind each variant that was exported, by the variant's name.
+        data: the file of real inputs.
+        feeds: rows by input name, of every size class by its name.
+    """
+
+    variants: tuple[Variant, ...]
+    functions: Mapping[str, str]
     data: Path | None
     feeds: Mapping[str, Arrays]
 
     @staticmethod
     def read(
-        models: Sequence[Path | str], settings: Settings, data: Path | None, seeds: Seeds, *, here: bool = True
+        models: Sequence[Path | str],
+        exported: Path,
+        settings: Settings,
+        data: Path | None,
+        seeds: Seeds,
+        *,
+        here: bool = True,
     ) -> Subject:
         """Look at everything that is asked for, and refuse what cannot be measured before any work.
 
         Args:
             models: files and functions.
+            exported: a folder for what functions make.
             settings: how they are measured.
             data: real inputs.
             seeds: of made-up ones.
@@ -56,27 +70,33 @@ class Subject:
                 value=names,
                 fix="rename one: variants are named after their files",
             )
-        files = [Path(model) for model in models if not is_function(str(model))]
-        signatures = _signatures(files)
-        if not signatures:
-            real_rows(data, None)  # a function is exported before its inputs are known
-            return Subject(tuple(models), data, {})
-        real = real_rows(data, signatures[0])
-        for file in files if here else ():
-            _check_memory(file, signatures[0], settings, real)
-        return Subject(tuple(models), data, feeds_of(signatures[0], settings, real, seeds))
+        variants = tuple(_variant(model, exported) for model in models)
+        signature = variants[0].signature
+        for variant in variants[1:]:
+            if variant.signature.inputs != signature.inputs:
+                raise ModelError(
+                    "takes other inputs than the first model", file=variant.path, fix="compare models of one signature"
+                )
+        functions = {name_of(model): str(model) for model in models if is_function(str(model))}
+        real = _real_rows(data, signature)
+        for variant in variants if here else ():
+            _check_memory(variant.path, signature, settings, real)
+        return Subject(variants, functions, data, _feeds_of(signature, settings, real, seeds))
 
-    def digests(self, cost: Wishes | None) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """Of everything that is read."""
         found = {"data": digest_file(self.data)} if self.data is not None else {}
-        if cost is not None and cost.prices is not None:
-            found["prices"] = digest_file(cost.prices)
-        for model in self.models:
-            if is_function(str(model)):
-                found |= digest_sources([str(model)], Path.cwd())
-            else:
-                found[name_of(model)] = digest_file(Path(model))
-        return found
+        return found | {variant.name: variant.sha256 for variant in self.variants}
+
+
+def _variant(model: Path | str, exported: Path) -> Variant:
+    from windtunnel.variant import Variant
+
+    if not is_function(str(model)):
+        return Variant.from_file(Path(model))
+    folder = exported / name_of(model)
+    folder.mkdir()
+    return replace(open_model(str(model), folder, Path.cwd()), name=name_of(model))
 
 
 def name_of(model: Path | str) -> str:
@@ -84,32 +104,17 @@ def name_of(model: Path | str) -> str:
     return str(model).rpartition(":")[2] if is_function(str(model)) else Path(model).stem
 
 
-def _signatures(files: Sequence[Path]) -> list[Signature]:
-    from windtunnel.variant import read_signature
-
-    found = [read_signature(file) for file in files]
-    for file, signature in zip(files[1:], found[1:], strict=True):
-        if signature.inputs != found[0].inputs:
-            raise ModelError(
-                "takes other inputs than the first model", file=file, fix="compare models of one signature"
-            )
-    return found
-
-
-def real_rows(data: Path | None, signature: Signature | None) -> Arrays | None:
-    """The rows that were given; None where they are to be made up, or cannot be read before a function is exported."""
+def _real_rows(data: Path | None, signature: Signature) -> Arrays | None:
+    """The rows that were given; None where they are to be made up."""
     from windtunnel.table import check_file
 
     if data is None:
         return None
     check_file(data)
-    if signature is None:
-        return None
-    rows, _ = read_feeds(data, signature)
-    return rows
+    return read_feeds(data, signature)[0]
 
 
-def feeds_of(signature: Signature, settings: Settings, real: Arrays | None, seeds: Seeds) -> dict[str, Arrays]:
+def _feeds_of(signature: Signature, settings: Settings, real: Arrays | None, seeds: Seeds) -> dict[str, Arrays]:
     """Rows of every size class, by its name: real ones cut or repeated along the axis, or made up."""
     classes = _classes(signature, settings.sizes)
     if real is None:
@@ -141,6 +146,10 @@ def _resized(real: Arrays, signature: Signature, sizes: Mapping[str, int]) -> Ar
         array = real[tensor.name]
         for position, axis in enumerate(tensor.shape):
             if position and isinstance(axis, str) and axis in sizes:
+                if not array.shape[position]:
+                    raise DataError(
+                        "has no entries to repeat", field=f"{tensor.name}[{position}]", fix="give at least one"
+                    )
                 array = np.take(array, np.arange(sizes[axis]) % array.shape[position], axis=position)
         feeds[tensor.name] = np.ascontiguousarray(array)
     return feeds
@@ -172,5 +181,7 @@ def _lengths(signature: Signature, sizes: Mapping[str, int], real: Arrays | None
     for tensor in signature.inputs:
         for position, axis in enumerate(tensor.shape):
             if position and isinstance(axis, str):
-                found[axis] = sizes.get(axis, real[tensor.name].shape[position] if real else USUAL_LENGTH)
+                length = sizes.get(axis, real[tensor.name].shape[position] if real else USUAL_LENGTH)
+                # an axis without a name in the file goes by its place there
+                found |= {axis: length, f"{tensor.name}[{position}]": length}
     return found
