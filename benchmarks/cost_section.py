@@ -91,7 +91,7 @@ def sentences(report: CostReport) -> tuple[str, ...]:
     if best and usd:
         said.append(
             f"Cheapest way to keep {report.slo}: {best.variant} on {best.price.name}, {_between(usd)} US dollars per million "
-            f"requests ({best.basis}; price of {_dated(best)})."
+            f"requests ({best.basis}; price {'of ' if best.price.dated else ''}{_dated(best)})."
         )
     elif report.costs:
         said.append(f"No machine that was asked about is known to keep {report.slo} at any rate.")
