@@ -457,9 +457,15 @@ def _judge(
 
 
 def _doubt(profile: LatencyProfile, verdict: Verdict) -> Verdict:
-    """A plan is no surer than the measurement it rests on."""
-    if verdict.outcome != "go" or profile.verdict.outcome == "go":
+    """A plan is no surer than the measurement it rests on, and says where that was made."""
+    if verdict.outcome != "go":
         return verdict
+    if profile.verdict.outcome == "go":
+        machine = verdict.evidence["hardware"]
+        if profile.hardware.instance == machine:
+            return verdict
+        where = f"The service times are those of {profile.hardware.cpu}, taken as they are for {machine}: measure there before buying."
+        return Verdict("go", (*verdict.reasons, where), verdict.would_change, verdict.evidence)
     reason = f"the profile of {profile.variant} it rests on is not valid: {profile.verdict.reasons[0]}"
     return Verdict("inconclusive", (*verdict.reasons, reason), profile.verdict.would_change, verdict.evidence)
 

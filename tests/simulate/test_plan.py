@@ -64,7 +64,15 @@ def test_the_answer_is_a_sentence(traces: dict[str, Trace], profile: LatencyProf
         f"{deployment} on here:small at ${deployment.usd_per_hour:.4g} an hour: "
         "99% sure that p99 ≤ 30 ms on recorded and flash-crowd."
     )
-    assert (expected,) == result.verdict.reasons
+    where = "The service times are those of a CPU, taken as they are for here:small: measure there before buying."
+    assert result.verdict.reasons == (expected, where)
+
+
+def test_measured_where_it_is_planned(traces: dict[str, Trace], profile: LatencyProfile, price: Price) -> None:
+    """Where the profile was measured on the very machine that is planned for, nothing needs to be said of that."""
+    here = replace(profile, hardware=replace(profile.hardware, instance=price.name))
+
+    assert len(a_plan(traces, here, price).verdict.reasons) == 1
 
 
 def test_evaluation_is_the_rehearsal(traces: dict[str, Trace], profile: LatencyProfile, price: Price) -> None:

@@ -213,9 +213,9 @@ def comparable(tasks: Sequence[Task]) -> list[tuple[str, str]]:
     Example:
         >>> from windtunnel.benchmarks.task import Task
         >>> from types import SimpleNamespace as Variant
-        >>> a, b = (Task(Variant(name=name), {}, "r", "r 1 r", threads=2) for name in "ab")
+        >>> a, b = (Task(Variant(name=name), {}, "", "onnxruntime 1 CPUExecutionProvider", threads=2) for name in "ab")
         >>> comparable([a, replace(a, threads=1), b, replace(b, threads=1)])
-        [('a, r, 2 threads', 'b, r, 2 threads'), ('a, r', 'b, r')]
+        [('a, 2 threads', 'b, 2 threads'), ('a', 'b')]
     """
     first = tasks[0].variant.name
     alone = all(task.variant.name == first for task in tasks)
