@@ -89,6 +89,7 @@ class Benchmark:
     costs: tuple[Cost, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     generated: bool = False
+    quantile: float = 0.5
     consumptions: tuple[Consumption, ...] = ()
 
     @property
@@ -148,8 +149,7 @@ def describe(profile: LatencyProfile) -> list[dict[str, Any]]:
             "load_s": footprint.load_s if footprint else None,
             "valid": profile.verdict.outcome == "go", "reasons": list(profile.verdict.reasons),
         }  # fmt: skip
-        for name, quantile in QUANTILES.items():
-            interval = profile.quantile_s(batch, quantile)
+        for name, interval in zip(QUANTILES, profile.quantiles_s(batch, list(QUANTILES.values())), strict=True):
             known = {f"{name}_s": None, f"{name}_s_low": None, f"{name}_s_high": None}
             entry |= interval.to_dict(f"{name}_s") if interval is not None else known
         entries.append(entry)
@@ -205,14 +205,17 @@ def benchmark(
         LatencyProfile(
             task.variant.name, task.variant.sha256, hardware, task.described, task.threads, "measured", tuple(batch_sizes),
             tuple(timings.samples_s(task.name, batch) for batch in batch_sizes), _efficiency(scalings.get(_key(task)), task).value,
-            judge(timings, task.name, batch_sizes, wanted, floor_s, disturbance, one_thread=_one_thread(task)), task.concurrency, task.size,
+            _with_scaling(
+                judge(timings, task.name, batch_sizes, wanted, floor_s, disturbance, one_thread=_one_thread(task)),
+                scalings.get(_key(task)),
+            ), task.concurrency, task.size,
             tuple(timings.cpu_s[task.name, batch] for batch in batch_sizes),
             starts[_key(task)].footprint if _key(task) in starts else None, rounds=timings.rounds, clock_s=timings.clock_s, efficiency_reach=_reach(_efficiency(scalings.get(_key(task)), task)),
         )
         for task in tasks
     )  # fmt: skip
     return Benchmark(profiles, timings, floor_s, disturbance, tuple(scalings.values()), tuple(starts.values()),
-                     transfers, generated=generated, consumptions=consumptions)  # fmt: skip
+                     transfers, generated=generated, quantile=wanted.quantile, consumptions=consumptions)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -280,6 +283,16 @@ def _scalings(
             )  # fmt: skip
             done(number)
     return found
+
+
+def _with_scaling(verdict: Verdict, scaling: Scaling | None) -> Verdict:
+    """A machine that could not be filled says nothing of what filling it carries."""
+    if scaling is None or scaling.starved <= MAX_DISTURBED:
+        return verdict
+    reason = f"instances that filled the machine had no processor for {scaling.starved:.0%} of their time"
+    before = verdict.reasons if verdict.outcome != "go" else ()
+    changes = dict.fromkeys((*verdict.would_change, "measure again on a quieter machine"))
+    return Verdict("inconclusive", (*before, reason), tuple(changes))
 
 
 def _one_thread(task: Task) -> bool:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LOADS_DRAWN = 200
 """Loads at which the cost of a pattern is drawn."""
 
+FEW = 4
+"""Ways to pay that came to nothing, whose reasons are said; the table holds all."""
+
 SEGMENTS = 10
 """Changes of the cheapest pattern that are listed."""
 
@@ -62,7 +65,7 @@ class CostReport:
 
 def tables(report: CostReport) -> tuple[Table, ...]:
     """The cheapest way to keep the promise on each machine first, then what latency costs, then the rest for the page alone."""
-    drawn = [_cheapest_table(report)]
+    drawn = [_cheapest_table(report)] if report.costs else []
     if report.frontier is not None and report.frontier.best:
         drawn.append(_doublings_table(report.frontier))
     if report.weighing is not None:
@@ -97,6 +100,8 @@ def sentences(report: CostReport) -> tuple[str, ...]:
         said.append(f"No machine that was asked about is known to keep {report.slo} at any rate.")
     if report.weighing is not None:
         said.append(_weighing_sentence(report.weighing))
+    refused = [(each.name, each.way) for each in report.asked if isinstance(each.way, str)]
+    said += [f"{name} is not weighed: {why}." for name, why in refused[:FEW]]
     return tuple(said)
 
 

@@ -84,11 +84,20 @@ class InProcess:
     def __init__(self, opener: Callable[[], Session], feeds: Arrays, batch_sizes: Sequence[int]) -> None:
         self._opener, self._rows = opener, {batch: cut(feeds, batch) for batch in batch_sizes}
         self._calls: dict[int, Callable[[], object]] = {}
+        self._tried = False
 
     def open(self) -> None:
-        """Load the model anew, and copy its inputs, so that both lie elsewhere in memory than before."""
+        """Load the model anew, and copy its inputs, so that both lie elsewhere in memory than before.
+
+        Raises:
+            ModelError: the runtime cannot load it, or cannot run the rows; tried once.
+        """
         self._calls.clear()  # before the next is loaded: only one is held
         session = self._opener()
+        if not self._tried:
+            for rows in self._rows.values():
+                session.run(rows)
+            self._tried = True
         for batch, rows in self._rows.items():
             self._calls[batch] = session.ready({name: array.copy() for name, array in rows.items()})
 

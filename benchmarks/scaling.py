@@ -98,6 +98,18 @@ class Scaling:
         """The layout that carries most; where two are alike, the one of fewer threads an instance."""
         return max(self.layouts, key=lambda layout: (layout.rows_per_s.value, -layout.threads))
 
+    @property
+    def starved(self) -> float:
+        """The share of time in which instances of one thread had no processor, at worst: what they worked against what they took.
+
+        Example:
+            >>> one, two = Layout(1, 1, (100.0, 100.0), 0.01), Layout(1, 2, (120.0, 120.0), 0.01)
+            >>> round(Scaling("m", 1, 2, (one, two)).starved, 3)     # 2 processors for 1.2 s of work a second
+            0.4
+        """
+        single = [each for each in self.layouts if each.threads == 1]
+        return max(0.0, *(1.0 - each.cpu_s_per_row * each.rows_per_s.value / each.instances for each in single))
+
     def parallel_efficiency(self, threads: int = 1) -> Interval:
         """What instances on all cores carry, over as many times what one alone carries, at most 1.
 
@@ -133,7 +145,7 @@ class Scaling:
             **self.best.rows_per_s.to_dict("throughput_at_saturation_per_s"),
             "best": {"threads": self.best.threads, "instances": self.best.instances},
             **self.parallel_efficiency().to_dict("parallel_efficiency"),
-            "meaning": self.meaning,
+            "starved": self.starved, "meaning": self.meaning,
             "layouts": [
                 {
                     "threads": each.threads, "instances": each.instances, "rounds": len(each.rounds_per_s), **each.rows_per_s.to_dict("rows_per_s"),

@@ -20,6 +20,7 @@ from windtunnel.stats import STRETCHES, Interval, quantile_interval, series_mean
 from windtunnel.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -128,6 +129,14 @@ class LatencyProfile:
             return None
         low, high = max(0.0, interval.low - self.clock_s), interval.high + self.clock_s
         return self._banded(replace(interval, low=low, high=high))
+
+    def quantiles_s(self, batch: int, quantiles: Sequence[float]) -> list[Interval | None]:
+        """Rising quantiles of the service time; where the samples cannot carry one, no higher one is told either."""
+        found: list[Interval | None] = []
+        for quantile in quantiles:
+            carried = not found or found[-1] is not None
+            found.append(self.quantile_s(batch, quantile) if carried else None)
+        return found
 
     def throughput_per_s(self, batch: int, confidence: float = 0.95) -> Interval:
         """Rows a second of as many instances as were busy at once, one call after the other."""

@@ -105,7 +105,7 @@ def format_instant(instant: datetime | None) -> str:
 
 
 def format_figure(value: float) -> str:
-    """Write a figure with three digits that count, never in powers of ten; thousands as k, millions as M.
+    """Write a figure with three digits that count, never in powers of ten; thousands as k, millions as M, and G.
 
     Example:
         >>> format_figure(726_187.0), format_figure(3.672e-05), format_figure(12.0)
@@ -113,9 +113,9 @@ def format_figure(value: float) -> str:
     """
     if not math.isfinite(value):
         return "∞" if value > 0 else "n/a"
-    for limit, unit in ((1e6, "M"), (1e4, "k")):
+    for limit, scale, unit in ((999.5e6, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / (1e6 if unit == 'M' else 1e3):.3g}{unit}"
+            return f"{value / scale:.3g}{unit}"
     if value == 0.0:
         return "0"
     places = max(0, 2 - math.floor(math.log10(abs(value))))

@@ -58,7 +58,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Stage]]:
     if not (path / RESULT).is_file():
         raise RunFolderError("is not finished", file=path, fix="run it again: what is done is not done twice")
     document = json.loads((path / RESULT).read_text())
-    names = [name for name in ("recording", *STAGES, "plan") if (path / name / MANIFEST).is_file()]
+    names = [name for name in ("recording", *STAGES, "plan", "compare") if (path / name / MANIFEST).is_file()]
     return document, {
         name: Stage(RunManifest.from_file(path / name / MANIFEST), path / name, cached=True) for name in names
     }

@@ -155,7 +155,10 @@ class RunFolder:
         """
         check_out(path, name)
         made = [each for each in (path, *path.parents) if not each.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot be made ({error.strerror})", file=path, fix="choose another --out") from error
         with (path / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -104,7 +104,7 @@ class Runtime:
                 fix="write file.py:function",
             )
         made = call(load_function(source, home), name=source)
-        if not (isinstance(made, tuple) and len(made) == 2):
+        if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict)):
             raise ModelError(
                 "did not return a module and its example inputs", field=source, fix="return (module, {name: tensor})"
             )

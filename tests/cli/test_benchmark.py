@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from windtunnel.verdict import Outcome
 
 QUICK = ("--budget", "1s", "--precision", "50%", "--no-footprint", "--no-scaling", "--quiet", "--json")
-PRICING = tuple(option for option in QUICK if option != "--no-scaling")
+PRICING = tuple(option for option in QUICK if option not in {"--no-scaling", "--no-footprint"})
 ENDS = ("", "_low", "_high")
 
 
@@ -303,3 +303,75 @@ def test_made_up_inputs_are_said_so(windtunnel: Command) -> None:
 
     assert "made up from the signature" in windtunnel("benchmark", "model.onnx", "--batch", 1, *quick).out
     assert "made up" not in windtunnel("benchmark", "model.onnx", "--batch", 1, "--data", "holdout.npz", *quick).out
+
+
+@pytest.mark.parametrize(
+    ("slo", "outcomes"), [("p50<=10ns", {"no-go", "inconclusive"}), ("p50<=10s", {"go", "inconclusive"})]
+)
+def test_a_promise_that_nothing_keeps(windtunnel: Command, slo: str, outcomes: set[str]) -> None:
+    """Where no machine can keep the promise the answer is no; a measurement that does not hold says neither."""
+    ran = windtunnel(
+        "benchmark", "model.onnx", "--batch", 1, "--cost", "--hardware", "aws:m7i.large", "--slo", slo, *PRICING
+    )
+
+    assert ran.document["verdict"] in outcomes
+    assert (ran.document["costs"][0]["usd_per_million"] is None) == (slo == "p50<=10ns")
+
+
+def test_made_up_inputs_that_the_model_cannot_take(home: Path, windtunnel: Command) -> None:
+    """What the runtime refuses while it is measured is a refusal with its words, not a crash."""
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["y"])]
+    graph = helper.make_graph(
+        nodes, "lookup", [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(np.zeros((1, 2), np.float32), "table")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, str(home / "lookup.onnx"))
+    ran = windtunnel("benchmark", "lookup.onnx", "--batch", "64", *QUICK)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "Traceback" not in ran.err
+    assert "out of data bounds" in ran.err
+
+
+@pytest.mark.parametrize(("batch", "code"), [("1,8", 2), ("4", None)])
+def test_a_fixed_batch_axis(home: Path, windtunnel: Command, batch: str, code: int | None) -> None:
+    """A model that takes exactly four rows is measured with four, and refused with what to give otherwise."""
+    nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)]
+    graph = helper.make_graph(
+        nodes, "fixed", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])], [numpy_helper.from_array(np.array([1], np.int64), "axes")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, str(home / "fixed.onnx"))
+    ran = windtunnel("benchmark", "fixed.onnx", "--batch", batch, *QUICK)
+
+    if code is None:
+        assert ran.document["profiles"][0]["batch"] == 4
+    else:
+        assert ran.code == code
+        assert "takes exactly 4 rows a call; give --batch 4" in ran.err
+
+
+def test_a_comparison_is_reported(home: Path, windtunnel: Command) -> None:
+    """The folder of a comparison is a run like any other: its report can be written again."""
+    _planted(home, "old", 1.0)
+    _planted(home, "new", 1.5)
+    windtunnel("benchmark", "old", "new", "--out", "compared")
+    ran = windtunnel("report", "compared")
+
+    assert ran.code == 1 or "slower" in ran.out
+    assert (home / "compared" / "report.html").is_file()
+
+
+def test_where_it_is_kept_is_said(home: Path, windtunnel: Command) -> None:
+    """People are told where the result is, and when it takes the place of another."""
+    quick = [option for option in QUICK if option not in {"--json", "--quiet"}]
+    first = windtunnel("benchmark", "model.onnx", "--batch", 1, *quick, "--out", "kept")
+    again = windtunnel("benchmark", "other.onnx", "--batch", 1, *quick, "--out", "kept")
+
+    assert "kept in kept" in first.err
+    assert "takes the place of" not in first.err
+    assert "takes the place of" in again.err
+    assert home.joinpath("kept", "benchmark", "other.npz").is_file()

@@ -180,3 +180,15 @@ def test_table_refuses_to_invent() -> None:
         _profile().service_table(17)
     with pytest.raises(DataError, match=r"\[4, 16\]"):
         _profile((4, 16)).service_table(8)
+
+
+def test_no_higher_quantile_than_is_carried() -> None:
+    """Where bursts leave p90 without an interval, p99 is not told either, however its own samples fall."""
+    bursts = np.tile(np.r_[np.full(80, 1e-3), np.full(20, 2e-3)], 100)
+    bursts = np.sort(bursts.reshape(20, 500), axis=0).ravel() * np.random.default_rng(1).uniform(0.999, 1.001, 10_000)
+    profile = replace(_profile((1,)), samples_s=(bursts,), batch_sizes=(1,))
+    told = profile.quantiles_s(1, (0.5, 0.9, 0.99))
+
+    known = [each is not None for each in told]
+    assert known == sorted(known, reverse=True)
+    assert told[0] is None or told[0] == profile.quantile_s(1, 0.5)

@@ -76,6 +76,8 @@ def run_alone(
         )
         if not (folder / "manifest.json").exists():
             opened.seal(whole)
+        elif RunManifest.from_file(folder / "manifest.json").inputs != inputs:
+            progress.say(f"{folder} holds a {stage} of something else, which this one takes the place of")
         finished = run_stage(
             opened,
             stage,
@@ -93,4 +95,5 @@ def run_alone(
         opened.seal(replace(
             whole, key=manifest.key, started_at=manifest.started_at, seconds=manifest.seconds, verdict=manifest.verdict,
         ))  # fmt: skip
+        progress.say(f"kept in {folder}")
         return done

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from windtunnel.benchmarks import Benchmark, Comparison, CostReport, Effort, Task
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.report.section import Section
-    from windtunnel.verdict import Verdict
+    from windtunnel.verdict import Outcome, Verdict
 
     from .cost import Wishes
     from .settings import Settings
@@ -106,6 +106,11 @@ def benchmark(
 
 def _check_priced(settings: Settings) -> None:
     """Refuse a measurement that no price could rest on."""
+    if not settings.footprint:
+        raise ConfigError(
+            "leaves out memory and cold start, by which machines and functions are filled", field="--no-footprint",
+            fix="leave it out where --cost is asked for",
+        )  # fmt: skip
     if not settings.scaling:
         raise ConfigError(
             "leaves out what several servers on one machine cost each other", field="--no-scaling",
@@ -154,12 +159,12 @@ def _benchmark(
     measured = replace(
         measured,
         comparisons=_comparisons(measured, pairs, settings.batch),
-        curves=load_curves(measured.profiles, seeds),
+        curves=load_curves(measured.profiles, seeds, scaled=settings.scaling),
     )
     report = _priced(measured, subject, cost, seeds, progress)
     if report is not None:
         measured = replace(measured, costs=report.costs)
-    verdict = _with_gate(measured, pairs, settings.batch, fail_if_slower)
+    verdict = _with_promise(_with_gate(measured, pairs, settings.batch, fail_if_slower), report)
     document = measured.to_dict() | (report.to_dict() if report is not None else {})
     return (
         document,
@@ -268,6 +273,19 @@ def _priced(
     return report_costs(
         alone, models, subject.feeds, cost, seeds=seeds, progress=progress, consumptions=measured.consumptions
     )
+
+
+def _with_promise(verdict: Verdict, report: CostReport | None) -> Verdict:
+    """No-go where no machine that was asked about can keep the promise, inconclusive where none is known to."""
+    from windtunnel.verdict import Verdict
+
+    rates = [cost.throughput_at_slo_per_s for cost in report.costs] if report is not None else []
+    known = [rate for rate in rates if rate is not None]
+    if report is None or verdict.outcome != "go" or not known or any(rate.value > 0.0 for rate in known):
+        return verdict
+    reason = f"no machine that was asked about is known to keep {report.slo} at any rate"
+    outcome: Outcome = "inconclusive" if any(rate.high > 0.0 for rate in known) else "no-go"
+    return Verdict(outcome, (*verdict.reasons, reason), ("a faster variant, a faster machine, or a later promise",))
 
 
 def _with_gate(

@@ -164,10 +164,15 @@ def report_costs(
 
 
 def _study(progress: Progress) -> ProjectionError:
+    """The study of this machine; said only where it must be made."""
     from windtunnel.benchmarks import study
+    from windtunnel.benchmarks.leave_one_out import leave_one_out
 
-    progress.say("  finding out how far projections are off here (about 20 s, once for a machine)")
-    return study()
+    def make() -> ProjectionError:
+        progress.say("  finding out how far projections are off here (about 20 s, once for a machine)")
+        return leave_one_out()
+
+    return study(make=make)
 
 
 def _batches(profiles: Sequence[LatencyProfile], largest: int) -> list[int]:

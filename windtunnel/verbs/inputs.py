@@ -48,7 +48,7 @@ def open_model(text: str, folder: Path, home: Path) -> Variant:
 
     def make(path: Path) -> None:
         made = call(load_function(text, home), name=text)
-        if not (isinstance(made, tuple) and len(made) == 2):
+        if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict)):
             raise ModelError(
                 "did not return a module and its example inputs", field=text, fix="return (module, {name: tensor})"
             )

@@ -77,6 +77,8 @@ class Subject:
                 raise ModelError(
                     "takes other inputs than the first model", file=variant.path, fix="compare models of one signature"
                 )
+        for variant in variants:
+            _check_batch_axis(variant, settings.batch)
         functions = {name_of(model): str(model) for model in models if is_function(str(model))}
         real = _real_rows(data, signature)
         for variant in variants if here else ():
@@ -87,6 +89,25 @@ class Subject:
         """Of everything that is read."""
         found = {"data": digest_file(self.data)} if self.data is not None else {}
         return found | {variant.name: variant.sha256 for variant in self.variants}
+
+
+def _check_batch_axis(variant: Variant, batch: tuple[int, ...]) -> None:
+    """Refuse batches that a fixed first axis cannot hold, and inputs that are no rows."""
+    fixed = {
+        tensor.shape[0] for tensor in variant.signature.inputs if tensor.shape and isinstance(tensor.shape[0], int)
+    }
+    free = any(tensor.shape and isinstance(tensor.shape[0], str) for tensor in variant.signature.inputs)
+    if any(not tensor.shape for tensor in variant.signature.inputs) or len(fixed) > 1 or (fixed and free):
+        shapes = {tensor.name: list(tensor.shape) for tensor in variant.signature.inputs}
+        raise ModelError(
+            "takes inputs that do not all have a row a request on their first axis", file=variant.path, value=shapes,
+            fix="export it with what is no row inside the graph",
+        )  # fmt: skip
+    if fixed and set(batch) != fixed:
+        raise ConfigError(
+            f"cannot be chosen: {variant.name} takes exactly {min(fixed)} rows a call", field="--batch", value=batch,
+            fix=f"give --batch {min(fixed)}, or export it with a free first axis",
+        )  # fmt: skip
 
 
 def _variant(model: Path | str, exported: Path) -> Variant:
