@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.hardware import Hardware
-from windtunnel.latency_profile import LatencyProfile
+from windtunnel.latency_profile import QUANTILES, LatencyProfile
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
 from windtunnel.stats import Interval, least_samples
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .scaling import Scaling
     from .task import Task
 
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 MAX_DRIFT = 0.15
 MAX_DISTURBED = 0.15
 MAX_HARNESS = 0.10

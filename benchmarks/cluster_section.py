@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.quantity import format_duration
 from windtunnel.report.section import Figure, Section, Table
+
+from .section import with_reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from windtunnel.latency_profile import LatencyProfile
-    from windtunnel.stats import Interval
 
     from .benchmark import Benchmark
     from .cluster import ClusterBenchmark
@@ -66,14 +66,7 @@ def _medians_table(measured: Sequence[tuple[str, Benchmark]]) -> Table:
 
 def _median(profile: LatencyProfile, batch: int) -> str:
     valid = "" if profile.verdict.outcome == "go" else " INVALID"
-    return _with_reach(profile.quantile_s(batch, 0.5)) + valid
-
-
-def _with_reach(interval: Interval | None) -> str:
-    if interval is None:
-        return UNKNOWN
-    reach = (interval.high - interval.low) / 2 / interval.value
-    return f"{format_duration(interval.value)} ±{reach:.{0 if reach >= 0.02 else 1}%}"
+    return with_reach(profile.quantile_s(batch, 0.5)) + valid
 
 
 def _medians_figure(measured: Sequence[tuple[str, Benchmark]]) -> Figure:

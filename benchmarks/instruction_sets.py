@@ -22,7 +22,7 @@ from windtunnel.graph import read_graph
 from windtunnel.peak import Peak
 
 from .calibration import fit
-from .peaks import ROWS, SIDE, cache_bytes, stream_sizes
+from .peaks import ROWS, SIDE, cache_bytes, stream_sizes, times_s
 from .reference_models import rows
 
 if TYPE_CHECKING:
@@ -107,10 +107,10 @@ def _peaks(seconds: float) -> dict[str, float]:
     far, near = (torch.zeros(size // 4) for size in stream_sizes(1))
     into, into_near, one = torch.empty_like(far), torch.empty_like(near), torch.zeros(1)
     return {
-        "flops_per_s": 2.0 * ROWS * SIDE * SIDE / min(_times_s(lambda: torch.mm(left, right), seconds)),
-        "bytes_per_s": 8.0 * far.numel() / min(_times_s(lambda: torch.neg(far, out=into), seconds)),
-        "cache_bytes_per_s": 8.0 * near.numel() / min(_times_s(lambda: torch.neg(near, out=into_near), seconds)),
-        "dispatch_s": min(_times_s(lambda: torch.neg(one), seconds)),
+        "flops_per_s": 2.0 * ROWS * SIDE * SIDE / min(times_s(lambda: torch.mm(left, right), seconds)),
+        "bytes_per_s": 8.0 * far.numel() / min(times_s(lambda: torch.neg(far, out=into), seconds)),
+        "cache_bytes_per_s": 8.0 * near.numel() / min(times_s(lambda: torch.neg(near, out=into_near), seconds)),
+        "dispatch_s": min(times_s(lambda: torch.neg(one), seconds)),
     }
 
 
@@ -173,17 +173,6 @@ def _kernel(node: Any) -> Callable[..., Any]:
         "Transpose": lambda x: x.transpose(1, 2).contiguous(),
     }
     return kernels[node.op_type]
-
-
-def _times_s(run: Callable[[], object], seconds: float) -> list[float]:
-    run()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 2 or time.perf_counter() < end:
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return times
 
 
 def main() -> None:

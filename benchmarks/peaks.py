@@ -77,7 +77,7 @@ def _fork_s(threads: int, seconds: float) -> float:
     if threads == 1:
         return 0.0
     alone, split = (
-        float(np.median(_times_s(_product(np.float32, FORK_ROWS, FORK_SIDE, each), seconds / 2)))
+        float(np.median(times_s(_product(np.float32, FORK_ROWS, FORK_SIDE, each), seconds / 2)))
         for each in (1, threads)
     )
     return max(split - alone / threads, 0.0)
@@ -157,10 +157,10 @@ def session_options(threads: int) -> Any:
 
 def _best_s(run: Callable[[], None], seconds: float) -> float:
     """The shortest of as many calls as fit some seconds."""
-    return min(_times_s(run, seconds))
+    return min(times_s(run, seconds))
 
 
-def _times_s(run: Callable[[], None], seconds: float) -> list[float]:
+def times_s(run: Callable[[], object], seconds: float) -> list[float]:
     """As many calls as fit some seconds, and two at least after the first."""
     run()
     times: list[float] = []

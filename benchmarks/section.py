@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.latency_profile import QUANTILES
 from windtunnel.quantity import format_bytes, format_duration, format_figure
 from windtunnel.report.section import Figure, Section, Table
 
@@ -91,7 +92,8 @@ def _notes(result: Benchmark) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _with_reach(interval: Interval | None) -> str:
+def with_reach(interval: Interval | None) -> str:
+    """A duration and half the width of its interval, as a share; a dash where there is none."""
     if interval is None:
         return "—"
     reach = (interval.high - interval.low) / 2 / interval.value
@@ -107,7 +109,7 @@ def _median_table(result: Benchmark) -> Table:
     sizes = result.profiles[0].batch_sizes
     what = "Median" if result.quantile == 0.5 else f"p{result.quantile * 100:g} of the"
     rows = tuple(
-        (p.name, *(_with_reach(p.quantile_s(b, result.quantile)) for b in sizes), _validity(p)) for p in result.profiles
+        (p.name, *(with_reach(p.quantile_s(b, result.quantile)) for b in sizes), _validity(p)) for p in result.profiles
     )
     return Table(f"{what} service time (measured, ± 95%)", ("variant", *(f"batch {b}" for b in sizes), ""), rows)
 
@@ -120,7 +122,7 @@ def _latency_table(result: Benchmark) -> Table:
     rows = []
     for profile in result.profiles:
         for index, batch in enumerate(profile.batch_sizes):
-            quantiles = (_with_reach(each) for each in profile.quantiles_s(batch, (0.5, 0.9, 0.99, 0.999)))
+            quantiles = (with_reach(each) for each in profile.quantiles_s(batch, list(QUANTILES.values())))
             cpu = format_duration(profile.cpu_s[index] / batch) if profile.cpu_s else "—"
             rows.append((
                 profile.name, str(batch), *quantiles, _rate(profile.throughput_per_s(batch)), cpu,

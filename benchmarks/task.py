@@ -11,6 +11,8 @@ from windtunnel.errors import ModelError
 from windtunnel.latency_profile import setting_name
 from windtunnel.runtime import find_runtime
 
+from .instances import RUNTIME
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from windtunnel.variant import Variant
 
     Arrays = Mapping[str, NDArray[Any]]
-
-RUNTIME = "onnxruntime-cpu"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ConfigError, MeasurementError, MissingError
 
@@ -68,7 +68,7 @@ class _Sample:
 
 
 class GpuMeter:
-    """Reads one device from its opening on, whenever it is asked to, or in the background within `watching`.
+    """Reads one device from its opening on, whenever it is asked to.
 
     Args:
         index: which device, in the driver's order.
@@ -178,34 +178,9 @@ class GpuMeter:
             raise MeasurementError("this GPU does not tell its memory, as boards that share the host's do not")
         return int(memory.used)
 
-    def watching(self, interval_s: float = 0.1) -> Watch:
-        """Sample in the background within a `with` block; NVML works without the interpreter's lock."""
-        return Watch(self.sample, interval_s)
-
     def close(self) -> None:
         """Let the driver go."""
         self._nvml.nvmlShutdown()
-
-
-class Watch:
-    """Calls a function at intervals, in a thread of its own, until the block ends."""
-
-    def __init__(self, function: Callable[[], None], interval_s: float) -> None:
-        self._function, self._interval_s = function, interval_s
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-
-    def _work(self) -> None:
-        while not self._ended.wait(self._interval_s):
-            self._function()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
 
 
 def lacks_gpu() -> str:

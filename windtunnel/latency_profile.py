@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 FORMAT = "windtunnel.latency-profile/2"
 
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+"""The quantiles of a service time that are told, by the name that keys bear."""
+
 USUAL = ("onnxruntime", "CPUExecutionProvider")
 """The runtime that goes without saying: the first word of its description and the last."""
 

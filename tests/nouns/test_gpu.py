@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from windtunnel.errors import ConfigError, MeasurementError, MissingError
-from windtunnel.gpu import GpuMeter, Watch, lacks_gpu
+from windtunnel.gpu import GpuMeter, lacks_gpu
 
 
 class _RefusedError(Exception):
@@ -155,23 +154,6 @@ def test_lost() -> None:
         with pytest.raises(MeasurementError):
             GpuMeter(nvml=nvml)
         assert nvml.open == 0
-
-
-def test_watching() -> None:
-    """The background asks again and again, and has ended when the block has."""
-    enough, calls = threading.Event(), []
-
-    def ask() -> None:
-        calls.append(threading.get_ident())
-        if len(calls) >= 3:
-            enough.set()
-
-    with Watch(ask, 0.001):
-        assert enough.wait(timeout=30.0)
-    ended = len(calls)
-
-    assert ended == len(calls) >= 3
-    assert threading.get_ident() not in calls
 
 
 def test_stand_in_is_faithful() -> None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ConfigError
 from windtunnel.hardware import Hardware
+from windtunnel.latency_profile import QUANTILES
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
 
 from .alone import Done, run_alone
 from .compare import compare_runs, is_run
 from .load_curves import load_curves
-from .settings import QUANTILES, USUAL
+from .settings import USUAL
 from .subject import Subject
 
 if TYPE_CHECKING:

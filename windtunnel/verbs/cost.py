@@ -115,7 +115,6 @@ def report_costs(
     *,
     seeds: Seeds,
     progress: Progress,
-    frontier: bool = True,
     consumptions: Sequence[Consumption] = (),
 ) -> CostReport:
     """Price measured profiles.
@@ -127,7 +126,6 @@ def report_costs(
         wishes: what is asked about.
         seeds: of the simulated traffic.
         progress: shown while pricing.
-        frontier: whether cost is weighed against latency over every load, batch and machine.
         consumptions: measured here, with the profiles.
     """
     from windtunnel.benchmarks import AskedWay, CostReport, cost_table, weigh
@@ -149,7 +147,7 @@ def report_costs(
         powers=_powers(machines, wishes, profiles[0].hardware.instance, consumptions), fly=partial(fly, **alike), grid_g_per_kwh=wishes.grid_g_per_kwh or None,
     )  # fmt: skip
     found = None
-    if frontier and machines:
+    if machines:
         drawn = partial(load_curve, max_wait_s=0.0, seeds=seeds, requests=FRONTIER_REQUESTS)
         found = weigh_latency(profiles, machines, drawn, max_batches=_batches(profiles, largest), project=project)
     carried = partial(_best_here, profiles, slo, partial(capacity, **alike))

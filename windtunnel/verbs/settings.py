@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from windtunnel.errors import ConfigError
 from windtunnel.hardware import Hardware
+from windtunnel.latency_profile import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 
 @dataclass(frozen=True)
