@@ -146,7 +146,9 @@ def _told(source: Source) -> str | list[Any]:
     if isinstance(source, str):
         return source
     path = str(source.path.resolve())
-    return [source.name, path, source.sha256, source.precision, source.bytes, source.signature.to_dict()]
+    return [
+        source.name, path, source.sha256, source.precision, source.bytes, source.signature.to_dict(), source.execution.to_dict(),
+    ]  # fmt: skip
 
 
 def name_of(source: Source) -> str:

@@ -87,7 +87,7 @@ def tasks(
     Args:
         variants: the models.
         feeds: rows by input name, of every size class by its name (`""` where there is one only).
-        runtimes: by name.
+        runtimes: by name; where there are none, each variant in the runtime, and on the threads, that are its own.
         threads: intra-op threads of an instance.
         concurrency: instances that are busy at once.
         functions: for torch's runtimes the user's function that makes each variant's module, by the variant's name.
@@ -107,12 +107,13 @@ def tasks(
     """
     made = []
     for variant in variants:
-        for runtime in runtimes:
+        own = variant.execution
+        for runtime in runtimes or (own.runtime,):
             base = _base(variant, runtime, (functions or {}).get(variant.name, ""), home, here=here)
             made += [
                 replace(base, feeds=rows, size=size, threads=t, concurrency=c)
                 for size, rows in feeds.items()
-                for t in threads
+                for t in (threads if runtimes else (own.threads,))
                 for c in concurrency
             ]
     return tuple(made)

@@ -24,12 +24,12 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(path: str | Path, *, threads: int = 1) -> Session:
+def load(path: str | Path, *, threads: int = 0) -> Session:
     """Open a model: the chosen variant of a run folder, or a bare ONNX file.
 
     Args:
         path: a run folder, its `optimize` folder, or an `.onnx` file.
-        threads: intra-op threads of the session.
+        threads: intra-op threads of the session; where 0, as many as the variant was chosen with, and one for a bare file.
 
     Returns:
         A `Session` with `run(dict[str, ndarray]) -> dict[str, ndarray]` and `signature`.

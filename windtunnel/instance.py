@@ -218,12 +218,16 @@ def _open(head: Mapping[str, Any]) -> Session:
 
 def _source(told: Any) -> Variant | str:
     """A variant, its signature given so that no time goes into reading the file twice; or a function by its name."""
+    from windtunnel.execution import Execution
     from windtunnel.variant import Origin, Signature, Variant
 
     if isinstance(told, str):
         return told
-    name, path, sha256, precision, size, signature = told
-    return Variant(name, Path(path), sha256, precision, size, Signature.from_dict(signature), Origin("file"))
+    name, path, sha256, precision, size, signature, execution = told
+    return Variant(
+        name, Path(path), sha256, precision, size, Signature.from_dict(signature), Origin("file"),
+        Execution.from_dict(execution),
+    )  # fmt: skip
 
 
 def serve(orders: BinaryIO, answers: BinaryIO, idle: Callable[[], bool]) -> None:

@@ -22,20 +22,30 @@ INSTALL = "pip install 'windtunnel[openvino]'"
 class OpenVinoSession(Session):
     """OpenVINO on the processor, one request at a time.
 
-    It computes in float32, as the model says: left to itself, OpenVINO takes bfloat16 on processors that have it, and
-    would be compared with runtimes that do more exact work.
+    It computes in float32, as the model says, unless told otherwise: left to itself, OpenVINO takes bfloat16 on processors
+    that have it, and would be compared with runtimes that do more exact work.
 
     Args:
         path: the ONNX file.
         signature: what it takes and gives; read from the file where not known yet.
         threads: threads of one request.
+        precision: what floats are computed in: `f32` or `bf16`.
+        options: further properties of the compiled model, by OpenVINO's names for them.
 
     Raises:
         ModelError: OpenVINO cannot read or compile the file.
         MissingError: OpenVINO is not installed.
     """
 
-    def __init__(self, path: Path, signature: Signature | None = None, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        signature: Signature | None = None,
+        *,
+        threads: int = 1,
+        precision: str = "f32",
+        options: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         from windtunnel.variant import read_signature
 
         openvino = load_openvino()
@@ -44,7 +54,8 @@ class OpenVinoSession(Session):
         self._path = path
         self._tensor = openvino.Tensor
         settings = {
-            "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": precision, **dict(options),
         }  # fmt: skip
         try:
             self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)
@@ -53,8 +64,10 @@ class OpenVinoSession(Session):
                 f"cannot be loaded by OpenVINO ({_reason(error)})", file=path, fix="measure it on onnxruntime-cpu"
             ) from error
         self._request = self._compiled.create_infer_request()
-        self._inputs = {port.get_any_name(): port for port in self._compiled.inputs}
-        self._outputs = [port.get_any_name() for port in self._compiled.outputs]
+        # a value that is only passed on has several names, of which ours is one
+        ports = {name: port for port in self._compiled.inputs for name in port.get_names()}
+        self._inputs = {tensor.name: ports[tensor.name] for tensor in self.signature.inputs if tensor.name in ports}
+        self._outputs = [tensor.name for tensor in self.signature.outputs]
 
     def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """Run one batch; inputs are read where they lie, outputs are copied out."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.digest import digest_file, write_atomically
+from windtunnel.digest import write_atomically
 from windtunnel.errors import ModelError, RunFolderError
 from windtunnel.hardware import Hardware
 from windtunnel.run_folder import MANIFEST, RunFolder, RunManifest, verify
@@ -106,11 +106,6 @@ def report(path: Path) -> Path:
     return page
 
 
-def digest_file_or_none(path: Path) -> str | None:
-    """The digest of a file, or None where it is missing."""
-    return digest_file(path) if path.is_file() else None
-
-
 def open_variant(path: str | Path) -> Variant:
     """Find the model: the chosen variant of a run folder, a bundle, or a bare ONNX file.
 
@@ -127,12 +122,11 @@ def open_variant(path: str | Path) -> Variant:
     return read_bundle(place) if (place / RECORD).exists() else _chosen(place)
 
 
-def load(path: str | Path, *, threads: int = 1) -> Session:
+def load(path: str | Path, *, threads: int = 0) -> Session:
     """Open the chosen variant of a run folder, a bundle, or a bare ONNX file (see `windtunnel.load`)."""
-    from windtunnel.session import OnnxSession
+    from windtunnel.runtime import open_session
 
-    variant = open_variant(path)
-    return OnnxSession(variant.path, variant.signature, threads=threads)
+    return open_session(open_variant(path), threads=threads)
 
 
 def planned(path: Path) -> tuple[BatchPolicy, int]:
@@ -158,7 +152,7 @@ def planned(path: Path) -> tuple[BatchPolicy, int]:
 
 
 def _chosen(place: Path) -> Variant:
-    from windtunnel.variant import Variant
+    from windtunnel.variant import Variant, digest_files
 
     stage = place / "optimize" if (place / "optimize").is_dir() else place
     if not (stage / RESULT).is_file():
@@ -168,7 +162,10 @@ def _chosen(place: Path) -> Variant:
             fix="give a run folder or an ONNX file",
         )
     variant = Variant.from_dict(json.loads((stage / RESULT).read_text())["chosen"], stage)
-    if digest_file_or_none(variant.path) != variant.sha256:
+    if (
+        not all(each.is_file() for each in variant.files)
+        or digest_files(variant.path, variant.companions) != variant.sha256
+    ):
         raise RunFolderError(
             "is missing or was changed since it was chosen", file=variant.path, fix="run `windtunnel verify`"
         )

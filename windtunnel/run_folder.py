@@ -38,6 +38,7 @@ PACKAGES = (
     "onnxruntime-gpu",
     "tensorrt",
     "openvino",
+    "nncf",
     "numpy",
     "scipy",
     "scikit-learn",

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from windtunnel.errors import ConfigError, MissingError, ModelError, nearest
-from windtunnel.source import call, is_function, load_function
+from windtunnel.execution import RUNTIME, Execution
+from windtunnel.factory import make_module
+from windtunnel.source import is_function
 from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
@@ -66,12 +68,13 @@ class Runtime:
         return self.version()
 
     def open(self, source: Variant | Path | str, *, threads: int = 1, home: Path = Path()) -> Session:
-        """Load a model; see `open_session`."""
+        """Load a model; see `open_session`. A variant's options are used where this is the runtime that they are of."""
         self.check()
         if self.takes == "torch":
             return self._open_torch(source, threads, home)
         if isinstance(source, Variant):
-            return self._open_onnx(source.path, source.signature, threads)
+            options = source.execution.options if source.execution.runtime == self.name else ()
+            return self._open_onnx(source.path, source.signature, threads, options)
         if isinstance(source, str) and is_function(source):
             raise ModelError(
                 f"is a function, and {self.name} runs ONNX files",
@@ -80,15 +83,17 @@ class Runtime:
             )
         return self._open_onnx(home / source, None, threads)
 
-    def _open_onnx(self, path: Path, signature: Signature | None, threads: int) -> Session:
-        if self.name == "onnxruntime-cpu":
+    def _open_onnx(
+        self, path: Path, signature: Signature | None, threads: int, options: tuple[tuple[str, str], ...] = ()
+    ) -> Session:
+        if self.name == RUNTIME:
             from windtunnel.session import OnnxSession
 
-            return OnnxSession(path, signature, threads=threads)
-        if self.name == "openvino":
+            return OnnxSession(path, signature, threads=threads, options=options)
+        if self.name in OPENVINO:
             from windtunnel.openvino_session import OpenVinoSession
 
-            return OpenVinoSession(path, signature, threads=threads)
+            return OpenVinoSession(path, signature, threads=threads, precision=OPENVINO[self.name], options=options)
         from windtunnel.bound_session import BoundSession
 
         return BoundSession(path, signature, threads=threads, provider=PROVIDERS[self.name])
@@ -103,29 +108,32 @@ class Runtime:
                 value=str(name),
                 fix="write file.py:function",
             )
-        made = call(load_function(source, home), name=source)
-        if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict)):
-            raise ModelError(
-                "did not return a module and its example inputs", field=source, fix="return (module, {name: tensor})"
-            )
+        made = make_module(source, home)
         compiled = self.name.startswith("torch-compile")
-        return TorchSession(*made, compiled=compiled, device=self.device, threads=threads, source=source)
+        return TorchSession(
+            made.module, dict(made.inputs), compiled=compiled, device=self.device, threads=threads, source=source
+        )
 
+
+BFLOAT16 = ("AVX512-BF16", "AMX-BF16")
+"""The instructions that multiply in bfloat16; without them it is emulated, and slower than float32."""
 
 PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
 """The execution provider of each runtime that computes on a device."""
 
 
-def open_session(
-    source: Variant | Path | str, runtime: str = "onnxruntime-cpu", *, threads: int = 1, home: Path = Path()
-) -> Session:
+OPENVINO = {"openvino": "f32", "openvino-bf16": "bf16"}
+"""What each of OpenVINO's runtimes computes floats in."""
+
+
+def open_session(source: Variant | Path | str, runtime: str = "", *, threads: int = 0, home: Path = Path()) -> Session:
     """Load a model into a runtime, by the runtime's name.
 
     Args:
         source: a variant or an ONNX file; for torch's runtimes `file.py:function`, which returns a module and its example
             inputs.
-        runtime: one of `RUNTIMES`.
-        threads: intra-op threads.
+        runtime: one of `RUNTIMES`; where empty, a variant's own, or the usual one.
+        threads: intra-op threads; where 0, a variant's own, or one.
         home: the folder that a path or function is relative to.
 
     Raises:
@@ -139,7 +147,8 @@ def open_session(
         Traceback (most recent call last):
         windtunnel.errors.ConfigError: `runtime` (='onnxruntime') is not known; did you mean `onnxruntime-cpu` or ...
     """
-    return find_runtime(runtime).open(source, threads=threads, home=home)
+    own = source.execution if isinstance(source, Variant) else Execution()
+    return find_runtime(runtime or own.runtime).open(source, threads=threads or own.threads, home=home)
 
 
 def find_runtime(name: str) -> Runtime:
@@ -203,8 +212,17 @@ def _onnxruntime(provider: str) -> str:
     return f"onnxruntime {onnxruntime.__version__} {provider}" + (f" (CUDA {cuda}{tensorrt})" if cuda else "")
 
 
-def _openvino() -> str:
-    return f"openvino {_version('openvino')} CPU float32"
+def _openvino(precision: str) -> str:
+    return f"openvino {_version('openvino')} CPU {precision}"
+
+
+def _lacks_bfloat16() -> str:
+    from windtunnel.hardware import Hardware
+
+    lacks = _lacks_openvino()
+    if lacks or any(isa in BFLOAT16 for isa in Hardware.detect().isa):
+        return lacks
+    return f"this processor does not compute in bfloat16 (it has none of {', '.join(BFLOAT16)})"
 
 
 def _torch(way: str, device: str) -> str:
@@ -226,7 +244,8 @@ def _version(package: str) -> str:
 def _make() -> dict[str, Runtime]:
     made = [
         Runtime("onnxruntime-cpu", "onnx", "cpu", _nothing, partial(_onnxruntime, "CPUExecutionProvider")),
-        Runtime("openvino", "onnx", "cpu", _lacks_openvino, _openvino),
+        Runtime("openvino", "onnx", "cpu", _lacks_openvino, partial(_openvino, "float32")),
+        Runtime("openvino-bf16", "onnx", "cpu", _lacks_bfloat16, partial(_openvino, "bfloat16")),
         Runtime("torch-eager", "torch", "cpu", _nothing, partial(_torch, "eager", "cpu")),
         Runtime("torch-compile", "torch", "cpu", _lacks_compiler, partial(_torch, "compile", "cpu")),
     ]

@@ -86,6 +86,7 @@ class OnnxSession(Session):
         signature: what it takes and gives; read from the file where not known yet.
         threads: intra-op threads. One by default: replicas, not threads, are how small models fill a machine.
         providers: execution providers, tried in order.
+        options: further settings of the session, by ONNX Runtime's names for them.
 
     Raises:
         ModelError: the runtime cannot load the file.
@@ -98,6 +99,7 @@ class OnnxSession(Session):
         *,
         threads: int = 1,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
+        options: tuple[tuple[str, str], ...] = (),
     ) -> None:
         import onnxruntime
 
@@ -107,7 +109,9 @@ class OnnxSession(Session):
         self.threads = threads
         self._path = path
         try:
-            self._session = onnxruntime.InferenceSession(str(path), onnx_options(threads), providers=list(providers))
+            self._session = onnxruntime.InferenceSession(
+                str(path), onnx_options(threads, options), providers=list(providers)
+            )
         except Exception as error:  # the runtime's errors share no base class; each is passed on with its words
             raise ModelError(
                 f"cannot be loaded by ONNX Runtime ({first_line(error)})", file=path, fix="export it again"
@@ -129,8 +133,8 @@ class OnnxSession(Session):
         return lambda: run(outputs, rows)  # as one would write it: a partial takes a tenth of a microsecond more
 
 
-def onnx_options(threads: int) -> Any:
-    """The settings with which every session of ONNX Runtime is opened: so many threads, none spinning, no chatter."""
+def onnx_options(threads: int, further: tuple[tuple[str, str], ...] = ()) -> Any:
+    """The settings with which every session of ONNX Runtime is opened: so many threads, none spinning, no chatter; and further ones."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -138,7 +142,8 @@ def onnx_options(threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, and need not be said on stderr too
     # a spinning thread steals the core that the next replica would use
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in {"session.intra_op.allow_spinning": "0", **dict(further)}.items():
+        options.add_session_config_entry(key, value)
     return options
 
 

@@ -105,6 +105,8 @@ def run_stage(
     kept = folder.finished(name, key)
     if kept is not None and not keep_inconclusive and (kept.verdict or {}).get("outcome") == "inconclusive":
         kept = None
+    if kept is not None and Stage(kept, folder.path / name, cached=True).result.get("interrupted"):
+        kept = None  # it ended before its end: what it finished is used, and it goes on
     if kept is not None:
         progress.say(f"{name}: nothing changed, taken from {folder.path / name}")
         return Stage(kept, folder.path / name, cached=True)

@@ -52,7 +52,11 @@ class Timings:
 
     def medians_s(self, name: str, batch: int) -> Floats:
         """The median of each block."""
-        return np.array([np.median(block) for block in self.blocks_s[name, batch]])
+        return self.quantiles_s(name, batch, 0.5)
+
+    def quantiles_s(self, name: str, batch: int, quantile: float) -> Floats:
+        """A quantile of each block; of a block with few calls a high one is about its longest."""
+        return np.array([np.quantile(block, quantile) for block in self.blocks_s[name, batch]])
 
     def speedup(self, parent: str, child: str, batch: int, confidence: float = 0.95) -> Interval:
         """How many times as fast the child is at one batch size, with the interval of the paired block medians."""

@@ -1,19 +1,17 @@
-"""A Variant: one ONNX file, what goes in and comes out of it, and where it came from."""
+"""A Variant: one ONNX file, what goes in and comes out of it, how it is run, and where it came from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import digest_file, digest_value
-from windtunnel.errors import ModelError
+from windtunnel.execution import Execution
+from windtunnel.onnx_file import companions, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-MAX_BYTES = 2 * 1024**3
-"""The largest protobuf message, hence the largest ONNX file without external data."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,19 @@ class Origin:
 
 @dataclass(frozen=True)
 class Variant:
-    """One ONNX file: immutable, known by its sha256, with the origin that explains it."""
+    """One ONNX file and how it is run: immutable, known by its sha256, with the origin that explains it.
+
+    Args:
+        name: told apart by it.
+        path: the file.
+        sha256: of the file, and of its companions where there are some.
+        precision: of its weights and what it computes in, such as `fp32` or `int8`.
+        bytes: of the file and its companions.
+        signature: what it takes and gives.
+        origin: what made it.
+        execution: how it is run.
+        companions: names of the files beside it that hold weights of its.
+    """
 
     name: str
     path: Path
@@ -79,24 +89,40 @@ class Variant:
     bytes: int
     signature: Signature
     origin: Origin
+    execution: Execution = field(default_factory=Execution)
+    companions: tuple[str, ...] = ()
 
     @staticmethod
     def from_file(path: Path, *, name: str = "", precision: str = "fp32", origin: Origin | None = None) -> Variant:
         """Look at an ONNX file without running it.
 
         Raises:
-            ModelError: missing, a directory, empty, truncated, cyclic, or not ONNX.
+            ModelError: missing, a directory, empty, truncated, cyclic, not ONNX, or not to be trusted.
         """
         signature = read_signature(path)
+        beside = companions(path)
+        size = sum(each.stat().st_size for each in (path, *(path.parent / name for name in beside)))
         return Variant(
             name or path.stem,
             path,
-            digest_file(path),
+            digest_files(path, beside),
             precision,
-            path.stat().st_size,
+            size,
             signature,
             origin or Origin("file"),
+            companions=beside,
         )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file and its companions."""
+        return (self.path, *(self.path.parent / name for name in self.companions))
+
+    def run_by(self, execution: Execution) -> Variant:
+        """The same file run in another way, which is part of its name unless it is the usual way."""
+        plain = self.path.stem
+        name = plain if execution == Execution() else f"{plain}-on-{execution.label}"
+        return replace(self, name=name, execution=execution)
 
     def to_dict(self, relative_to: Path) -> dict[str, Any]:
         """The variant as JSON values, its path relative to a folder."""
@@ -108,6 +134,8 @@ class Variant:
             "bytes": self.bytes,
             "signature": self.signature.to_dict(),
             "origin": {"step": self.origin.step, "parent": self.origin.parent, "settings": self.origin.settings},
+            "execution": self.execution.to_dict(),
+            "companions": list(self.companions),
         }
 
     @staticmethod
@@ -121,53 +149,37 @@ class Variant:
             value["bytes"],
             Signature.from_dict(value["signature"]),
             Origin(**value["origin"]),
+            Execution.from_dict(value["execution"]),
+            tuple(value["companions"]),
         )
+
+
+def digest_files(path: Path, beside: tuple[str, ...]) -> str:
+    """The sha256 of a file, or of the digests of it and its companions where it has some."""
+    own = digest_file(path)
+    if not beside:
+        return own
+    return digest_value([own, *([name, digest_file(path.parent / name)] for name in beside)])
 
 
 def read_signature(path: Path) -> Signature:
     """Read the inputs and outputs of an ONNX file and check that its graph holds together.
 
     Raises:
-        ModelError: missing, a directory, empty, truncated, cyclic, or not ONNX.
+        ModelError: missing, a directory, empty, truncated, cyclic, not ONNX, or not to be trusted; see `read_model`.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    if not path.exists():
-        raise ModelError("does not exist", file=path, fix="give the path of an ONNX file")
-    if path.is_dir():
-        raise ModelError("is a directory", file=path, fix="give the ONNX file itself, or a run folder")
-    if path.stat().st_size == 0:
-        raise ModelError("is empty", file=path, fix="export the model again")
-    if path.stat().st_size > MAX_BYTES:
-        raise ModelError("is larger than 2 GiB", file=path, fix="make it smaller: fp16 weights take half")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        if any(each.data_location == onnx.TensorProto.EXTERNAL for each in model.graph.initializer):
-            # the sha256 of this file would say nothing about those weights
-            raise ModelError(
-                "keeps weights in another file", file=path, fix="save it as one file, without external data"
-            )
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"is not a whole ONNX model ({reason})", file=path, fix="export the model again") from error
+    model = read_model(path)
     weights = {initializer.name for initializer in model.graph.initializer}
-    inputs = tuple(_tensor(value, path) for value in model.graph.input if value.name not in weights)
-    outputs = tuple(_tensor(value, path) for value in model.graph.output)
+    inputs = tuple(_tensor(value) for value in model.graph.input if value.name not in weights)
+    outputs = tuple(_tensor(value) for value in model.graph.output)
     return Signature(inputs, outputs)
 
 
-def _tensor(value: Any, path: Path) -> Tensor:
+def _tensor(value: Any) -> Tensor:
     """Describe one graph value; an axis without a size or a name is dynamic too."""
     import numpy as np
     import onnx
 
-    if not value.type.HasField("tensor_type"):
-        raise ModelError(
-            f"is a {value.type.WhichOneof('value')}, not a tensor", file=path, field=value.name,
-            fix="export the model with tensors only (skl2onnx: options={'zipmap': False})",
-        )  # fmt: skip
     kind = value.type.tensor_type
     shape = tuple(
         axis.dim_value if axis.HasField("dim_value") else (axis.dim_param or f"axis_{position}")

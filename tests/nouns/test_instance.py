@@ -209,6 +209,7 @@ def test_a_variant_is_opened_with_its_signature(tiny_model: Path) -> None:
         variant.precision,
         variant.bytes,
         variant.signature.to_dict(),
+        variant.execution.to_dict(),
     ]
     worker = Worker(lambda: False)
     rows = {"x": np.ones((2, 4), np.float32)}

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from windtunnel import variant as module
 from windtunnel.errors import ModelError
+from windtunnel.execution import Execution
 from windtunnel.variant import Origin, Signature, Tensor, Variant, read_signature
 
 if TYPE_CHECKING:
@@ -134,12 +134,26 @@ def test_cycle(tmp_path: Path) -> None:
 
 
 def test_weights_elsewhere(tiny_model: Path, tmp_path: Path) -> None:
-    """Weights in another file are refused: the digest of this one would say nothing about them."""
+    """Weights in another file belong to the variant: its digest and its size change with them, and it opens with them."""
     path = tmp_path / "split.onnx"
     onnx.save(onnx.load(str(tiny_model)), str(path), save_as_external_data=True, location="w.bin", size_threshold=0)
+    variant = Variant.from_file(path)
+    (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[::-1])
 
-    with pytest.raises(ModelError, match=r"split\.onnx: keeps weights in another file; save it as one file"):
-        read_signature(path)
+    assert variant.companions == ("w.bin",)
+    assert variant.bytes == path.stat().st_size + (tmp_path / "w.bin").stat().st_size
+    assert Variant.from_file(path).sha256 != variant.sha256
+    assert Variant.from_dict(variant.to_dict(tmp_path), tmp_path) == variant
+
+
+def test_ways_of_running(tiny_model: Path) -> None:
+    """A way of running is part of a variant's name, its file is not changed by it; the usual way needs no name."""
+    variant = Variant.from_file(tiny_model)
+    fast = variant.run_by(Execution("openvino-bf16", 2))
+
+    assert fast.name == f"{tiny_model.stem}-on-openvino-bf16-2t"
+    assert (fast.sha256, fast.execution.precision) == (variant.sha256, "bf16")
+    assert fast.run_by(Execution()) == variant
 
 
 def test_output_that_is_no_tensor(tmp_path: Path) -> None:
@@ -151,11 +165,3 @@ def test_output_that_is_no_tensor(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match=r"m\.onnx: `p` is a sequence_type, not a tensor; .*'zipmap': False"):
         read_signature(path)
-
-
-def test_too_large(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file beyond what ONNX can hold is refused before it is read."""
-    monkeypatch.setattr(module, "MAX_BYTES", 10)
-
-    with pytest.raises(ModelError, match="is larger than 2 GiB"):
-        read_signature(tiny_model)
