@@ -1,8 +1,9 @@
 """From the columns of a table to the inputs of a model.
 
-The rule, by the input's dtype and shape: a number column feeds `[batch]` (null becomes NaN where the input is a float and is
-refused where it is not, as is a value that the input's dtype cannot hold); a text column feeds a `uint8 [batch, width]` input as its UTF-8 bytes, cut or padded with zeros
-to the width, so that category look-ups can live inside the graph.
+The rule, by the input's dtype and shape: a number column feeds `[batch]` or `[batch, 1]` (null becomes NaN where the input is
+a float and is refused where it is not, as is a value that the input's dtype cannot hold); a text column feeds an input of text
+(null becomes empty text), or a `uint8 [batch, width]` input as its UTF-8 bytes, cut or padded with zeros to the width, so that
+category look-ups can live inside the graph; several columns feed the one matrix `[batch, n]` of a model that has no other input.
 """
 
 from __future__ import annotations
@@ -12,18 +13,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.errors import DataError, nearest
+from windtunnel.variant import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import polars as pl
     from numpy.typing import NDArray
 
-    from windtunnel.variant import Signature, Tensor
+    from windtunnel.variant import Signature
 
 
-def feed_table(rows: pl.DataFrame, signature: Signature, *, file: Path | str | None = None) -> dict[str, NDArray[Any]]:
+def feed_table(
+    rows: pl.DataFrame, signature: Signature, *, file: Path | str | None = None, matrix: Sequence[str] = ()
+) -> dict[str, NDArray[Any]]:
     """Turn a table into the arrays that a model takes, by column name.
+
+    Args:
+        rows: the table.
+        signature: of the model.
+        file: named in refusals.
+        matrix: the columns that feed the model's one matrix, in order; see `matrix_columns`.
 
     Raises:
         DataError: an input has no column, or a column's dtype cannot feed it.
@@ -36,7 +47,73 @@ def feed_table(rows: pl.DataFrame, signature: Signature, *, file: Path | str | N
         >>> feeds["port"].tolist(), feeds["km"].tolist()
         ([[74, 70, 75], [88, 0, 0]], [3.0, nan])
     """
+    if matrix:
+        (tensor,) = signature.inputs
+        columns = [_column(rows, Tensor(name, tensor.dtype, tensor.shape[:1]), file) for name in matrix]
+        return {tensor.name: np.column_stack(columns)}
     return {tensor.name: _column(rows, tensor, file) for tensor in signature.inputs}
+
+
+def matrix_columns(
+    rows: pl.DataFrame,
+    signature: Signature,
+    *,
+    leave: Sequence[str] = (),
+    names: Sequence[str] = (),
+    file: Path | str | None = None,
+) -> tuple[str, ...]:
+    """The columns that feed a model of one matrix `[batch, n]`: those it names, else all of the matrix's kind, in order.
+
+    Args:
+        rows: the table.
+        signature: of the model.
+        leave: columns that are no features: the label, groups.
+        names: of the matrix's columns, where the model says.
+        file: named in refusals.
+
+    Returns:
+        The columns; none where the model takes its inputs column by column.
+
+    Raises:
+        DataError: a named column is missing, or there are not as many columns as the matrix has.
+
+    Example:
+        >>> import polars as pl
+        >>> from windtunnel.variant import Signature, Tensor
+        >>> signature = Signature((Tensor("x", "float32", ("n", 2)),), ())
+        >>> matrix_columns(pl.DataFrame({"km": [1.0], "late": [1], "hour": [3]}), signature, leave=["late"])
+        ('km', 'hour')
+    """
+    if len(signature.inputs) != 1 or signature.inputs[0].name in rows.columns:
+        return ()
+    (tensor,) = signature.inputs
+    if len(tensor.shape) != 2 or (tensor.shape[1] == 1 and not names) or tensor.dtype not in {*FLOATS, "object"}:
+        return ()
+    if names:
+        for name in names:
+            if name not in rows.columns:
+                raise DataError(
+                    "is a feature of the model but not a column", file=file, field=name, fix=nearest(name, rows.columns)
+                )
+        return tuple(names)
+    text = tensor.dtype == "object"
+    found = [each.name for each in rows if each.name not in leave and _is_kind(each, text=text)]
+    if isinstance(tensor.shape[1], int) and len(found) != tensor.shape[1]:
+        raise DataError(
+            f"takes {tensor.shape[1]} columns, and {len(found)} are {'text' if text else 'numbers'}: {', '.join(found)}",
+            file=file, field=tensor.name,
+            fix="leave just those in the table, in the model's order, or name the label with --label",
+        )  # fmt: skip
+    return tuple(found)
+
+
+FLOATS = ("float16", "float32", "float64")
+
+
+def _is_kind(column: pl.Series, *, text: bool) -> bool:
+    import polars as pl
+
+    return column.dtype == pl.String if text else column.dtype.is_numeric() or column.dtype == pl.Boolean
 
 
 def _column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> NDArray[Any]:
@@ -57,6 +134,10 @@ def _column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> NDAr
             fix=nearest(tensor.name, rows.columns),
         )
     column = rows[tensor.name]
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
+    if tensor.dtype == "object":
+        return _strings(column, tensor, file)
     if column.dtype == pl.String:
         return _text(column, tensor, file)
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
@@ -102,6 +183,21 @@ def _whole(column: pl.Series, tensor: Tensor, file: Path | str | None) -> NDArra
             fix="round or clip the column, or export the model with a wider input",
         )
     return array
+
+
+def _strings(column: pl.Series, tensor: Tensor, file: Path | str | None) -> NDArray[np.object_]:
+    import polars as pl
+
+    one = len(tensor.shape) == 1 or (
+        len(tensor.shape) == 2 and (isinstance(tensor.shape[1], str) or tensor.shape[1] == 1)
+    )
+    if column.dtype != pl.String or not one:
+        raise DataError(
+            f"has dtype {column.dtype} where the model takes text {list(tensor.shape)}",
+            file=file, field=tensor.name, fix="feed a text column",
+        )  # fmt: skip
+    array = column.fill_null("").to_numpy().astype(object)
+    return array.reshape(-1, 1) if len(tensor.shape) == 2 else array
 
 
 def _text(column: pl.Series, tensor: Tensor, file: Path | str | None) -> NDArray[np.uint8]:

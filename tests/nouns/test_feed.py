@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windtunnel.errors import DataError
-from windtunnel.feed import feed_table
+from windtunnel.feed import feed_table, matrix_columns
 from windtunnel.variant import Signature, Tensor
 
 if TYPE_CHECKING:
@@ -104,3 +104,44 @@ def test_several_inputs() -> None:
 
     assert list(feeds) == ["b", "a"]
     assert feeds["a"].tolist() == [[120, 0], [121, 122]]
+
+
+def test_text_inputs() -> None:
+    """A text column feeds an input of text, null as empty text, categories by their names; numbers do not."""
+    column = pl.Series(["a", None, "ü"])
+    for values in (column, column.cast(pl.Categorical)):
+        assert _feed(values, "object").tolist() == ["a", "", "ü"]
+    assert _feed(column, "object", 1).tolist() == [["a"], [""], ["ü"]]
+    with pytest.raises(
+        DataError, match=r"f\.csv: `x` has dtype Int64 where the model takes text \['batch'\]; feed a text column"
+    ):
+        _feed(pl.Series([1]), "object")
+
+
+def test_matrix() -> None:
+    """Named columns feed one matrix in the model's order, whatever their order in the table."""
+    signature = Signature((Tensor("x", "float32", ("n", 2)),), ())
+    table = pl.DataFrame({"b": [1, 2], "late": [0, 1], "a": [3.0, None], "port": ["x", "y"]})
+
+    assert matrix_columns(table, signature, leave=["late"]) == ("b", "a")
+    assert matrix_columns(table, signature, names=["a", "b"]) == ("a", "b")
+    matrix = feed_table(table, signature, matrix=["a", "b"])["x"]
+    assert np.array_equal(np.array([[3, 1], [np.nan, 2]], np.float32), matrix, equal_nan=True)
+    with pytest.raises(DataError, match="`km` is a feature of the model but not a column; known: a, b, late, port"):
+        matrix_columns(table, signature, names=["a", "km"])
+    with pytest.raises(DataError, match="`x` takes 2 columns, and 3 are numbers: b, late, a; leave just those"):
+        matrix_columns(table, signature)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        (("x", "float32", ("n",)),), (("x", "uint8", ("n", 4)),), (("x", "float32", ("n", 2)), ("y", "float32", ("n",))),
+        (("b", "float32", ("n", 2)),),
+    ],
+)  # fmt: skip
+def test_no_matrix(tensors: tuple[tuple[str, str, tuple[int | str, ...]], ...]) -> None:
+    """A model that takes anything but one matrix of numbers or text is fed column by column."""
+    signature = Signature(tuple(Tensor(*each) for each in tensors), ())
+
+    assert matrix_columns(pl.DataFrame({"b": [1], "a": [2]}), signature) == ()

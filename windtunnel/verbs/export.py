@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import ConfigError, ModelError
-from windtunnel.source import call, is_function, load_function
+from windtunnel.errors import ConfigError
+from windtunnel.factory import make_module
+from windtunnel.source import is_function
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,13 +28,7 @@ def export(model: str, out: Path) -> dict[str, Any]:
         raise ConfigError("is not a function", field="MODEL", value=model, fix="write module.py:factory")
     if out.exists():
         raise ConfigError("exists", field="--out", value=str(out), fix="choose another file, or remove it")
-    made = call(load_function(model, Path()), name=model)
-    if not (isinstance(made, tuple) and len(made) == 2):
-        raise ModelError(
-            "did not return a module and its example inputs", field=model, fix="return (module, {name: tensor})"
-        )
-    partial_path = out.with_name(f".{out.name}.partial")
-    difference = export_module(*made, partial_path, source=model)
-    partial_path.replace(out)
+    made = make_module(model, Path())
+    exported = export_module(made.module, made.inputs, out, made.axes or None, source=model)
     variant = Variant.from_file(out)
-    return {"schema": "windtunnel.export/1", "largest_difference": difference, **variant.to_dict(out.parent)}
+    return {"schema": "windtunnel.export/1", **exported.to_dict(), **variant.to_dict(out.parent)}

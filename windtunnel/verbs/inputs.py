@@ -2,128 +2,180 @@
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import DataError, ModelError
-from windtunnel.source import call, digest_sources, is_function, load_function
+from windtunnel.digest import digest_file
+from windtunnel.errors import ModelError
+from windtunnel.factory import make_module
+from windtunnel.progress import SILENT
+from windtunnel.source import digest_sources, is_function
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from windtunnel.progress import Progress
     from windtunnel.seeds import Seeds
     from windtunnel.variant import Signature, Variant
 
+    from .rows import Rows
+
     Arrays = dict[str, NDArray[Any]]
 
+FITTED = {".skops", ".pkl", ".pickle", ".joblib"}
+"""Suffixes of scikit-learn's models."""
 
-LABEL = "label"
-"""The name of the labels in an npz file; its other arrays are named after the model's inputs."""
+BOOSTED = {".txt", ".lgb", ".model", ".json", ".ubj"}
+"""Suffixes of LightGBM's and XGBoost's own files."""
+
+CONVERTERS = ("skl2onnx", "scikit-learn", "lightgbm", "xgboost", "xgboost-cpu", "onnx", "torch")
+"""Packages whose version can change what a conversion makes."""
 
 
-def open_model(text: str, folder: Path, home: Path) -> Variant:
-    """Take an ONNX file as it is, or export what `module.py:factory` makes.
+def open_model(
+    text: str, folder: Path, home: Path, *, allow_pickle: bool = False, progress: Progress = SILENT
+) -> Variant:
+    """Take an ONNX file as it is, or make one of another form of model, checked against its source.
+
+    By suffix: `.onnx`; `.pt2` (torch.export); `.skops` (scikit-learn); `.txt`, `.lgb`, `.model`, `.json`, `.ubj` (LightGBM and
+    XGBoost, by what they start with); `.pkl`, `.pickle`, `.joblib` by permission. `module.py:factory` makes a torch module.
 
     Args:
         text: a path, or a function that returns a torch module and example inputs by argument name.
-        folder: where the export goes.
+        folder: where the ONNX file goes.
         home: what `text` is relative to.
+        allow_pickle: whether a file may be read that runs what it holds.
+        progress: what a conversion came to is said here.
 
     Raises:
-        ModelError: no whole model.
+        ModelError: no whole model, a pickle without permission, or one that ONNX cannot express.
         UserCodeError: the factory raised.
+        MissingError: an extra is not installed.
     """
-    from windtunnel.optimize import export, keep
+    from windtunnel.onnx_file import copy_model
+    from windtunnel.optimize.step import keep
     from windtunnel.variant import Origin, Variant
 
-    if not is_function(text):
-        given = Variant.from_file(home / text)
-        return keep(
-            folder, "fp32", "fp32", Origin("file", given.sha256), lambda path: shutil.copyfile(given.path, path)
-        )
+    if is_function(text):
+        return keep(folder, "fp32", "fp32", Origin("export", "", digest_sources([text], home)), _exporter(text, home))
+    path = home / text
+    if path.suffix not in {".pt2", *FITTED, *BOOSTED}:
+        given = Variant.from_file(path)
+        return keep(folder, "fp32", "fp32", Origin("file", given.sha256), lambda target: copy_model(given.path, target))
+    if not path.is_file():
+        raise ModelError("does not exist", file=path, fix="give the path of a model")
+    if allow_pickle:
+        progress.say(f"warning: reading {text} may run code that it holds: --allow-pickle was given")
+    make = _converter(path, allow_pickle=allow_pickle, progress=progress)
+    settings = {"form": path.suffix, "sha256": digest_file(path), "versions": _versions()}
+    return keep(folder, "fp32", "fp32", Origin("convert", "", settings), make)
+
+
+def _exporter(text: str, home: Path) -> Callable[[Path], object]:
+    """Write what the user's factory makes."""
+    from windtunnel.optimize.export import export
 
     def make(path: Path) -> None:
-        made = call(load_function(text, home), name=text)
-        if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict)):
-            raise ModelError(
-                "did not return a module and its example inputs", field=text, fix="return (module, {name: tensor})"
-            )
-        export(*made, path, source=text)
+        made = make_module(text, home)
+        export(made.module, made.inputs, path, made.axes or None, source=text)
 
-    return keep(folder, "fp32", "fp32", Origin("export", "", {**digest_sources([text], home)}), make)
+    return make
 
 
-def read_feeds(path: Path, signature: Signature, label: str = "") -> tuple[Arrays, NDArray[np.float64] | None]:
+def _converter(given: Path, *, allow_pickle: bool, progress: Progress) -> Callable[[Path], object]:
+    """Write what a file of another form holds, and say how near it comes."""
+    if given.suffix == ".pt2":
+        from windtunnel.optimize.program import export_program
+
+        return lambda path: export_program(given, path, allow_pickle=allow_pickle)
+
+    def make(path: Path) -> None:
+        if given.suffix in BOOSTED:
+            from windtunnel.optimize.boosted import export_boosted
+
+            found = export_boosted(given, path)
+        else:
+            from windtunnel.optimize.fitted import load_fitted
+            from windtunnel.optimize.sklearn_export import export_sklearn
+
+            found = export_sklearn(load_fitted(given, allow_pickle=allow_pickle), path, source=str(given))
+        progress.say(f"{given.name}: {found.sentence}")
+
+    return make
+
+
+def _versions() -> dict[str, str]:
+    from windtunnel.run_folder import environment
+
+    known = environment()
+    return {package: known[package] for package in CONVERTERS if package in known}
+
+
+def read_feeds(
+    source: Path | str,
+    model: Variant | Signature,
+    label: str = "",
+    *,
+    leave: Sequence[str] = (),
+    home: Path | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Arrays, NDArray[np.float64] | None]:
     """Read a model's inputs, and labels where there are some.
 
     Args:
-        path: an npz file with an array per input (and `label`), or a table with a column per input.
-        signature: of the model.
-        label: the label's column or array; `label` in an npz where empty.
+        source: an npz file with an array per input (and `label`); a table with a column per input, or with the columns of
+            the one matrix that the model takes; or `module.py:loader`, see `rows.load_rows`.
+        model: a variant, whose file may say what its columns and classes are called, or its signature.
+        label: the label's column or array; `label` in an npz file or a loader's batch where empty.
+        leave: columns that are no features: groups, slices.
+        home: what a loader is relative to.
+        progress: which columns feed a matrix is said here.
 
     Raises:
         DataError: an input is missing, of the wrong dtype or shape, or holds NaN where the model takes whole numbers; a
-            label is no number, or missing in some row.
+            label is no number, or missing in some row; too much for the memory.
+        UserCodeError: the loader raised.
     """
-    from windtunnel.feed import feed_table
-    from windtunnel.table import read_arrays, read_table, take_column
+    from windtunnel.model_names import ModelNames
+    from windtunnel.variant import Variant
 
-    if path.suffix != ".npz":
-        table = read_table(path)
-        labels = take_column(table, label, file=path).to_numpy() if label else None
-        return feed_table(table, signature, file=path), _labels(labels, label, path)
-    arrays = read_arrays(path)
-    feeds = {tensor.name: _fitting(arrays, tensor, path) for tensor in signature.inputs}
-    name = label or LABEL
-    if label and label not in arrays:
-        raise DataError("is not an array", file=path, field=label, fix=f"the arrays are: {', '.join(arrays)}")
-    return feeds, _labels(arrays.get(name), name, path)
-
-
-def _labels(given: NDArray[Any] | None, name: str, path: Path) -> NDArray[np.float64] | None:
-    """The labels as float64 `[rows]`, each a number."""
-    import numpy as np
-
-    if given is None:
-        return None
-    if given.dtype.kind not in "biuf" or given.size != len(given):
-        raise DataError(
-            f"is {given.dtype} {list(given.shape)} where labels are one number a row",
-            file=path,
-            field=name,
-            fix="save 0 and 1",
-        )
-    labels: NDArray[np.float64] = given.astype(np.float64).reshape(-1)
-    if np.isnan(labels).any():
-        row = int(np.isnan(labels).argmax())
-        raise DataError(f"has no label in row {row}", file=path, field=name, fix="leave out the rows without one")
-    return labels
+    rows = _rows(source, home)
+    if isinstance(model, Variant):
+        signature, names = model.signature, ModelNames.read(model.path)
+    else:
+        signature, names = model, ModelNames()
+    matrix = rows.matrix(signature, (label, *leave), names)
+    feeds, labels = rows.feeds(signature, matrix), rows.labels(label, names)
+    if matrix:
+        shown = ", ".join(matrix[:8]) + (f" and {len(matrix) - 8} more" if len(matrix) > 8 else "")
+        progress.say(f"columns taken: {shown}")
+    return feeds, labels
 
 
-def _fitting(arrays: Arrays, tensor: Any, path: Path) -> NDArray[Any]:
-    if tensor.name not in arrays:
-        raise DataError(
-            "is an input of the model but not an array",
-            file=path,
-            field=tensor.name,
-            fix=f"the arrays are: {', '.join(arrays)}",
-        )
-    array = arrays[tensor.name]
-    fits = array.ndim == len(tensor.shape) and all(
-        isinstance(want, str) or want == have for want, have in zip(tensor.shape[1:], array.shape[1:], strict=True)
-    )
-    if str(array.dtype) != tensor.dtype or not fits:
-        raise DataError(
-            f"is {array.dtype} {list(array.shape)} where the model takes {tensor.dtype} {list(tensor.shape)}",
-            file=path,
-            field=tensor.name,
-            fix="save the rows as the model takes them",
-        )
-    return array
+def read_columns(source: Path | str, names: Sequence[str], rows: int, *, home: Path | None = None) -> Arrays:
+    """Read further columns of the rows: queries, customers, what slices are cut by.
+
+    Args:
+        source: as for `read_feeds`.
+        names: of the columns or arrays.
+        rows: how many there are.
+        home: what a loader is relative to.
+
+    Raises:
+        DataError: there is no such column, or it has not one value a row.
+    """
+    return _rows(source, home).columns(names, rows)
+
+
+def _rows(source: Path | str, home: Path | None) -> Rows:
+    from .rows import load_rows, read_rows
+
+    if isinstance(source, str) and is_function(source):
+        return load_rows(source, home or Path())
+    return read_rows((home or Path()) / source)
 
 
 USUAL_LENGTH = 16
@@ -167,4 +219,6 @@ def _made_up(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, .
         return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
     if dtype == np.bool_ or np.issubdtype(dtype, np.integer):
         return rng.integers(0, 2, size=shape, dtype=dtype.type)
+    if dtype.kind == "O":
+        return rng.choice(np.array(["a", "b"], dtype=object), size=shape)
     return rng.integers(0, 2, size=shape).astype(dtype)
