@@ -27,7 +27,8 @@ from onnx import TensorProto, helper, numpy_helper
 from windtunnel.benchmarks import EVERYTHING, Benchmark, Effort, Extent, benchmark, tasks
 from windtunnel.benchmarks.measure import precise
 from windtunnel.hardware import Hardware
-from windtunnel.optimize.quantize import dynamic_int8, int8_settings, static_int8
+from windtunnel.optimize.dynamic_int8 import DynamicInt8, dynamic_int8
+from windtunnel.optimize.static_int8 import StaticInt8, static_int8
 from windtunnel.session import NullSession, OnnxSession, Session
 from windtunnel.stats import Interval, quantile_interval
 from windtunnel.timer import time_calls
@@ -82,10 +83,10 @@ def make_rows() -> dict[str, NDArray[Any]]:
 
 def make_variants(folder: Path) -> list[Variant]:
     """Five: a network, two quantized children, and two of other widths."""
-    parent, settings = make_model(512, folder), int8_settings(Hardware.detect())
+    parent = make_model(512, folder)
     dynamic, static = folder / "dynamic-int8.onnx", folder / "static-int8.onnx"
-    dynamic_int8(parent, dynamic, settings)
-    static_int8(parent, static, settings, make_rows())
+    dynamic_int8(parent, dynamic, DynamicInt8())
+    static_int8(parent, static, StaticInt8(), make_rows())
     children = [Variant.from_file(path, precision="int8") for path in (dynamic, static)]
     return [parent, *children, make_model(256, folder), make_model(1024, folder)]
 
