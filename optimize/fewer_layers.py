@@ -1,0 +1,147 @@
+"""A shallower student: some of a teacher's equal blocks, each as the teacher has it."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.errors import ModelError
+
+from .distil import argument
+from .parity import flat
+from .reproducible import reproducible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from numpy.typing import NDArray
+
+LEAST_SHARE = 0.3
+"""Blocks with a smaller share of the parameters (look-up tables left out) are not where the work is."""
+
+ASKED_ROWS = 64
+"""Rows on which spreads of kept blocks are compared."""
+
+
+def find_blocks(module: torch.nn.Module) -> str:
+    """The name of the list of equal blocks that most of a module consists of.
+
+    Raises:
+        ModelError: there is none.
+
+    Example:
+        >>> import torch
+        >>> layers = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(6)))
+        >>> find_blocks(torch.nn.ModuleDict({"body": layers, "head": torch.nn.Linear(4, 1)}))
+        'body'
+    """
+    import torch
+
+    tables = {id(each.weight) for each in module.modules() if isinstance(each, torch.nn.Embedding)}
+    total = sum(each.numel() for each in module.parameters() if id(each) not in tables)
+    found = {
+        name: sum(each.numel() for each in blocks.parameters())
+        for name, blocks in module.named_modules()
+        if isinstance(blocks, torch.nn.ModuleList | torch.nn.Sequential) and _equal(blocks)
+    }
+    best = max(found, key=lambda name: found[name], default="")
+    if not found or found[best] < LEAST_SHARE * total:
+        raise ModelError(
+            "does not mainly consist of equal blocks, so none can be left out", field="module",
+            fix="keep them in one ModuleList, or give a smaller student of your own",
+        )  # fmt: skip
+    return best
+
+
+def _equal(blocks: torch.nn.Module) -> bool:
+    """Whether there are two blocks or more, of the same class, with parameters of the same names and shapes."""
+    children = list(blocks.children())
+    shapes = [[(name, tuple(each.shape)) for name, each in child.state_dict().items()] for child in children]
+    return len(children) > 1 and bool(shapes[0]) and all(
+        type(child) is type(children[0]) and shape == shapes[0] for child, shape in zip(children, shapes, strict=True)
+    )  # fmt: skip
+
+
+def spreads(blocks: int, every: int) -> list[tuple[int, ...]]:
+    """Ways to keep one block in so many: counted from the last, from the first, and with both ends.
+
+    Example:
+        >>> spreads(6, 2)
+        [(1, 3, 5), (0, 2, 4), (0, 2, 5)]
+    """
+    count = max(1, blocks // every)
+    last = tuple(sorted(blocks - 1 - every * step for step in range(count)))
+    first = tuple(every * step for step in range(count))
+    ends = tuple(int(place) for place in np.linspace(0, blocks - 1, count)) if count > 1 else (blocks - 1,)
+    return list(dict.fromkeys([last, first, ends]))
+
+
+def keep_blocks(module: torch.nn.Module, kept: tuple[int, ...]) -> torch.nn.Module:
+    """A copy of a module that has only some of its equal blocks, in evaluation mode."""
+    import torch
+
+    name = find_blocks(module)
+    small = copy.deepcopy(module).eval().requires_grad_(requires_grad=True)
+    blocks = small.get_submodule(name)
+    chosen = [list(blocks.children())[place] for place in kept]
+    container: torch.nn.Module = (
+        torch.nn.ModuleList(chosen) if isinstance(blocks, torch.nn.ModuleList) else torch.nn.Sequential(*chosen)
+    )
+    if not name:
+        return container
+    path, _, leaf = name.rpartition(".")
+    setattr(small.get_submodule(path), leaf, container)
+    return small
+
+
+def fewer_layers(module: torch.nn.Module, rows: Mapping[str, NDArray[Any]], every: int) -> torch.nn.Module:
+    """Keep one in so many of a module's equal blocks: those with which it answers most as before, unlearnt.
+
+    Args:
+        module: stays as it was.
+        rows: by input name; the first 64 are asked.
+        every: 2 keeps half.
+
+    Returns:
+        The smaller module, in evaluation mode.
+
+    Raises:
+        ModelError: it does not consist of equal blocks, or does not run with fewer.
+    """
+    import torch
+
+    asked = {argument(name): torch.from_numpy(array[:ASKED_ROWS].copy()) for name, array in rows.items()}
+    name = find_blocks(module)
+    blocks = len(list(module.get_submodule(name).children()))
+    if every > blocks:
+        raise ModelError(
+            f"has {blocks} equal blocks, too few to keep one in {every}", field="module", fix="keep them all"
+        )
+    with reproducible(0), torch.no_grad():
+        wanted = _answer(module.eval(), asked)
+        losses = [_distance(keep_blocks(module, kept), asked, wanted) for kept in spreads(blocks, every)]
+    return keep_blocks(module, spreads(blocks, every)[int(np.argmin(losses))])
+
+
+def _answer(module: torch.nn.Module, asked: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return next(iter(flat(module(**asked)).values()))
+
+
+def _distance(small: torch.nn.Module, asked: Mapping[str, torch.Tensor], wanted: torch.Tensor) -> float:
+    try:
+        answer = _answer(small, asked)
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ) as error:  # how a module's code says that a block is missing
+        raise ModelError(
+            f"does not run with fewer blocks ({(str(error).strip() or type(error).__name__).splitlines()[0]})",
+            field="module", fix="let `forward` walk over all blocks there are",
+        ) from error  # fmt: skip
+    return float((answer - wanted).square().mean())

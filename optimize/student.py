@@ -1,0 +1,282 @@
+"""Students that follow from what a model is: small networks for tables, and what is left of a module with fewer layers or units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.errors import InputError, ModelError
+from windtunnel.graph import read_graph
+from windtunnel.onnx_file import graphs, nodes, save_model
+from windtunnel.runtime import open_session
+
+from .distil import WORK, Lessons, argument, ask_teacher, distil
+from .export import export
+from .fewer_layers import fewer_layers, find_blocks
+from .prune import prune
+from .reproducible import reproducible
+from .teaching_loss import answer_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import torch
+    from numpy.typing import NDArray
+
+    from windtunnel.variant import Variant
+
+    Arrays = Mapping[str, NDArray[Any]]
+    Made = tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
+
+LEAST_ROWS = 100
+"""Fewer rows teach nothing that holds on others."""
+
+LOOKED_AT = 4096
+"""Rows on which the teacher is asked what its answers look like."""
+
+WORTH = 0.5
+"""A student that asks for more than this share of its teacher's operations is not worth the doubt."""
+
+SHAPES = ((256, 128), (128, 64), (64, 32), (32, 16), (16,))
+"""Hidden widths of students for a teacher whose operations are counted: those that are worth it, at most `MOST`."""
+
+TREE_SHAPES = ((128, 64), (64, 32), (32, 16))
+"""Hidden widths of students for trees, whose operations say little: numbers cut into pieces, and one without."""
+
+MOST = 3
+"""Students of one sort."""
+
+PRUNED = 0.5
+"""The share of hidden units that goes: of products between two cut axes a quarter is left."""
+
+GENTLE = 5e-4
+"""The learning rate of students that know much already, as they were cut out of their teacher."""
+
+TREES = ("TreeEnsemble", "TreeEnsembleRegressor", "TreeEnsembleClassifier")
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student that can be made and taught.
+
+    Args:
+        name: such as `student-64x32`, `student-half-layers`.
+        make: gives the untrained module and example inputs by argument name; draws from torch's generator.
+        settings: what it is made by, as JSON values, for the origin.
+        lessons: how it is taught.
+    """
+
+    name: str
+    make: Callable[[], Made]
+    settings: dict[str, Any]
+    lessons: Lessons
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that decides what it becomes, but for its parent, rows and seed, as JSON values."""
+        return {"student": self.name, **self.settings, "lessons": self.lessons.to_dict()}
+
+
+def propose_students(
+    parent: Variant,
+    rows: Arrays,
+    labels: NDArray[np.float64] | None = None,
+    module: torch.nn.Module | None = None,
+    *,
+    seed: int,
+    work: float = WORK,
+) -> tuple[Student, ...]:
+    """Derive students from a model's signature, its rows, and the module that it was exported from where there is one.
+
+    A model of table columns has small networks for students; a module of equal blocks its own with fewer of them; any
+    module itself with fewer hidden units, channels and heads.
+
+    Args:
+        parent: the teacher.
+        rows: to learn from, by input name.
+        labels: what turned out true for them, or None.
+        module: that the parent was exported from, or None.
+        seed: of the rows that are looked at.
+        work: floating-point operations that the lessons of each may take; about ten seconds on a core.
+
+    Returns:
+        The students, largest first within each sort; none is made or taught yet.
+
+    Raises:
+        ModelError: none can be derived; every reason is told.
+    """
+    if len(next(iter(rows.values()))) < LEAST_ROWS:
+        raise ModelError(
+            "are too few to teach a student", field="rows", value=len(next(iter(rows.values()))),
+            fix=f"give {LEAST_ROWS} or more to learn from",
+        )  # fmt: skip
+    students: list[Student] = []
+    reasons: list[str] = []
+    sorts = [partial(_tables, parent, rows, labels, seed, work)]
+    if module is not None:
+        sorts += [partial(_shallower, parent, rows, module, work), partial(_pruned, parent, rows, module, seed, work)]
+    for derive in sorts:
+        try:
+            students += derive()
+        except InputError as error:
+            reasons.append(str(error))
+    if not students:
+        raise ModelError(
+            f"has no student that can be derived ({'; '.join(reasons)})", field=parent.name,
+            fix="give one of your own: module.py:student",
+        )  # fmt: skip
+    return tuple(students)
+
+
+def teach(
+    parent: Variant,
+    path: Path,
+    student: Student,
+    rows: Arrays,
+    labels: NDArray[np.float64] | None = None,
+    *,
+    seed: int,
+) -> None:
+    """Make a student, teach it its parent's answers, and write it as ONNX with the parent's names.
+
+    Args:
+        parent: the teacher; it is run as its execution says.
+        path: where the ONNX file goes.
+        student: what is taught.
+        rows: to learn from, by input name.
+        labels: what turned out true for them, or None.
+        seed: of the first weights and the order of the rows.
+
+    Raises:
+        ModelError: it cannot be made, taught or exported.
+    """
+    with reproducible(seed, student.lessons.threads):
+        module, inputs = student.make()
+    distil(open_session(parent), module, rows, labels, seed=seed, lessons=student.lessons)
+    axes = {
+        argument(tensor.name): {
+            place: size for place, size in enumerate(tensor.shape) if place and isinstance(size, str)
+        }
+        for tensor in parent.signature.inputs
+    }
+    export(module, inputs, path, {name: free for name, free in axes.items() if free}, source=student.name)
+    _call_as(path, parent)
+
+
+def _tables(parent: Variant, rows: Arrays, labels: NDArray[np.float64] | None, seed: int, work: float) -> list[Student]:
+    from .table_student import BINS, make_table_student, read_columns, table_flops
+
+    columns = read_columns(parent.signature, rows)
+    total = len(next(iter(rows.values())))
+    places = np.sort(np.random.default_rng(seed).permutation(total)[:LOOKED_AT])
+    answers = ask_teacher(open_session(parent), {name: array[places] for name, array in rows.items()})[0]
+    kind = answer_kind(answers, None if labels is None else labels[places])
+    flops = _flops(parent, rows)
+    bins = BINS if any(column.kind == "number" for column in columns) else 0
+    shapes = (
+        [(widths, 0) for widths in SHAPES] if flops else [*((each, bins) for each in TREE_SHAPES), (TREE_SHAPES[1], 0)]
+    )
+    students: list[Student] = []
+    for widths, pieces in dict.fromkeys(shapes):
+        asked, parameters = table_flops(columns, rows, answers[:1].size, widths, pieces)
+        if flops and (asked > WORTH * flops or len(students) == MOST):
+            continue
+        make = partial(make_table_student, columns, rows, kind, answers, widths, pieces)
+        students.append(
+            _table_student(make, widths, pieces, replace(Lessons.sized(total, parameters, work=work), kind=kind))
+        )
+    if not students:
+        raise ModelError(f"asks for {flops:,} operations a row, too few to be halved", field=parent.name)
+    return students
+
+
+def _table_student(make: Callable[[], Made], widths: tuple[int, ...], pieces: int, lessons: Lessons) -> Student:
+    name = "student-" + "x".join(map(str, widths)) + ("-pieces" if pieces else "")
+    return Student(name, make, {"widths": list(widths), "pieces": pieces}, lessons)
+
+
+def _shallower(parent: Variant, rows: Arrays, module: torch.nn.Module, work: float) -> list[Student]:
+    blocks = len(list(module.get_submodule(find_blocks(module)).children()))
+    names = {2: "student-half-layers", 3: "student-third-layers"}
+    lessons = _lessons(parent, rows, module, work)
+    return [
+        Student(
+            name,
+            partial(_made, partial(fewer_layers, module, rows, every), rows),
+            {"keeps_one_layer_in": every},
+            lessons,
+        )
+        for every, name in names.items()
+        if every <= blocks
+    ]
+
+
+def _pruned(parent: Variant, rows: Arrays, module: torch.nn.Module, seed: int, work: float) -> list[Student]:
+    inputs = _examples(rows)
+    cut = partial(prune, module, inputs, PRUNED, rows=rows, seed=seed)
+    settings = {"pruned": PRUNED, "importance": "taylor"}
+    return [
+        Student(
+            f"student-pruned-{PRUNED:.0%}".rstrip("%"),
+            partial(_made, cut, rows),
+            settings,
+            _lessons(parent, rows, module, work),
+        )
+    ]
+
+
+def _made(cut: Callable[[], torch.nn.Module], rows: Arrays) -> Made:
+    return cut(), _examples(rows)
+
+
+def _examples(rows: Arrays) -> dict[str, torch.Tensor]:
+    import torch
+
+    return {argument(name): torch.from_numpy(array[:3].copy()) for name, array in rows.items()}
+
+
+def _lessons(parent: Variant, rows: Arrays, module: torch.nn.Module, work: float) -> Lessons:
+    """Lessons for a student of about half of its teacher's parameters."""
+    parameters = sum(each.numel() for each in module.parameters())
+    uses = (_flops(parent, rows) or 0) // max(1, 2 * parameters)
+    sized = Lessons.sized(len(next(iter(rows.values()))), parameters // 2, uses=max(1, uses), work=work)
+    return replace(sized, learning_rate=GENTLE)
+
+
+def _flops(parent: Variant, rows: Arrays) -> int | None:
+    """Operations that the parent asks for a row; None where they cannot be counted, as of trees."""
+    sizes = {
+        str(name): size
+        for tensor in parent.signature.inputs
+        for name, size in zip(tensor.shape[1:], rows[tensor.name].shape[1:], strict=False)
+        if isinstance(name, str)
+    }
+    graph = read_graph(parent.path, {**sizes, "batch": 1})
+    if graph.uncounted or any(each.kind in TREES for each in graph.operators):
+        return None
+    return graph.flops
+
+
+def _call_as(path: Path, parent: Variant) -> None:
+    """Give a file's inputs and outputs the names that the parent's have: who called the parent can call the student."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    pairs = [(argument(tensor.name), tensor.name) for tensor in parent.signature.inputs]
+    pairs += [(mine.name, theirs.name) for mine, theirs in zip(graph.output, parent.signature.outputs, strict=False)]
+    wanted = {old: new for old, new in pairs if old != new}
+    if not wanted:
+        return
+    # an inner value that has such a name already makes way
+    names = {new: f"{new}_inner" for new in wanted.values()} | wanted
+    for node in nodes(model):
+        node.input[:] = [names.get(each, each) for each in node.input]
+        node.output[:] = [names.get(each, each) for each in node.output]
+    for each in graphs(model):
+        for value in (*each.initializer, *each.value_info, *each.input, *each.output):
+            value.name = names.get(value.name, value.name)
+    save_model(model, path)

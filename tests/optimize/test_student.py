@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from sklearn.ensemble import RandomForestRegressor
+from torch import nn
+
+from windtunnel.errors import ModelError
+from windtunnel.optimize.export import export
+from windtunnel.optimize.student import Student, propose_students, teach
+from windtunnel.runtime import open_session
+from windtunnel.session import run_in_batches
+from windtunnel.variant import Variant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+RNG = np.random.default_rng(1)
+ROWS = {"in:0": RNG.normal(size=(3000, 4)).astype(np.float32)}
+
+
+def _forest(path: Path) -> Variant:
+    """A random forest of scikit-learn, written as one node of ONNX-ML: `in:0` float32 [n, 4] → `score` float32 [n, 1]."""
+    x = ROWS["in:0"]
+    forest = RandomForestRegressor(20, max_depth=6, random_state=1).fit(
+        x, np.sin(2 * x[:, 0]) + x[:, 1] * (x[:, 2] > 0)
+    )
+    table: dict[str, list[Any]] = {key: [] for key in ("tree", "node", "feature", "mode", "value", "true", "false")}
+    leaves: dict[str, list[Any]] = {key: [] for key in ("tree", "node", "id", "weight")}
+    for number, estimator in enumerate(forest.estimators_):
+        tree = estimator.tree_
+        for node in range(tree.node_count):
+            leaf = tree.children_left[node] < 0
+            row = (number, node, max(0, int(tree.feature[node])), "LEAF" if leaf else "BRANCH_LEQ",
+                   float(np.nextafter(np.float32(tree.threshold[node]), np.float32(-np.inf))),
+                   max(0, int(tree.children_left[node])), max(0, int(tree.children_right[node])))  # fmt: skip
+            for key, value in zip(table, row, strict=True):
+                table[key].append(value)
+            if leaf:
+                for key, value in zip(leaves, (number, node, 0, float(tree.value[node].item()) / 20), strict=True):
+                    leaves[key].append(value)
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["in:0"], ["score"], domain="ai.onnx.ml", n_targets=1,
+        nodes_treeids=table["tree"], nodes_nodeids=table["node"], nodes_featureids=table["feature"],
+        nodes_modes=table["mode"], nodes_values=table["value"], nodes_truenodeids=table["true"],
+        nodes_falsenodeids=table["false"], target_treeids=leaves["tree"], target_nodeids=leaves["node"],
+        target_ids=leaves["id"], target_weights=leaves["weight"],
+    )  # fmt: skip
+    inputs = [helper.make_tensor_value_info("in:0", TensorProto.FLOAT, ["n", 4])]
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(helper.make_graph([node], "forest", inputs, outputs), opset_imports=imports, ir_version=8)
+    onnx.save(model, str(path))
+    return Variant.from_file(path)
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Variant:
+    return _forest(tmp_path_factory.mktemp("forest") / "forest.onnx")
+
+
+def _answers(variant: Variant, rows: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    return next(iter(run_in_batches(open_session(variant), rows).values()))
+
+
+def _teach(forest: Variant, path: Path) -> Variant:
+    """Teach one of the forest's students quickly."""
+    student = propose_students(forest, ROWS, seed=1)[2]
+    lessons = replace(student.lessons, epochs=12, batch=64, learning_rate=0.01)
+    teach(forest, path, replace(student, lessons=lessons), ROWS, seed=1)
+    return Variant.from_file(path)
+
+
+@pytest.fixture(scope="module")
+def student(forest: Variant) -> Variant:
+    """A student of the forest."""
+    return _teach(forest, forest.path.with_name("student.onnx"))
+
+
+def test_a_forest_teaches(forest: Variant, student: Variant) -> None:
+    """A student of a forest explains more than nine tenths of what the forest says on rows that it has not seen."""
+    new = {"in:0": RNG.normal(size=(2000, 4)).astype(np.float32)}
+
+    expected, actual = _answers(forest, new), _answers(student, new)
+
+    assert 1 - ((expected - actual) ** 2).mean() / expected.var() > 0.9
+    assert [tensor.name for tensor in student.signature.inputs] == ["in:0"]
+    assert [tensor.name for tensor in student.signature.outputs] == ["score"]
+
+
+def test_the_same_bytes_twice(forest: Variant, student: Variant, tmp_path: Path) -> None:
+    """The same student of the same rows and seed is the same file."""
+    assert _teach(forest, tmp_path / "again.onnx").sha256 == student.sha256
+
+
+def test_students_of_a_forest(forest: Variant) -> None:
+    """Trees have no operations to halve: a fixed family is tried, in pieces and without."""
+    assert [each.name for each in propose_students(forest, ROWS, seed=1)] == [
+        "student-128x64-pieces",
+        "student-64x32-pieces",
+        "student-32x16-pieces",
+        "student-64x32",
+    ]
+
+
+def test_students_are_worth_it(mlp: Variant, rows: dict[str, NDArray[Any]]) -> None:
+    """Of a model whose operations are counted, only students with half of them or fewer are proposed."""
+    students = propose_students(mlp, rows, seed=1)
+
+    assert [each.settings["widths"] for each in students] == [[16]]
+    assert [each.to_dict()["lessons"]["kind"] for each in students] == ["probability"]
+
+
+class _Encoder(nn.Module):
+    """Token numbers to class scores, by four encoder blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.table = nn.Embedding(50, 16)
+        self.blocks = nn.ModuleList(_EncoderBlock() for _ in range(4))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.table(tokens)
+        for block in self.blocks:
+            x = block(x)
+        answer: torch.Tensor = self.head(x.mean(1))
+        return answer
+
+
+class _EncoderBlock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(16), nn.Linear(16, 64), nn.Linear(64, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = x + self.down(nn.functional.gelu(self.up(self.norm(x))))
+        return answer
+
+
+TOKENS = {"tokens": RNG.integers(0, 50, (200, 6))}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Variant:
+    """`_Encoder` with free axes for rows and tokens."""
+    path: Path = tmp_path_factory.mktemp("encoder") / "encoder.onnx"
+    export(_Encoder(), {"tokens": torch.from_numpy(TOKENS["tokens"][:3])}, path)
+    return Variant.from_file(path)
+
+
+def test_students_of_a_module(encoder: Variant, tmp_path: Path) -> None:
+    """A module of equal blocks has students with fewer of them and with fewer units, which keep the free axes of the parent."""
+    students = propose_students(encoder, TOKENS, None, _Encoder(), seed=1, work=1e8)
+    teach(encoder, tmp_path / "s.onnx", students[0], TOKENS, seed=1)
+
+    assert [each.name for each in students] == ["student-half-layers", "student-third-layers", "student-pruned-50"]
+    assert Variant.from_file(tmp_path / "s.onnx").signature == encoder.signature
+    assert students[2].make()[0].get_submodule("blocks.0.up").out_features == 32
+
+
+def test_no_student(encoder: Variant) -> None:
+    """Where nothing can be derived every reason is told, with the way out."""
+    with pytest.raises(ModelError, match=r"has no student that can be derived \(`tokens` .* is no column of a table"):
+        propose_students(encoder, TOKENS, seed=1)
+
+
+@pytest.mark.parametrize("count", [0, 99])
+def test_too_few_rows(mlp: Variant, rows: dict[str, NDArray[Any]], count: int) -> None:
+    """Fewer than a hundred rows teach nothing."""
+    with pytest.raises(ModelError, match=rf"`rows` \(={count}\) are too few to teach a student; give 100 or more"):
+        propose_students(mlp, {name: array[:count] for name, array in rows.items()}, seed=1)
+
+
+def test_a_student_of_another_shape(mlp: Variant, rows: dict[str, NDArray[Any]], tmp_path: Path) -> None:
+    """A student that does not answer as its teacher does is refused, and nothing is written."""
+    student = Student(
+        "wrong", lambda: (_Wrong(), {"x": torch.zeros(3, 16)}), {}, propose_students(mlp, rows, seed=1)[0].lessons
+    )
+
+    with pytest.raises(ModelError, match="give it the teacher's signature"):
+        teach(mlp, tmp_path / "s.onnx", student, rows, seed=1)
+    assert not list(tmp_path.iterdir())
+
+
+class _Wrong(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = torch.sigmoid(self.last(x))
+        return answer
