@@ -189,33 +189,67 @@ def run(
 
 @app.command()
 def optimize(
-    model: Annotated[str, typer.Argument(help="An ONNX file, or module.py:factory.")],
-    data: Annotated[Path, typer.Option(help="Rows to calibrate and to prove quality on: npz, Parquet or CSV.")],
+    model: Annotated[
+        str, typer.Argument(help="ONNX, .pt2, .skops, LightGBM text, XGBoost JSON or UBJ, or module.py:factory.")
+    ],
+    data: Annotated[str, typer.Option(help="Rows to learn from and to prove on: npz, Parquet, CSV, module.py:loader.")],
     metric: Annotated[str, typer.Option(help="The measure of quality; agreement needs no labels.")] = "agreement",
     max_drop: Annotated[str, typer.Option(help="How much of it a variant may lose, such as 1% or 0.005.")] = "1%",
     label: Annotated[str, typer.Option(help="The label's column or array.")] = "",
+    group: Annotated[str, typer.Option(help="The column of what makes rows alike, such as a query.")] = "",
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", help="A column to look into for the worst part.")
+    ] = None,
+    output: Annotated[str, typer.Option(help="Which output is judged; the first where not said.")] = "",
     batch: Annotated[str, typer.Option(help="Batch sizes where speed counts.")] = "1",
-    budget: Annotated[str, typer.Option(help="How long to time.")] = "20s",
-    bundle: Annotated[Path | None, typer.Option(help="Write the chosen variant with samples and a check here.")] = None,
+    size: Annotated[list[str] | None, typer.Option(help="Lengths of a free axis, such as sequence=32,128.")] = None,
+    objective: Annotated[str, typer.Option(help="What is best: p50, p99, throughput, size or memory.")] = "p50",
+    budget: Annotated[str, typer.Option(help="How long to look, about.")] = "5m",
+    threads: Annotated[str, typer.Option(help="Numbers of threads to try; one and all cores where not said.")] = "",
+    runtime: Annotated[str, typer.Option(help="Runtimes to try; ONNX Runtime and OpenVINO where not said.")] = "",
+    student: Annotated[str, typer.Option(help="module.py:student, a smaller model to be taught by this one.")] = "",
+    students: Annotated[bool, typer.Option(help="Derive smaller models from this one and teach them.")] = True,
+    attack: Annotated[bool, typer.Option(help="Attack parent and child (needs the extra robustness).")] = False,
+    exhaustive: Annotated[bool, typer.Option(help="Make, prove and time everything, however hopeless.")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option(help="Open a pickled model, which runs whatever code is in it.")
+    ] = False,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Write the chosen variant with what it takes to serve it here.")
+    ] = None,
     out: Out = None,
     seed: Seed = 1,
+    workers: WorkerCount = 1,
+    ray_address: RayAddress = "",
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Choose the fastest variant that is proven not to be worse than its parent.
 
+    Ctrl-C ends looking and proves the best so far; again, it stops at once.
+
     Example: windtunnel optimize model.onnx --data holdout.npz --metric agreement --max-drop 1% --batch 1,32
     """
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
-    from windtunnel.quantity import parse_duration, parse_integers, parse_share
+    from windtunnel.quantity import parse_duration, parse_integers, parse_tolerance
 
-    done = verbs.optimize(
-        model, data, metric=metric, max_drop=_read("--max-drop", parse_share, max_drop), label=label,
-        batch=_read("--batch", parse_integers, batch), budget_s=_read("--budget", parse_duration, budget), bundle=bundle, out=out, seed=seed, progress=progress,
+    search = verbs.Search(
+        objective, _sizes(size or []), _read("--threads", parse_integers, threads) if threads else (),
+        _names(runtime) if runtime else (),
+        _read("--budget", parse_duration, budget), exhaustive, student, students, attack,
     )  # fmt: skip
-    _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+    done = verbs.optimize(
+        model, data, metric=metric, max_drop=_read("--max-drop", parse_tolerance, max_drop), label=label, group=group,
+        slices=tuple(slices or ()), output=output, batch=_read("--batch", parse_integers, batch), search=search,
+        allow_pickle=allow_pickle, bundle=bundle, out=out, seed=seed, workers=_workers(workers, ray_address), progress=progress,
+    )  # fmt: skip
+    verdict = done.verdict
+    if done.stage.result["interrupted"]:
+        _print(done.to_dict(), [done.stage.section], None, as_json=as_json)
+        raise typer.Exit(INTERRUPTED)
+    _print(done.to_dict(), [done.stage.section], verdict, as_json=as_json)
 
 
 @app.command()

@@ -1,13 +1,20 @@
 """Source model → verified ONNX variants, and the fastest one that is proven.
 
-`export` turns a torch module into ONNX and checks it; `optimize` makes children (dynamic and static int8, a distilled
-student and its int8), judges each beside its parent and chooses by the rule *never ship worse*.
+`export` turns a torch module into ONNX and checks it; `optimize` makes children (quantized, fused, distilled), finds the
+best way of running each, judges them beside their parent and chooses by the rule *never ship worse*.
 """
 
 from .export import export
-from .quality import METRICS, Holdout
-from .search import Goal, Judged, Material, Optimization, optimize
+from .goal import OBJECTIVES, Goal, Objective
+from .judged import Failure, Judged, Raced, Skipped
+from .material import Material
+from .optimization import Optimization
+from .quality import METRICS, Holdout, check_metric, read_metric
+from .search import optimize
 from .section import draw
-from .step import keep
+from .step import keep, take_kept
 
-__all__ = ["METRICS", "Goal", "Holdout", "Judged", "Material", "Optimization", "draw", "export", "keep", "optimize"]
+__all__ = [
+    "METRICS", "OBJECTIVES", "Failure", "Goal", "Holdout", "Judged", "Material", "Objective", "Optimization", "Raced",
+    "Skipped", "check_metric", "draw", "export", "keep", "optimize", "read_metric", "take_kept",
+]  # fmt: skip

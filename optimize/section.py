@@ -8,69 +8,99 @@ from windtunnel.quantity import format_duration
 from windtunnel.report.section import Figure, Section, Table
 
 if TYPE_CHECKING:
-    from .search import Judged, Optimization
+    from .goal import Goal
+    from .judged import Judged
+    from .optimization import Optimization
 
 
 def draw(result: Optimization) -> Section:
     """Draw an optimization: quality against speed, with both intervals, and what became of every variant."""
-    goal, verdict = result.goal, result.verdict
-    rows = result.parent.quality.drop.samples
+    verdict = result.verdict
+    tables = [_table(result)]
+    if result.raced:
+        tables.append(_raced(result))
+    if result.failures or result.skipped:
+        tables.append(_unmade(result))
     return Section(
-        "Optimize",
-        verdict.outcome,
-        verdict.reasons,
-        (_table(result),),
-        (_figure(result),),
-        (
-            (
-                f"Basis: measured. Quality on {rows:,} held-out rows that no step has learnt from, paired with the parent, "
-                f"rows taken as independent; speed in interleaved A/B blocks, the geometric mean over "
-                f"batch sizes {', '.join(map(str, goal.batch_sizes))}."
-            ),
-            (
-                f"Every interval is at {result.parent.quality.drop.confidence:.4g}, the level split over the children, question by question: "
-                f"choosing the best of many at {goal.confidence:.4g} does not give chance many chances."
-            ),
-            (
-                f"Never ship worse: a child is chosen only if it loses at most {goal.max_drop:g} {goal.metric} at the far end of its "
-                "interval, is shown to be faster, and answers the same whoever shares its batch."
-            ),
-            *(f"{failure.name} failed: {failure.reason}" for failure in result.failures),
-        ),
+        "Optimize", verdict.outcome, verdict.reasons, tuple(tables), (_figure(result),), tuple(_notes(result))
     )
 
 
+def _notes(result: Optimization) -> list[str]:
+    """What the figures rest on."""
+    goal, rows = result.goal, result.parent.quality.drop.samples
+    name, levels = goal.judge.name, sorted({each.quality.drop.confidence for each in result.judged[1:]})
+    told = " and ".join(f"{level:.4g}" for level in levels) or f"{goal.confidence:.4g}"
+    return [
+        (
+            f"Basis: measured. Quality on {rows:,} held-out rows that no step has learnt from and no choice was made on, paired "
+            f"with the parent; speed in interleaved A/B blocks, sessions loaded anew each round, "
+            f"{_compared(goal)} batch sizes {', '.join(map(str, goal.batch_sizes))}."
+        ),
+        (
+            f"Intervals are at {told}, so that all hold together at {goal.confidence:.4g}: choosing the best of many does not "
+            "give chance many chances."
+        ),
+        (
+            f"Never ship worse: a child is chosen only if it loses at most {goal.max_drop:g} {name} at the far end of its "
+            "interval, is shown to be faster, and answers the same whoever shares its batch."
+        ),
+        (
+            f"{result.tried} variants were tried in {format_duration(result.seconds)} of a budget of {format_duration(goal.budget_s)}: "
+            f"{len(result.judged) - 1} proven or shown to be no good, {len(result.raced)} left behind in short races, "
+            f"{len(result.failures)} failed; {len(result.skipped)} were not made."
+        ),
+        *(f"{result.chosen.variant.name}: {note}" for note in result.chosen.notes),
+    ]
+
+
+def _compared(goal: Goal) -> str:
+    """How the cells are brought together."""
+    return {
+        "p99": "the geometric mean of the p99s over",
+        "throughput": "rows a second at the best of",
+    }.get(goal.objective, "the geometric mean of the medians over")
+
+
 def _table(result: Optimization) -> Table:
-    medians = tuple(f"p50, batch {batch}" for batch in result.goal.batch_sizes)
-    brief = ("variant", "KiB", result.goal.metric, "loses", *medians, "× as fast", "status")
-    columns = (*brief[:-1], "moves with its batch", "status", "why")
+    cells = list(result.parent.speed.p50_s)
+    medians = tuple(f"p50, batch {cell}" for cell in cells)
+    brief = ("variant", "KiB", result.goal.judge.name, "loses", *medians, "× as fast", "status")
+    columns = (*brief[:-1], "moves with its neighbours", "negative flips", "status", "why")
     return Table(
-        "Every variant that was made, beside its parent",
-        columns,
-        (*(_row(each) for each in result.judged), *_failed(result)),
-        brief,
+        "Every variant that was judged, beside its parent", columns, tuple(_row(each) for each in result.judged), brief
     )
 
 
 def _row(each: Judged) -> tuple[str, ...]:
-    drop, speed = each.quality.drop, each.speedup
+    drop, speed, flips = each.quality.drop, each.speedup, each.quality.flips
     return (
         each.variant.name,
         f"{each.variant.bytes / 1024:,.0f}",
         f"{each.quality.value:.4f}",
         f"{_places(drop.value)} ({_places(drop.low)} to {_places(drop.high)})",
-        *(format_duration(seconds) for seconds in each.p50_s.values()),
+        *(format_duration(seconds) for seconds in each.speed.p50_s.values()),
         f"{speed.value:.2f} ({speed.low:.2f} to {speed.high:.2f})",
-        f"{each.dependence:.1g}",
+        f"{each.dependence.neighbours:.1g}",
+        "—" if flips is None or flips.negative is None else f"{flips.negative:.2%}",
         each.status,
         each.reason,
     )
 
 
-def _failed(result: Optimization) -> list[tuple[str, ...]]:
-    """A row for each step that made nothing, with its reason."""
-    blank = ("—",) * (5 + len(result.goal.batch_sizes))
-    return [(failure.name, *blank, "failed", failure.reason) for failure in result.failures]
+def _raced(result: Optimization) -> Table:
+    """Who was left behind: about how fast, and why nobody looked further."""
+    rows = tuple(
+        (each.variant.name, f"about {each.speedup:.2f}", each.status, each.reason)
+        for each in sorted(result.raced, key=lambda each: -each.speedup)
+    )
+    return Table("Left behind in a short race, its quality not proven", ("variant", "× as fast", "status", "why"), rows)
+
+
+def _unmade(result: Optimization) -> Table:
+    rows = [(each.name, "failed", each.reason) for each in result.failures]
+    rows += [(each.name, "not made", each.reason) for each in result.skipped]
+    return Table("Not made, or not able to run", ("variant", "status", "why"), tuple(rows))
 
 
 def _places(value: float) -> str:
@@ -101,7 +131,7 @@ def _figure(result: Optimization) -> Figure:
     }
     layout = {
         "xaxis": {"title": {"text": "times as fast as the parent"}},
-        "yaxis": {"title": {"text": f"{result.goal.metric} lost against the parent"}},
+        "yaxis": {"title": {"text": f"{result.goal.judge.name} lost against the parent"}},
         "shapes": [limit],
     }
     caption = "Speed against quality lost, with intervals that hold together. A child must lie right of 1 and wholly below the dashed line."

@@ -3,21 +3,92 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-from windtunnel.digest import canonical_json, digest_file, write_atomically
-from windtunnel.variant import Origin, Variant
+from windtunnel.digest import canonical_json, write_atomically
+from windtunnel.errors import ModelError
+from windtunnel.onnx_file import copy_model, move_model
+from windtunnel.run_folder import environment
+from windtunnel.variant import Origin, Variant, digest_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+VERSIONS = ("windtunnel", "onnxruntime", "onnx", "onnxscript", "torch", "openvino", "nncf", "numpy")
+"""Packages whose version can change what a step makes."""
+
+
+class NeedlessError(ModelError):
+    """A step would change nothing, so nothing is lost by not doing it."""
+
+
+class Settings(Protocol):
+    """How a step is done: a frozen value that says itself as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values, for the origin."""
+        ...
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """The settings of a step that has none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """No JSON values."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way of making a variant from another.
+
+    Args:
+        name: of what it makes.
+        kind: what is done, as the origin says it.
+        precision: of what it makes.
+        settings: how.
+        make: writes the file: takes the parent, the path, the settings where it has some, then rows where it learns from some, then what
+            says whether a file is good enough where it stops at that.
+        rows: how many learning rows it takes; 0 where it needs none.
+        accepts: whether it asks if its result is good enough.
+        travels: whether it can be done in another process: what holds a user's module stays here.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    settings: Settings
+    make: Callable[..., object]
+    rows: int = 0
+    accepts: bool = False
+    travels: bool = True
+
+    def origin(self, parent: Variant, rows: str = "") -> Origin:
+        """What explains its result, and the key under which that is kept.
+
+        Args:
+            parent: what it is made from.
+            rows: the digest of the rows it learns from.
+        """
+        known = environment()
+        versions = {package: known[package] for package in VERSIONS if package in known}
+        learnt = {"learnt_from": rows} if rows else {}
+        return Origin(self.kind, parent.sha256, {**self.settings.to_dict(), **learnt, "versions": versions})
 
 
 def keep(folder: Path, name: str, precision: str, origin: Origin, make: Callable[[Path], object]) -> Variant:
     """Make `folder/name.onnx`, or take the one that the same step made before.
 
     The file is written under another name, checked, and renamed; the record of its origin beside it is written last, so
-    a run that was killed in between does the step again.
+    a run that was killed in between does the step again. Weights too large for one file lie in `name.onnx.data`.
 
     Args:
         folder: where variants are kept.
@@ -38,9 +109,10 @@ def keep(folder: Path, name: str, precision: str, origin: Origin, make: Callable
     try:
         make(partial)
         Variant.from_file(partial)
-        partial.replace(path)
+        move_model(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        for left in folder.glob(f".{name}.partial.onnx*"):
+            left.unlink()
     variant = Variant.from_file(path, name=name, precision=precision, origin=origin)
     write_atomically(record, canonical_json(variant.to_dict(folder)))
     return variant
@@ -53,4 +125,20 @@ def _kept(record: Path, path: Path, origin: Origin, folder: Path) -> Variant | N
         variant = Variant.from_dict(json.loads(record.read_text()), folder)
     except (ValueError, KeyError, TypeError):
         return None  # a torn or older record: the step is done again
-    return variant if variant.origin.digest == origin.digest and variant.sha256 == digest_file(path) else None
+    whole = all(each.is_file() for each in variant.files)
+    known = whole and variant.sha256 == digest_files(path, variant.companions)
+    return variant if known and variant.origin.digest == origin.digest else None
+
+
+def take_kept(source: Path, folder: Path) -> None:
+    """Start from the variants of an earlier run: a step whose parent and settings are the same is not done again.
+
+    Args:
+        source: the folder in which they were kept; it need not be there.
+        folder: where this run keeps its own.
+    """
+    for record in sorted(source.glob("*.json")):
+        model = record.with_suffix(".onnx")
+        if model.is_file() and not (folder / record.name).exists():
+            copy_model(model, folder / model.name)
+            shutil.copyfile(record, folder / record.name)

@@ -17,8 +17,9 @@ ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 LOCK = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in LINES}
 
-REPLACED = {"onnxruntime-gpu"}
-"""onnxruntime-gpu takes the place of onnxruntime: both are the module `onnxruntime` and cannot stand beside each other."""
+REPLACED = {"onnxruntime-gpu", "xgboost"}
+"""onnxruntime-gpu takes the place of onnxruntime: both are the module `onnxruntime` and cannot stand beside each other.
+xgboost-cpu stands in the lock in xgboost's place: the same module without half a gigabyte of CUDA."""
 
 TOOLS = {"pip", "setuptools", "wheel", "windtunnel"}
 """What is there before the lock is installed, and this project itself."""

@@ -22,7 +22,8 @@ from pydantic import (
 from windtunnel.deployment import Slo
 from windtunnel.errors import ConfigError, nearest
 from windtunnel.price import find_price
-from windtunnel.quantity import Duration, Share
+from windtunnel.quantity import Duration, Share, Tolerance
+from windtunnel.runtime import RUNTIMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,12 @@ def _known_price(name: str) -> str:
     return name
 
 
+def _known_runtime(name: str) -> str:
+    if name not in RUNTIMES or RUNTIMES[name].takes != "onnx":
+        raise ValueError("is not a runtime of ONNX files; see `windtunnel doctor`")
+    return name
+
+
 def _above_zero(seconds: float) -> float:
     if seconds <= 0.0:
         raise ValueError("must be above zero; write 10m, 1d, 5%")
@@ -73,9 +80,6 @@ def _sorted(counts: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Model = TypeVar("Model", bound=BaseModel)
-
-Quality = Literal["roc_auc", "log_loss", "brier", "accuracy", "mae", "mse", "agreement"]
-"""The measures of quality that the optimizing stage knows; a test holds the two together."""
 
 LossName = Literal["log_loss", "brier", "zero_one", "squared_error", "absolute_error"]
 """The losses that the backtesting stage knows; a test holds the two together."""
@@ -149,10 +153,18 @@ class ModelSection(_Section):
 class OptimizeSection(_Section):
     """`[optimize]`: how good a child must be, and where it must be fast."""
 
-    metric: Quality
-    max_drop: Annotated[float, Field(ge=0.0)]
+    metric: Annotated[str, Field(min_length=1)]
+    max_drop: Tolerance
     batch: Counts = (1, 32)
-    budget: Period = 20.0
+    budget: Period = 60.0
+    objective: Literal["p50", "p99", "throughput", "size", "memory"] = "p50"
+    runtimes: tuple[Annotated[str, AfterValidator(_known_runtime)], ...] = (
+        "onnxruntime-cpu",
+        "openvino",
+        "openvino-bf16",
+    )
+    students: Literal["derived", "given", "none"] = "given"
+    slices: tuple[str, ...] = ()
 
 
 class BenchmarkSection(_Section):

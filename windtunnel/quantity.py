@@ -74,6 +74,25 @@ def parse_share(text: str | float) -> float:
     return share
 
 
+def parse_tolerance(text: str | float) -> float:
+    """Read how much worse something may be: a share such as `1%`, or a number in the units of what is measured.
+
+    Raises:
+        ConfigError: not a number, below zero, or not finite.
+
+    Example:
+        >>> parse_tolerance("1%"), parse_tolerance("2.5")
+        (0.01, 2.5)
+    """
+    match = re.fullmatch(_NUMBER + r"\s*(%?)", str(text).strip())
+    if match is None:
+        raise ConfigError("is not a tolerance", value=text, fix="write 0.01, 1%, or a number in the metric's units")
+    tolerance = float(match[1]) / (100.0 if match[2] else 1.0)
+    if tolerance < 0.0 or math.isinf(tolerance):
+        raise ConfigError("should be greater than or equal to 0", value=text, fix="write 0.01 or 1%")
+    return tolerance
+
+
 def parse_integers(text: str) -> tuple[int, ...]:
     """Read a list of positive whole numbers such as `1,8,64`, sorted, each once.
 
@@ -180,4 +199,5 @@ Duration = Annotated[float, _for_pydantic(parse_duration)]
 """A configuration value that people write as `50ms` and the code reads as seconds."""
 
 Share = Annotated[float, _for_pydantic(parse_share)]
+Tolerance = Annotated[float, _for_pydantic(parse_tolerance)]
 """A configuration value that people write as `1%` and the code reads as 0.01."""

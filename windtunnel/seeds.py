@@ -12,6 +12,7 @@ SOURCES = {
     "distil": "the student's initial weights and the order of its batches; changes the student only",
     "calibration": "which rows the ranges of static int8 are taken from; changes that variant a little",
     "bootstrap": "resampling for intervals; should not change a point estimate",
+    "checks": "which rows are disturbed, and how, when a child's robustness and attribution are looked at",
     "order": "the order in which variants and batch sizes are measured; should not change a mean",
     "arrivals": "generated traffic and where in a trace a scenario strikes",
     "service": "which measured service time a simulated batch gets; should not change mean load",

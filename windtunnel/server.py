@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,23 +32,51 @@ if TYPE_CHECKING:
 
 DATATYPES = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64", "INT8": "int8", "INT16": "int16",
-    "INT32": "int32", "INT64": "int64", "FP16": "float16", "FP32": "float32", "FP64": "float64",
+    "INT32": "int32", "INT64": "int64", "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object",
 }  # fmt: skip
-"""The protocol's names for numpy's dtypes (Open Inference Protocol v2, tensor data types; BYTES is not served)."""
+"""The protocol's names for numpy's dtypes (Open Inference Protocol v2, tensor data types); text is BYTES, a JSON string each."""
 
 NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 
-def metadata(name: str, signature: Signature) -> dict[str, Any]:
+def served_name(variant: Variant) -> str:
+    """What a variant is called in addresses and folder names.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> served_name(SimpleNamespace(name="fp32-on-ort-2t-allow_spinning=1"))
+        'fp32-on-ort-2t-allow_spinning-1'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "-", variant.name)
+
+
+def datatype(tensor: Tensor) -> str:
+    """The protocol's name for a tensor's dtype.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if tensor.dtype not in NAMES:
+        raise ModelError(
+            "has no name in the Open Inference Protocol",
+            field=tensor.name,
+            value=tensor.dtype,
+            fix="cast it in the model",
+        )
+    return NAMES[tensor.dtype]
+
+
+def metadata(variant: Variant) -> dict[str, Any]:
     """A model's metadata as the protocol has it; a dynamic axis is −1."""
 
     def describe(tensor: Tensor) -> dict[str, Any]:
         shape = [axis if isinstance(axis, int) else -1 for axis in tensor.shape]
-        return {"name": tensor.name, "datatype": NAMES[tensor.dtype], "shape": shape}
+        return {"name": tensor.name, "datatype": datatype(tensor), "shape": shape}
 
+    platform, signature = variant.execution.runtime.partition("-")[0], variant.signature
     return {
-        "name": name, "versions": ["1"], "platform": "onnxruntime_onnx", "inputs": [describe(t) for t in signature.inputs],
-        "outputs": [describe(t) for t in signature.outputs],
+        "name": served_name(variant), "versions": ["1"], "platform": f"{platform}_onnx",
+        "inputs": [describe(t) for t in signature.inputs], "outputs": [describe(t) for t in signature.outputs],
     }  # fmt: skip
 
 
@@ -84,8 +114,8 @@ def read_request(body: Any, signature: Signature) -> dict[str, NDArray[Any]]:
 
 
 def _array(given: Mapping[str, Any], tensor: Tensor) -> NDArray[Any]:
-    if given.get("datatype") != NAMES[tensor.dtype]:
-        raise ModelError(f"must be {NAMES[tensor.dtype]}", field=tensor.name, value=given.get("datatype"))
+    if given.get("datatype") != datatype(tensor):
+        raise ModelError(f"must be {datatype(tensor)}", field=tensor.name, value=given.get("datatype"))
     shape = given.get("shape")
     fits = (
         isinstance(shape, list)
@@ -98,11 +128,14 @@ def _array(given: Mapping[str, Any], tensor: Tensor) -> NDArray[Any]:
     if not fits:
         raise ModelError(f"must have the shape {list(tensor.shape)}", field=tensor.name, value=shape)
     try:
-        return np.array(given.get("data"), dtype=tensor.dtype).reshape(shape)
+        array = np.array(given.get("data"), dtype=tensor.dtype).reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelError(
             f"has data that do not fill {shape} as {given['datatype']} ({error})", field=tensor.name
         ) from error
+    if tensor.dtype == "object" and not all(isinstance(each, str) for each in array.flat):
+        raise ModelError("must be text", field=tensor.name, value=given.get("data"), fix="send JSON strings")
+    return array
 
 
 def write_answer(name: str, request_id: Any, outputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
@@ -110,7 +143,7 @@ def write_answer(name: str, request_id: Any, outputs: Mapping[str, NDArray[Any]]
     tensors = [
         {
             "name": key,
-            "datatype": NAMES[str(array.dtype)],
+            "datatype": "BYTES" if array.dtype.kind in "OU" else NAMES[str(array.dtype)],
             "shape": list(array.shape),
             "data": _plain(array),
         }
@@ -129,7 +162,21 @@ def _plain(array: NDArray[Any]) -> list[Any]:
 def run_together(
     run: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]], requests: list[dict[str, NDArray[Any]]]
 ) -> list[dict[str, NDArray[Any]]]:
-    """Run several requests as one batch and give each its own rows back."""
+    """Run several requests as one batch and give each its own rows back; those of other lengths go in a batch of their own."""
+    alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        alike.setdefault(tuple(request[name].shape[1:] for name in sorted(request)), []).append(index)
+    answers: dict[int, dict[str, NDArray[Any]]] = {}
+    for members in alike.values():
+        answers |= dict(zip(members, _run_as_one(run, [requests[index] for index in members]), strict=True))
+    return [answers[index] for index in range(len(requests))]
+
+
+def _run_as_one(
+    run: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]], requests: list[dict[str, NDArray[Any]]]
+) -> list[dict[str, NDArray[Any]]]:
+    if len(requests) == 1:
+        return [run(requests[0])]  # whose outputs need not have rows
     together = {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
     outputs = run(together)
     ends = np.cumsum([len(next(iter(request.values()))) for request in requests])[:-1]
@@ -147,41 +194,42 @@ def build_app(variant: Variant, batch: BatchPolicy, replicas: int) -> Any:
     """
     from ray import serve
 
-    path, signature, name = variant.path.resolve(), variant.signature, variant.name
+    served, name = replace(variant, path=variant.path.resolve()), served_name(variant)
 
     @serve.deployment(name=name, num_replicas=replicas, max_ongoing_requests=max(16, 2 * batch.max_batch))
     class Model:
         def __init__(self) -> None:
-            from windtunnel.session import OnnxSession
+            from windtunnel.runtime import open_session
 
-            self.session = OnnxSession(path, signature)
+            self.session = open_session(served)
 
         @serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)
         async def batched(self, requests: list[dict[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
             return run_together(self.session.run, requests)
 
         async def __call__(self, request: Any) -> Any:
-            return await answer(request, name, signature, self.batched)
+            return await answer(request, served, self.batched)
 
     return Model.bind()  # type: ignore[attr-defined]  # the decorator made a deployment of the class
 
 
-async def answer(request: Any, name: str, signature: Signature, batched: Any) -> Any:
+async def answer(request: Any, variant: Variant, batched: Any) -> Any:
     """Answer one HTTP request (a Starlette `Request`) by its path."""
     from starlette.responses import JSONResponse
 
+    name = served_name(variant)
     place, model = request.url.path.rstrip("/"), f"/v2/models/{name}"
     if request.method == "GET" and place in {"/v2/health/live", "/v2/health/ready", f"{model}/ready"}:
         return JSONResponse({"live" if place.endswith("live") else "ready": True})
     if request.method == "GET" and place == model:
-        return JSONResponse(metadata(name, signature))
+        return JSONResponse(metadata(variant))
     if request.method != "POST" or place != f"{model}/infer":
         return JSONResponse(
             {"error": f"there is nothing at {request.method} {place}; POST {model}/infer"}, status_code=404
         )
     try:
         body = await request.json()
-        feeds = read_request(body, signature)
+        feeds = read_request(body, variant.signature)
     except (ValueError, ModelError) as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     return JSONResponse(write_answer(name, body.get("id"), await batched(feeds)))
@@ -214,13 +262,13 @@ def serve_until_interrupted(
         serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
         serve.run(
             build_app(variant, batch, replicas),
-            name=variant.name,
+            name=served_name(variant),
             route_prefix="/",
             logging_config={"log_level": "ERROR"},
         )
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to leave, as by Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        ready(f"http://127.0.0.1:{port}/v2/models/{variant.name}")
+        ready(f"http://127.0.0.1:{port}/v2/models/{served_name(variant)}")
         threading.Event().wait()
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]  # ray

@@ -150,7 +150,7 @@ BAD = [
     ("batch = [1, 8, 64]", "batch = [8, 64]", None, "asks for batches of 1, but [benchmark] batch measures [8, 64]"),
     # numbers that are none
     ("max_drop = 0.01", "max_drop = -0.01", "optimize.max_drop", "should be greater than or equal to 0"),
-    ("max_drop = 0.01", "max_drop = nan", "optimize.max_drop", "should be a finite number"),
+    ("max_drop = 0.01", "max_drop = nan", "optimize.max_drop", "is not a tolerance"),
     ("speed = 100", "speed = 0", "simulate.speed", "should be greater than 0"),
     ("speed = 100", "speed = nan", "simulate.speed", "should be a finite number"),
     ("speed = 100", "speed = inf", "simulate.speed", "should be a finite number"),

@@ -10,12 +10,12 @@ from .backtest import backtest
 from .benchmark import benchmark
 from .cost import Wishes
 from .export import export
-from .optimize import optimize
+from .optimize import Search, optimize
 from .plan import plan
 from .settings import Settings
 from .simulate import simulate
 from .trace import describe_trace, read_trace
 
 __all__ = [
-    "Done", "Settings", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_trace", "simulate",
+    "Done", "Search", "Settings", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_trace", "simulate",
 ]  # fmt: skip

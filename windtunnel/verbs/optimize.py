@@ -2,160 +2,389 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import digest_file
 from windtunnel.errors import ConfigError, DataError, naming, nearest
+from windtunnel.factory import make_module
+from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
-from windtunnel.source import digest_sources, is_function, load_function
+from windtunnel.source import call, digest_sources, is_function, load_function
 
 from .alone import Done, run_alone
-from .inputs import open_model, read_feeds
+from .inputs import open_model, read_columns, read_feeds
+from .subject import resized, size_classes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     from numpy.typing import NDArray
 
+    from windtunnel.fanout import Workers
+    from windtunnel.optimize import Goal, Holdout, Material
     from windtunnel.report.section import Section
-    from windtunnel.variant import Signature
+    from windtunnel.variant import Signature, Variant
     from windtunnel.verdict import Verdict
 
     Arrays = dict[str, NDArray[Any]]
 
 
 EVERY_THIRD = 3
-"""Every so many-th row is for steps to learn from; quality is proven on the others."""
+"""Every so many-th row (or group of rows) is for steps to learn from; quality is proven on the others."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where rows come from, and what their columns are.
+
+    Args:
+        source: an npz file, a table, or `module.py:loader`.
+        label: the label's column or array; `label` in an npz file where empty.
+        group: the column of what makes rows alike: a query, a customer.
+        slices: columns to look into for the worst part.
+    """
+
+    source: str
+    label: str = ""
+    group: str = ""
+    slices: tuple[str, ...] = ()
+
+    def digests(self, home: Path) -> dict[str, str]:
+        """Of what is read."""
+        return digest_sources([self.source], home)
+
+    def read(
+        self, model: Variant | Signature, home: Path, progress: Progress = SILENT
+    ) -> tuple[Arrays, NDArray[np.float64] | None]:
+        """A model's inputs, and labels where there are some."""
+        leave = tuple(name for name in (self.group, *self.slices) if name)
+        return read_feeds(self.source, model, self.label, leave=leave, home=home, progress=progress)
+
+    def columns(self, rows: int, home: Path) -> tuple[NDArray[Any] | None, dict[str, NDArray[Any]]]:
+        """The groups, where there are some, and the slices."""
+        names = [name for name in (self.group, *self.slices) if name]
+        columns = read_columns(self.source, names, rows, home=home) if names else {}
+        return columns.get(self.group), {name: columns[name] for name in self.slices}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The data as JSON values; what it holds is told by its digest."""
+        return {"label": self.label, "group": self.group, "slices": list(self.slices)}
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the best is looked for.
+
+    Args:
+        objective: what the best is best in: `p50`, `p99`, `throughput`, `size` or `memory`.
+        sizes: lengths of free axes, by name: speed is compared at every combination.
+        threads: numbers of intra-op threads to try; one and all cores where empty.
+        runtimes: to try; ONNX Runtime and OpenVINO on the processor where empty.
+        budget_s: how long all of it may take, about.
+        exhaustive: make, judge and time everything, however hopeless.
+        student: `module.py:student`, a function that makes an untrained module and its example inputs.
+        students: whether students are derived from the model.
+        attack: whether attacks are tried on parent and child (needs the extra `robustness`).
+    """
+
+    objective: str = "p50"
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    threads: tuple[int, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    budget_s: float = 300.0
+    exhaustive: bool = False
+    student: str = ""
+    students: bool = True
+    attack: bool = False
+
+    def check(self) -> None:
+        """Refuse what is not known before any work.
+
+        Raises:
+            ConfigError: an objective or a runtime that is not known, threads below one or beyond the cores.
+        """
+        from windtunnel.optimize import OBJECTIVES
+        from windtunnel.runtime import find_runtime
+
+        if self.objective not in OBJECTIVES:
+            raise ConfigError(
+                "is not an objective",
+                field="--objective",
+                value=self.objective,
+                fix=nearest(self.objective, OBJECTIVES),
+            )
+        for runtime in self.runtimes:
+            with naming(field="--runtime"):
+                takes = find_runtime(runtime).takes
+            if takes != "onnx":
+                raise ConfigError("does not run ONNX files", field="--runtime", value=runtime, fix="leave it out")
+        cores = _cores()
+        if any(not 1 <= threads <= cores for threads in self.threads):
+            raise ConfigError("does not fit this machine", field="--threads", value=self.threads, fix=f"1 to {cores}")
+
+    def goal(self, metric: Any, max_drop: float, batch: tuple[int, ...], output: str) -> Goal:
+        """What the optimizing stage is asked for."""
+        from windtunnel.optimize import OBJECTIVES, Goal
+
+        usual, objective = Goal(), next(each for each in OBJECTIVES if each == self.objective)
+        return Goal(
+            metric, max_drop, batch, max(batch) > 1, objective=objective, threads=self.threads or _usual_threads(),
+            runtimes=self.runtimes or usual.runtimes, budget_s=self.budget_s, output=output, attack=self.attack,
+            exhaustive=self.exhaustive,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """The search as JSON values."""
+        return {
+            "objective": self.objective, "sizes": {axis: list(each) for axis, each in self.sizes.items()},
+            "threads": list(self.threads), "runtimes": list(self.runtimes), "budget_s": self.budget_s,
+            "exhaustive": self.exhaustive, "student": self.student, "students": self.students, "attack": self.attack,
+        }  # fmt: skip
+
+
+def _cores() -> int:
+    return max(1, int(Hardware.detect().cores))
+
+
+def _usual_threads() -> tuple[int, ...]:
+    """One, and as many as there are cores."""
+    return tuple(sorted({1, _cores()}))
 
 
 def optimize(
     model: str,
-    data: Path,
+    data: Path | str,
     *,
     metric: str = "agreement",
     max_drop: float = 0.01,
     label: str = "",
+    group: str = "",
+    slices: tuple[str, ...] = (),
+    output: str = "",
     batch: tuple[int, ...] = (1,),
-    budget_s: float = 20.0,
+    search: Search | None = None,
+    allow_pickle: bool = False,
     bundle: Path | None = None,
     out: Path | None = None,
     seed: int = 1,
+    workers: Workers | None = None,
     progress: Progress = SILENT,
 ) -> Done:
-    """Make int8 variants of a model and choose the fastest that is proven not to be worse.
+    """Make variants of a model and choose the fastest that is proven not to be worse.
 
-    Every third row of the data is for calibration; quality is proven on the others. Batching is on where a batch size
-    above 1 is asked for.
+    Every third row of the data (or group of rows) is for steps to learn from; quality is proven on the others. Batching is
+    on where a batch size above 1 is asked for.
 
     Args:
-        model: an ONNX file, or `module.py:factory`.
-        data: an npz file or a table.
+        model: an ONNX file, `.pt2`, `.skops`, a LightGBM or XGBoost model, or `module.py:factory`.
+        data: an npz file, a table, or `module.py:loader`.
         metric: the measure of quality; `agreement` needs no labels.
-        max_drop: how much worse a variant may be.
+        max_drop: how much worse a variant may be, in units of the metric.
         label: the label's column.
+        group: the column of what makes rows alike.
+        slices: columns to look into for the worst part.
+        output: which of the model's outputs is judged; the first where empty.
         batch: batch sizes at which speed is compared.
-        budget_s: seconds of timing.
+        search: how the best is looked for.
+        allow_pickle: whether a pickled model may be opened, which runs whatever code its maker put in.
         bundle: where a bundle of the chosen variant goes.
         out: the run folder.
-        seed: of calibration and timing order.
+        seed: of calibration, distillation, resampling and timing order.
+        workers: who makes the files.
         progress: a line a step.
     """
     from windtunnel.bundle import check_folder
-    from windtunnel.table import check_file
+    from windtunnel.optimize import read_metric
 
-    home = Path()
-    check_file(data)
-    _check_quality(_look_at(model, home), data, metric, label)
+    home, wanted = Path(), search if search is not None else Search()
+    wanted.check()
+    rows = Data(str(data), label, group, slices)
+    if not is_function(rows.source):
+        from windtunnel.table import check_file
+
+        check_file(Path(rows.source))
+    judge = read_metric(metric, home)
+    _look_at(model, home, rows, judge, output)
     if bundle is not None:
         check_folder(bundle)
-    inputs = {"data": digest_file(data), **digest_sources([model], home)}
+    sources = [each for each in (model, wanted.student, metric) if each and (each == model or is_function(each))]
+    inputs = {"data": digest_value_of(rows, home), **digest_sources(sources, home)}
     parameters = {
-        "metric": metric,
-        "max_drop": max_drop,
-        "label": label,
-        "batch": batch,
-        "budget_s": budget_s,
-        "model": model,
-    }
-    make = partial(
-        _optimize, model=model, data=data, metric=metric, max_drop=max_drop, label=label, batch=batch, budget_s=budget_s,
-        seeds=Seeds(seed), home=home, progress=progress,
-    )  # fmt: skip
-    done = run_alone("optimize", out, parameters, inputs, make, seed=seed, progress=progress)
+        "metric": metric, "max_drop": max_drop, **rows.to_dict(), "output": output, "batch": batch, "model": model,
+        "search": wanted.to_dict(), "hardware": Hardware.detect().fingerprint,
+    }  # fmt: skip
+    goal = wanted.goal(judge, max_drop, batch, output)
+    task = _Task(model, rows, goal, wanted, Seeds(seed), home, workers, progress, allow_pickle=allow_pickle)
+    done = run_alone("optimize", out, parameters, inputs, partial(_run, task), seed=seed, progress=progress)
     if bundle is not None:
-        _bundle(done, data, label, bundle)
+        _bundle(done, rows, bundle)
     return done
 
 
-def _look_at(model: str, home: Path) -> Signature | None:
-    """The signature of a file; of a function only that it can be loaded, for what it makes is known once it has run."""
+def digest_value_of(rows: Data, home: Path) -> str:
+    """What the data stands for: the digest of its file, or of the loader's sources."""
+    return digest_file(home / rows.source) if not is_function(rows.source) else rows.digests(home)[rows.source]
+
+
+def _look_at(model: str, home: Path, rows: Data, metric: Any, output: str) -> None:
+    """Refuse, before any work, a file that is no model and rows that do not fit it.
+
+    What a function makes is known only once it has run, so of one only that it can be loaded is seen.
+    """
+    from windtunnel.optimize import Holdout, check_metric
     from windtunnel.variant import Variant
 
     if is_function(model):
         load_function(model, home)
-        return None
-    return Variant.from_file(home / model).signature
-
-
-def _check_quality(signature: Signature | None, data: Path, metric: str, label: str) -> None:
-    """Refuse a metric that is not known and, where the signature is, rows that cannot carry it."""
-    from windtunnel.optimize import METRICS, Holdout
-    from windtunnel.optimize.quality import check_metric
-
-    if metric not in METRICS:
-        raise ConfigError("is not a metric", field="--metric", value=metric, fix=nearest(metric, METRICS))
-    if signature is None:
         return
-    feeds, labels = read_feeds(data, signature, label)
-    rows = len(next(iter(feeds.values())))
-    if rows < EVERY_THIRD:
-        raise DataError(
-            f"has {rows} rows", file=data, fix="give more: a third is for calibration, quality is proven on the others"
+    if not model.endswith(".onnx"):
+        return
+    given = Variant.from_file(home / model)
+    outputs = [each.name for each in given.signature.outputs]
+    if output and output not in outputs:
+        raise ConfigError(
+            "is not an output of the model", file=model, field="--output", value=output, fix=nearest(output, outputs)
         )
-    with naming(file=data):
-        check_metric(metric, Holdout(feeds, labels))
+    feeds, labels = rows.read(given, home)
+    _check_rows(feeds, rows)
+    with naming(file=Path(rows.source)):
+        check_metric(metric, Holdout(feeds, labels, *rows.columns(len(next(iter(feeds.values()))), home)))
 
 
-def _optimize(
-    work: Path,
-    *,
-    model: str,
-    data: Path,
-    metric: str,
-    max_drop: float,
-    label: str,
-    batch: tuple[int, ...],
-    budget_s: float,
-    seeds: Seeds,
-    home: Path,
-    progress: Progress,
-) -> tuple[dict[str, Any], Section, Verdict]:
-    import numpy as np
+def _check_rows(feeds: Arrays, rows: Data) -> None:
+    have = len(next(iter(feeds.values())))
+    if have < EVERY_THIRD:
+        raise DataError(
+            f"has {have} rows", file=rows.source,
+            fix="give more: a third is for calibration, quality is proven on the others",
+        )  # fmt: skip
 
-    from windtunnel.benchmarks import Effort, measure
-    from windtunnel.optimize import Goal, Holdout, Material, draw
+
+@dataclass(frozen=True)
+class _Task:
+    """One search as it was asked for."""
+
+    model: str
+    data: Data
+    goal: Goal
+    search: Search
+    seeds: Seeds
+    home: Path
+    workers: Workers | None
+    progress: Progress
+    allow_pickle: bool = False
+
+    def split(self, parent: Variant) -> tuple[Material, Holdout]:
+        """Rows to learn from, and rows to prove quality on."""
+        import numpy as np
+
+        from windtunnel.optimize import Holdout, Material
+
+        feeds, labels = self.data.read(parent, self.home, self.progress)
+        _check_rows(feeds, self.data)
+        count = len(next(iter(feeds.values())))
+        groups, slices = self.data.columns(count, self.home)
+        # all rows of a group are on one side, or what was learnt of one would help with the others
+        units = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+        learning = units % EVERY_THIRD == 0
+        material = Material(
+            _taken(feeds, learning), None if labels is None else labels[learning], self._student(), self._student_source(),
+            module=self._module(), students=self.search.students,
+        )  # fmt: skip
+        held = ~learning
+        return material, Holdout(
+            _taken(feeds, held), None if labels is None else labels[held], None if groups is None else groups[held],
+            _taken(slices, held),
+        )  # fmt: skip
+
+    def _module(self) -> Any:
+        """Makes the torch module anew, where the model is a function: students can be cut out of it."""
+        if not is_function(self.model):
+            return None
+        return lambda: make_module(self.model, self.home).module
+
+    def _student(self) -> Any:
+        name = self.search.student
+        if not name:
+            return None
+        function = load_function(name, self.home)
+        return lambda: call(function, name=name)
+
+    def _student_source(self) -> str:
+        name = self.search.student
+        return f"{name} {digest_sources([name], self.home)[name]}" if name else ""
+
+
+def _taken(arrays: Mapping[str, NDArray[Any]], rows: NDArray[np.bool_]) -> Arrays:
+    return {name: array[rows] for name, array in arrays.items()}
+
+
+def _run(task: _Task, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+    from windtunnel.optimize import draw, take_kept
     from windtunnel.optimize import optimize as search
 
-    parent = open_model(model, work, home)
-    feeds, labels = read_feeds(data, parent.signature, label)
-    learning = np.arange(len(next(iter(feeds.values())))) % EVERY_THIRD == 0
-    material = Material({name: array[learning] for name, array in feeds.items()})
-    holdout = Holdout(
-        {name: array[~learning] for name, array in feeds.items()}, labels[~learning] if labels is not None else None
-    )
-    timed = partial(measure, effort=Effort(0.02, budget_s), rng=seeds.stream("order"), progress=progress)
-    goal = Goal(metric, max_drop, batch, max(batch) > 1)
-    found = search(parent, material, holdout, goal, measure=timed, folder=work, seeds=seeds, progress=progress)
+    take_kept(work.parent / "optimize", work)
+    parent = open_model(task.model, work, task.home, allow_pickle=task.allow_pickle, progress=task.progress)
+    material, holdout = task.split(parent)
+    found = search(
+        parent, material, holdout, task.goal, measure=timing(task.seeds, task.progress), folder=work, seeds=task.seeds,
+        sizes=_sizes(holdout.feeds, parent, task.search.sizes), weigh=weighing(task.seeds),
+        workers=task.workers, progress=task.progress,
+    )  # fmt: skip
     return found.to_dict(work), draw(found), found.verdict
 
 
-def _bundle(done: Done, data: Path, label: str, folder: Path) -> None:
+def _sizes(
+    feeds: Mapping[str, NDArray[Any]], parent: Variant, sizes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Arrays]:
+    """Rows of every size class by its name."""
+    classes = size_classes(parent.signature, sizes)
+    return {name: resized(dict(feeds), parent.signature, lengths) for name, lengths in classes.items()}
+
+
+PRECISION = 0.02
+"""Timing stops when every median is known to this share, or when its time is over."""
+
+
+def timing(seeds: Seeds, progress: Progress) -> Any:
+    """The measuring stage's interleaved timing, as the optimizing stage calls it."""
+    from windtunnel.benchmarks import Effort, measure
+
+    rng = seeds.stream("order")
+
+    def measured(openers: Any, feeds: Any, batch_sizes: Any, *, budget_s: float) -> Any:
+        return measure(openers, feeds, batch_sizes, effort=Effort(PRECISION, budget_s), rng=rng, progress=progress)
+
+    return measured
+
+
+def weighing(seeds: Seeds) -> Any:
+    """The measuring stage's memory of a process, as the optimizing stage asks for it."""
+    from windtunnel.benchmarks.footprint import measure_footprints
+
+    rng = seeds.stream("order", 1)
+
+    def weighed(variant: Variant, feeds: Any, batch_sizes: Any) -> int:
+        way = variant.execution
+        started = measure_footprints([variant], feeds, batch_sizes, runtime=way.runtime, threads=way.threads, rng=rng)
+        return started[variant.name].footprint.rss_bytes
+
+    return weighed
+
+
+def _bundle(done: Done, rows: Data, folder: Path) -> None:
     from windtunnel.bundle import write_bundle
-    from windtunnel.session import OnnxSession
+    from windtunnel.runtime import open_session
     from windtunnel.variant import Variant
 
-    chosen = Variant.from_dict(done.stage.result["chosen"], done.stage.folder)
-    feeds, _ = read_feeds(data, chosen.signature, label)
+    result, home = done.stage.result, Path()
+    chosen = Variant.from_dict(result["chosen"], done.stage.folder)
+    # by the parent, which knows the names of its columns
+    feeds, _ = rows.read(Variant.from_dict(result["frontier"][0], done.stage.folder), home)
     sample = {name: array[:8] for name, array in feeds.items()}
-    write_bundle(chosen, sample, OnnxSession(chosen.path, chosen.signature).run(sample), folder)
+    write_bundle(chosen, sample, open_session(chosen).run(sample), folder)

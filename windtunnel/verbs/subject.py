@@ -137,13 +137,13 @@ def _real_rows(data: Path | None, signature: Signature) -> Arrays | None:
 
 def _feeds_of(signature: Signature, settings: Settings, real: Arrays | None, seeds: Seeds) -> dict[str, Arrays]:
     """Rows of every size class, by its name: real ones cut or repeated along the axis, or made up."""
-    classes = _classes(signature, settings.sizes)
+    classes = size_classes(signature, settings.sizes)
     if real is None:
         return {name: generate_feeds(signature, max(settings.batch), seeds, sizes) for name, sizes in classes.items()}
-    return {name: _resized(real, signature, sizes) for name, sizes in classes.items()}
+    return {name: resized(real, signature, sizes) for name, sizes in classes.items()}
 
 
-def _classes(signature: Signature, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, int]]:
+def size_classes(signature: Signature, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, int]]:
     """Every combination of lengths, by the name of its class."""
     free = {axis for tensor in signature.inputs for axis in tensor.shape[1:] if isinstance(axis, str)}
     for axis in sizes:
@@ -158,7 +158,7 @@ def _classes(signature: Signature, sizes: Mapping[str, tuple[int, ...]]) -> dict
     return {" ".join(f"{axis}={length}" for axis, length in each.items()): each for each in classes}
 
 
-def _resized(real: Arrays, signature: Signature, sizes: Mapping[str, int]) -> Arrays:
+def resized(real: Arrays, signature: Signature, sizes: Mapping[str, int]) -> Arrays:
     """Real rows with an axis cut or repeated to a length."""
     import numpy as np
 
@@ -183,7 +183,7 @@ def _check_memory(file: Path, signature: Signature, settings: Settings, real: Ar
 
     cores = max(1, int(Hardware.detect().cores))
     free, instances = available_bytes(), cores if settings.scaling else max(settings.concurrency)
-    for sizes in _classes(signature, settings.sizes).values():
+    for sizes in size_classes(signature, settings.sizes).values():
         lengths = _lengths(signature, sizes, real)
         try:
             read_graph(file, {**lengths, "batch": 1})

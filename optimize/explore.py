@@ -1,0 +1,293 @@
+"""Exploring: make what may be faster, race it, and ask the learning rows what is likely to be good enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.errors import ModelError, WindtunnelError
+from windtunnel.execution import RUNTIME
+from windtunnel.fanout import Workers, fan_out
+
+from .judged import Failure, Raced, Skipped, reason_of
+from .race import race
+from .step import NeedlessError
+from .workshop import make_beside, portable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from windtunnel.execution import Execution
+    from windtunnel.progress import Progress
+    from windtunnel.variant import Variant
+
+    from .budget import Budget
+    from .goal import Goal
+    from .judged import Status
+    from .race import Cell, Finish, Refused
+    from .space import Branch
+    from .step import Step
+    from .witness import Witness
+    from .workshop import Workshop
+
+AS_FAST = 0.98
+"""In a short race, so much of the parent's speed may be as fast as the parent: what it decides is timed again."""
+
+LIKELY = 4
+"""So many likely children, the fastest first, are enough to look no further among slower ones."""
+
+SLOW_PRECISION, SLOW_THREADS = 1.2, 1.2
+"""A precision, or a number of threads, that is so many times slower for the parent is not tried on its children."""
+
+WORTH = 1.05
+"""A child must be so many times as good as the best likely one for its repairs to be worth making."""
+
+
+@dataclass
+class Candidate:
+    """One file and one way of running it, and what is known of it so far.
+
+    Args:
+        finish: how it did in the race.
+        branch: what made it; None for the parent's own file.
+        lost: how much worse it was on the learning rows; None where they were not asked.
+    """
+
+    finish: Finish
+    branch: Branch | None
+    lost: float | None = None
+
+    @property
+    def variant(self) -> Variant:
+        """The file and the way."""
+        return self.finish.variant
+
+
+@dataclass
+class Findings:
+    """What exploring found; it grows while it goes on, and what is there holds whenever it is stopped."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    raced: list[Raced] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def leave(self, finish: Finish, status: Status, reason: str) -> None:
+        """A variant was raced and goes no further."""
+        self.raced.append(Raced(finish.variant, status, reason, finish.speedup, finish.p50_s))
+
+
+class Explorer:
+    """The state of one exploration; thrown away after it.
+
+    Args:
+        parent: what children are made of and raced beside.
+        ways: in which files may be run.
+        usual: how the parent did on the usual runtime, where its best number of threads was found.
+        workshop: where steps are done.
+        witness: what the parent answered.
+        cells: where speed is compared.
+        goal: what is asked for.
+        budget: when to stop.
+        progress: a line a file.
+    """
+
+    def __init__(
+        self, parent: Variant, ways: Sequence[Execution], usual: Sequence[Finish], workshop: Workshop, witness: Witness,
+        cells: Sequence[Cell], goal: Goal, budget: Budget, progress: Progress,
+    ) -> None:  # fmt: skip
+        self.parent, self.workshop, self.witness, self.cells = parent, workshop, witness, cells
+        self.goal, self.budget, self.progress = goal, budget, progress
+        self.ways, self.usual, self.files, self.found = list(ways), usual, {"": parent}, Findings()
+
+    def explore(self, branches: Sequence[Branch], workers: Workers) -> None:
+        """Run the parent's file in every way, make and race every branch while there is time, and sift."""
+        self._race_parent()
+        self._make_beside(branches, workers)
+        for branch in branches:
+            if self.budget.exploring_is_over:
+                self.found.skipped.append(Skipped(branch.step.name, "the time for making was over"))
+            else:
+                self._follow(branch)
+        self.sift()
+        self._repair()
+
+    def _race_parent(self) -> None:
+        """Run the parent's file in the other runtimes, and take from that in which ways its children are run at all."""
+        others = [way for way in self.ways if way.runtime != RUNTIME]
+        finishes = self._enter(self.parent, None, others)
+        if not self.goal.exhaustive:
+            self.ways, needless = narrowed([*self.usual, *finishes])
+            self.found.skipped += needless
+
+    def _make_beside(self, branches: Sequence[Branch], workers: Workers) -> None:
+        """Where there are workers, make the files side by side; they are found in the folder when their turn comes."""
+        if workers.count <= 1 and not workers.ray_address:
+            return
+        for level in ([b for b in branches if not b.of], [b for b in branches if b.of]):
+            for of in dict.fromkeys(branch.of for branch in level):
+                source = self.files[""] if not of else self.workshop.find(of)
+                steps = [branch.step for branch in level if branch.of == of and branch.step.travels]
+                if source is not None and steps:
+                    self.progress.say(f"  making {', '.join(step.name for step in steps)}, side by side")
+                    fan_out(make_beside, steps, shared=(portable(self.workshop), source), workers=workers)
+
+    def _follow(self, branch: Branch) -> None:
+        """Make one file and race it."""
+        source = self.files.get(branch.of)
+        if source is None:
+            self.found.skipped.append(Skipped(branch.step.name, f"there is no {branch.of} to make it from"))
+            return
+        variant = self._make(branch.step, source)
+        if variant is not None:
+            self.files[branch.step.name] = variant
+            self._race(variant, branch, [branch.way(each) for each in self.ways])
+
+    def _make(self, step: Step, source: Variant, accept: Callable[[Path], bool] | None = None) -> Variant | None:
+        self.progress.say(f"  making {step.name}")
+        try:
+            return self.workshop.make(step, source, accept)
+        except NeedlessError as error:
+            self.found.skipped.append(Skipped(step.name, reason_of(error)))
+            return None
+        except (WindtunnelError, ValueError, RuntimeError, NotImplementedError) as error:
+            self.found.failures.append(Failure(step.name, reason_of(error)))
+            return None
+
+    def _race(self, variant: Variant, branch: Branch | None, ways: Sequence[Execution]) -> list[Candidate]:
+        """Race one file in several ways; the best way of each runtime goes on."""
+        before = len(self.found.candidates)
+        self._enter(variant, branch, ways)
+        return self.found.candidates[before:]
+
+    def _enter(self, variant: Variant, branch: Branch | None, ways: Sequence[Execution]) -> list[Finish]:
+        finishes, refused = race(
+            self.parent, [variant.run_by(way) for way in ways], self.cells, to_the_end=self.goal.exhaustive
+        )
+        self._refuse(variant, refused)
+        gone_on: set[str] = set()
+        for finish in finishes:
+            key = finish.variant.name if self.goal.exhaustive else finish.variant.execution.runtime
+            if finish.left or key in gone_on:
+                why = finish.left or "another way of running the same file is as fast"
+                self.found.leave(finish, "slower" if self.slow(finish) else "dominated", why)
+            else:
+                gone_on.add(key)
+                self.found.candidates.append(Candidate(finish, branch))
+        if finishes:
+            best = finishes[0]
+            self.progress.say(f"  {best.variant.name}: about {best.speedup:.2f} × as fast as {self.parent.name}")
+        return finishes
+
+    def _refuse(self, variant: Variant, refused: Sequence[Refused]) -> None:
+        """One line a runtime, not one a number of threads."""
+        told: dict[str, str] = {}
+        for each in refused:
+            told.setdefault(each.variant.execution.runtime, each.reason)
+        for runtime, reason in told.items():
+            name = variant.name if runtime == RUNTIME else f"{variant.path.stem}-on-{runtime}"
+            self.found.failures.append(Failure(name, reason))
+
+    def slow(self, finish: Finish) -> bool:
+        """Whether a variant was slower than the parent where none that is chosen may be: anywhere."""
+        ratio = finish.speedup if self.goal.objective == "throughput" else finish.worst
+        return ratio < AS_FAST
+
+    def score(self, each: Candidate) -> float:
+        """How good a candidate is in what is asked for, beside the parent: speed, or small files that are not slower."""
+        if self.goal.objective in {"size", "memory"} and not self.slow(each.finish):
+            return self.parent.bytes / each.variant.bytes
+        return each.finish.speedup
+
+    def ranked(self) -> list[Candidate]:
+        """The candidates, the best in the race first, and what was slow somewhere last."""
+        return sorted(self.found.candidates, key=lambda each: (self.slow(each.finish), -self.score(each)))
+
+    def likely(self, each: Candidate) -> bool:
+        """Whether the learning rows were asked and say that it is good enough."""
+        return each.lost is not None and each.lost <= self.goal.max_drop
+
+    def sift(self, *, hurry: bool = False) -> None:
+        """Ask the rows that sift about the fastest, until enough of them are likely to be good enough.
+
+        Args:
+            hurry: whether one is enough.
+        """
+        likely = 0
+        for each in self.ranked():
+            late = (hurry or self.budget.exploring_is_over) and likely > 0
+            enough = likely >= LIKELY or late or self.slow(each.finish)
+            if enough and not self.goal.exhaustive:
+                return
+            if each.lost is None:
+                self._ask(each)
+            likely += self.likely(each)
+
+    def _ask(self, each: Candidate) -> None:
+        try:
+            each.lost = self.witness.lost_on_learning(each.variant)
+        except ModelError as error:
+            self.found.failures.append(Failure(each.variant.name, reason_of(error)))
+            self.found.candidates.remove(each)
+
+    def _repair(self) -> None:
+        """Where the fastest is not good enough, try what changes its numbers and little of its speed."""
+        for each in self.ranked():
+            if each.lost is None or self.likely(each) or each.branch is None or self.slow(each.finish):
+                continue
+            best = max((self.score(one) for one in self.ranked() if self.likely(one)), default=1.0)
+            if self.score(each) < WORTH * best and not self.goal.exhaustive:
+                self._skip(each.branch.repairs, f"{each.variant.name} is hardly faster than what is good already")
+            else:
+                self._repair_one(each, each.branch)
+
+    def _repair_one(self, each: Candidate, branch: Branch) -> None:
+        for position, step in enumerate(branch.repairs):
+            if self.budget.exploring_is_over:
+                self._skip(branch.repairs[position:], "the time for making was over")
+                return
+            known = self.files.get(step.name)
+            source, way = self.files[branch.of], each.variant.execution
+            variant = known or self._make(step, source, self.witness.acceptor(way))
+            if variant is None:
+                continue
+            self.files[step.name] = variant
+            for one in self._race(variant, replace(branch, step=step, repairs=()), [way]):
+                self._ask(one)
+                if self.likely(one) and not self.goal.exhaustive:
+                    self._skip(branch.repairs[position + 1 :], f"{step.name} was enough")
+                    return
+
+    def _skip(self, steps: Sequence[Any], reason: str) -> None:
+        known = {each.name for each in self.found.skipped} | set(self.files)
+        self.found.skipped += [Skipped(step.name, reason) for step in steps if step.name not in known]
+
+
+def narrowed(finishes: Sequence[Finish]) -> tuple[list[Execution], list[Skipped]]:
+    """The ways in which children are run: those that did the parent good.
+
+    A child does less work than its parent, so threads that only cost the parent time cost it more; and a precision that is
+    slow for all of the parent's floats is slow for what floats a child has left.
+
+    Args:
+        finishes: of the parent's file in every way.
+    """
+    best: dict[str, float] = {}
+    for each in finishes:
+        runtime = each.variant.execution.runtime
+        best[runtime] = max(best.get(runtime, 0.0), each.speedup)
+    ways, skipped = [], []
+    for each in finishes:
+        way = each.variant.execution
+        exact = best.get(way.runtime.removesuffix("-bf16"), 0.0)
+        if best[way.runtime] * SLOW_PRECISION < exact:
+            skipped.append(
+                Skipped(f"children on {way.label}", f"{exact / each.speedup:.2g} × slower than float32 for the parent")
+            )
+        elif each.speedup * SLOW_THREADS < best[way.runtime]:
+            why = f"{best[way.runtime] / each.speedup:.2g} × slower than other threads for the parent"
+            skipped.append(Skipped(f"children on {way.label}", why))
+        else:
+            ways.append(way)
+    return ways, skipped

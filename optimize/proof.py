@@ -1,0 +1,169 @@
+"""The proof: the fastest likely children beside their parent, timed at length and judged on the rows held out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from windtunnel.errors import ModelError
+from windtunnel.runtime import open_session
+
+from .choose import verdict_on
+from .invariance import batch_dependence, is_exact
+from .judged import Failure, Judged, reason_of
+from .quantized import count_quantized
+from .speed import compare_speed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from windtunnel.session import Session
+    from windtunnel.timings import Timings
+    from windtunnel.variant import Variant
+
+    from .explore import Candidate
+    from .goal import Goal
+    from .race import Finish
+    from .witness import Witness
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+WAVE = 5
+"""So many children are proven at once, at most."""
+
+ROUNDS = 8
+"""So many rounds a measurement makes at least: what its cost is reckoned by."""
+
+BLOCK_CALLS = 10
+"""So many calls a block of a slow model has, warm ones included."""
+
+
+class Measure(Protocol):
+    """Interleaved timing; the measuring stage's, handed over by the composition."""
+
+    def __call__(
+        self,
+        openers: Mapping[str, Callable[[], Session]],
+        feeds: Arrays,
+        batch_sizes: Sequence[int],
+        *,
+        budget_s: float,
+    ) -> Timings:
+        """Time every model at every batch size, side by side, opened anew as often as need be."""
+        ...
+
+
+class Weigh(Protocol):
+    """The memory of a process that serves a variant; the measuring stage's, handed over by the composition."""
+
+    def __call__(self, variant: Variant, feeds: Arrays, batch_sizes: Sequence[int]) -> int:
+        """Bytes resident at the most, in a process started for it."""
+        ...
+
+
+class Prover:
+    """The state of one proof; thrown away after it.
+
+    Args:
+        parent: beside which children are judged.
+        witness: what it answered.
+        sizes: rows of every size class.
+        goal: what is asked for.
+        measure: interleaved timing.
+        weigh: memory, where that is what is asked for.
+    """
+
+    def __init__(
+        self,
+        parent: Variant,
+        witness: Witness,
+        sizes: Mapping[str, Arrays],
+        goal: Goal,
+        measure: Measure,
+        weigh: Weigh | None = None,
+    ) -> None:
+        self.parent, self.witness, self.sizes, self.goal, self.measure = parent, witness, sizes, goal, measure
+        self.weigh = weigh if goal.objective == "memory" else None
+        self.dependence = batch_dependence(open_session(parent), witness.holdout.feeds)
+        self.failures: list[Failure] = []
+
+    def prove(self, wave: int, variants: Sequence[Variant], budget_s: float) -> list[Judged]:
+        """Judge some children beside the parent, which is the first of the list that comes back.
+
+        Args:
+            wave: its number, from 0: a later wave is judged at a higher confidence, for chance has had its chances.
+            variants: the children.
+            budget_s: how long to time, about.
+        """
+        members = [self.parent, *variants]
+        timings = self._time(members, budget_s)
+        confidence = self.goal.confidence_each(wave, len(variants))
+        judged = [self._parent(timings, confidence)]
+        for variant in variants:
+            try:
+                judged.append(self._child(variant, timings, confidence))
+            except ModelError as error:
+                self.failures.append(Failure(variant.name, reason_of(error)))
+        return judged
+
+    def _time(self, members: Sequence[Variant], budget_s: float) -> dict[str, Timings]:
+        openers = {each.name: partial(open_session, each) for each in members}
+        share_s = budget_s / len(self.sizes)
+        return {
+            size: self.measure(openers, feeds, self.goal.batch_sizes, budget_s=share_s)
+            for size, feeds in self.sizes.items()
+        }
+
+    def _parent(self, timings: Mapping[str, Timings], confidence: float) -> Judged:
+        name = self.parent.name
+        speed = compare_speed(timings, name, name, self.goal, confidence)
+        quality = self.witness.own_quality(confidence, name)
+        counted = count_quantized(self.parent.path)
+        return Judged(
+            self.parent, "on-frontier", "the parent", quality, speed, self.dependence, counted,
+            memory_bytes=self._memory_bytes(self.parent),
+        )  # fmt: skip
+
+    def _memory_bytes(self, variant: Variant) -> int | None:
+        """What a process that serves it takes at most, at the size class that is largest."""
+        if self.weigh is None:
+            return None
+        return max(self.weigh(variant, feeds, self.goal.batch_sizes) for feeds in self.sizes.values())
+
+    def _child(self, variant: Variant, timings: Mapping[str, Timings], confidence: float) -> Judged:
+        session = open_session(variant)
+        quality = self.witness.quality(session, variant.name, confidence)
+        speed = compare_speed(timings, self.parent.name, variant.name, self.goal, confidence)
+        dependence = batch_dependence(session, self.witness.holdout.feeds)
+        objection = dependence.objection(self.dependence, exact=is_exact(variant))
+        status, reason = verdict_on(quality, speed, objection, self.goal)
+        return Judged(
+            variant, status, reason, quality, speed, dependence, count_quantized(variant.path),
+            memory_bytes=self._memory_bytes(variant),
+        )  # fmt: skip
+
+
+def next_wave(ranked: Sequence[Candidate], parent: Finish, left_s: float, *, everything: bool) -> list[Candidate]:
+    """The best of the likely candidates, as many as the time left allows, and one at least.
+
+    Args:
+        ranked: the candidates that are likely to be good enough, the best first.
+        parent: how the parent did: it is timed beside them.
+        left_s: of the budget.
+        everything: whether all are taken, whatever they cost.
+    """
+    members: list[Candidate] = []
+    cost_s = _cost_s(parent)
+    for each in ranked if everything else ranked[:WAVE]:
+        cost_s += _cost_s(each.finish)
+        if members and cost_s > left_s and not everything:
+            break
+        members.append(each)
+    return members
+
+
+def _cost_s(finish: Finish) -> float:
+    """How long it takes to time one model, at least."""
+    return ROUNDS * (finish.open_s + sum(max(0.04, BLOCK_CALLS * p50_s) for p50_s in finish.p50_s.values()))

@@ -1,0 +1,149 @@
+"""A CheckScript: the short program in a bundle that runs its samples and compares, without windtunnel.
+
+What may differ from what was expected, and what may not: the same file in the same runtime on the same kind of processor
+answers alike. On another, sums are taken in another order, which moves float32 by rounding, and int8 or bfloat16 by more:
+there a number may move by a twentieth of the largest, and one decision in eight (a label, a text, a bool) may fall otherwise.
+In float32 no decision may. What moves more was not proven: int8 that saturates on processors without VNNI, for one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from windtunnel.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from windtunnel.execution import Execution
+    from windtunnel.variant import Variant
+
+START = '''\
+"""Run the samples through the model as it was proven: exit 0 where it answers as expected. Needs numpy and {package} only."""
+
+import json
+import pathlib
+import sys
+
+import numpy
+{imports}
+
+here = pathlib.Path(__file__).resolve().parent
+record = json.loads((here / "bundle.json").read_text(encoding="utf-8"))
+execution, allowed = record["execution"], record["allowed"]
+samples = numpy.load(here / "samples.npz", allow_pickle=False)
+inputs = {{name[3:]: samples[name] for name in samples.files if name.startswith("in.")}}
+'''
+
+RUN_ONNXRUNTIME = """\
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads, options.inter_op_num_threads = execution["threads"], 1
+for key, value in {"session.intra_op.allow_spinning": "0", **execution["options"]}.items():
+    options.add_session_config_entry(key, value)
+session = onnxruntime.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
+answers = session.run([each["name"] for each in record["signature"]["outputs"]], inputs)
+"""
+
+HIDE_TELEMETRY = """
+sys.modules["openvino_telemetry"] = None  # which would write to the home folder and call home
+import openvino  # noqa: E402"""
+
+RUN_OPENVINO = """\
+precision = "bf16" if execution["runtime"].endswith("-bf16") else "f32"
+usual = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": precision}
+settings = {"INFERENCE_NUM_THREADS": execution["threads"], **usual, **execution["options"]}
+answers = list(openvino.Core().compile_model(str(here / "model.onnx"), "CPU", settings)(inputs).values())
+"""
+
+COMPARE = """\
+for tensor, answer in zip(record["signature"]["outputs"], answers, strict=True):
+    name, expected = tensor["name"], samples["out." + tensor["name"]]
+    if answer.shape != expected.shape:
+        sys.exit(f"{name} has the shape {answer.shape}, not {expected.shape}: is this the model that was bundled?")
+    if expected.dtype.kind == "f":
+        limit, largest = allowed["numbers"], abs(expected).max(initial=0.0) or 1.0
+        off = abs(answer.astype("float64") - expected).max(initial=0.0) / largest
+    else:
+        limit, off = allowed["decisions"], numpy.mean(answer != expected) if expected.size else 0.0
+    print(f"{name}: {list(answer.shape)}, off by {off:.2g} where {limit:g} is allowed")
+    if not off <= limit:
+        proven = ", ".join(record["requirements"]) + " on " + record["made_on"]["cpu"]
+        sys.exit(f"{name} differs from what was expected: another processor or runtime? It was proven with {proven}.")
+"""
+
+NUMBERS, DECISIONS = 1e-3, 0.0
+"""What may differ of float32: of the largest number of an output, and of its decisions."""
+
+REDUCED_NUMBERS, REDUCED_DECISIONS = 0.05, 0.125
+"""What may differ of anything less precise."""
+
+EXACT = frozenset({"fp32", "fp64"})
+"""Precisions of which only the order of sums may move the answers."""
+
+TIMEOUT_S = 600
+"""A check that takes longer has failed."""
+
+ALONE = "import runpy, sys; sys.modules['windtunnel'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+"""Runs a script where windtunnel cannot be imported, though it may be installed."""
+
+
+def check_script(execution: Execution) -> str:
+    """The program for a way of running.
+
+    Example:
+        >>> from windtunnel.execution import Execution
+        >>> "import onnxruntime" in check_script(Execution()), "import openvino" in check_script(Execution("openvino"))
+        (True, True)
+    """
+    if execution.runtime.startswith("openvino"):
+        return START.format(package="openvino", imports=HIDE_TELEMETRY) + RUN_OPENVINO + COMPARE
+    return START.format(package="onnxruntime", imports="import onnxruntime") + RUN_ONNXRUNTIME + COMPARE
+
+
+def allowed(variant: Variant) -> dict[str, float]:
+    """How far the program lets answers be off: numbers by a share of the largest, decisions by a share of all."""
+    if variant.precision in EXACT and variant.execution.precision == "f32":
+        return {"numbers": NUMBERS, "decisions": DECISIONS}
+    return {"numbers": REDUCED_NUMBERS, "decisions": REDUCED_DECISIONS}
+
+
+def requirements(execution: Execution) -> list[str]:
+    """The packages that the program needs, in the versions that are here."""
+    package = "openvino" if execution.runtime.startswith("openvino") else "onnxruntime"
+    return [f"numpy=={metadata.version('numpy')}", f"{package}=={_version(package)}"]
+
+
+def _version(package: str) -> str:
+    """ONNX Runtime is installed under several names, and says its version itself."""
+    if package == "onnxruntime":
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+    return metadata.version(package)
+
+
+def run_check(folder: Path) -> str:
+    """Run a bundle's program in a clean process that knows nothing of windtunnel, of `PYTHONPATH` or of the user's packages.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        ModelError: it did not exit with 0; with its last words.
+    """
+    command = [sys.executable, "-I", "-c", ALONE, "check.py"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"the bundle took longer than {TIMEOUT_S} s to check itself") from error
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ModelError(f"the bundle does not pass its own check ({words[-1]})", fix="nothing was written")
+    return done.stdout
