@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-LOOK_S = 10.0
-"""How long each look may take of parent and child together, about: slow models are asked fewer rows."""
+SHARE = 0.03
+"""Of the budget that each look may take of parent and child together, about: slow models are asked fewer rows."""
 
 RUNS_A_ROW = 16
 """So many times, about, a row is asked while robustness is looked at: before and after each disturbance, of both models."""
@@ -41,12 +41,14 @@ class Checks:
     Args:
         feeds: real rows.
         seed: of the rows that are drawn, and how they are disturbed.
+        look_s: how long a look may take, about.
         attack: whether attacks are tried too (needs the extra `robustness`).
         module: makes the torch module behind the parent, for attacks that follow gradients; None where there is none.
     """
 
     feeds: Arrays
     seed: int
+    look_s: float = 10.0
     attack: bool = False
     module: Callable[[], torch.nn.Module] | None = None
 
@@ -67,8 +69,8 @@ class Checks:
 
     def _looks(self, each: Judged, before: Session, after: Session) -> dict[str, Callable[[], Any]]:
         row_s = min(each.speed.p50_s.values()) * max(1.0, each.speedup.value)
-        rows = max(16, min(256, int(LOOK_S / (RUNS_A_ROW * row_s))))
-        asked = max(128, min(4096, int(LOOK_S / (2 * row_s))))
+        rows = max(16, min(256, int(self.look_s / (RUNS_A_ROW * row_s))))
+        asked = max(128, min(4096, int(self.look_s / (2 * row_s))))
         looks: dict[str, Callable[[], Any]] = {
             "other_processors": lambda: cross_isa(each.variant, self.feeds),
             "attribution": lambda: attribution_parity(before, after, self.feeds, seed=self.seed, asked=asked),

@@ -37,6 +37,9 @@ AS_FAST = 0.98
 LIKELY = 4
 """So many likely children, the fastest first, are enough to look no further among slower ones."""
 
+LATE = 2
+"""So many are enough where the time for exploring is over: a race is short, and its winner may not be the fastest."""
+
 SLOW_PRECISION, SLOW_THREADS = 1.2, 1.2
 """A precision, or a number of threads, that is so many times slower for the parent is not tried on its children."""
 
@@ -216,7 +219,7 @@ class Explorer:
         """
         likely = 0
         for each in self.ranked():
-            late = (hurry or self.budget.exploring_is_over) and likely > 0
+            late = (hurry and likely > 0) or (self.budget.exploring_is_over and likely >= LATE)
             enough = likely >= LIKELY or late or self.slow(each.finish)
             if enough and not self.goal.exhaustive:
                 return

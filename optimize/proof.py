@@ -72,6 +72,7 @@ class Prover:
         sizes: rows of every size class.
         goal: what is asked for.
         measure: interleaved timing.
+        pace: how the parent did in the race.
         weigh: memory, where that is what is asked for.
     """
 
@@ -82,11 +83,13 @@ class Prover:
         sizes: Mapping[str, Arrays],
         goal: Goal,
         measure: Measure,
+        pace: Finish,
         weigh: Weigh | None = None,
     ) -> None:
         self.parent, self.witness, self.sizes, self.goal, self.measure = parent, witness, sizes, goal, measure
         self.weigh = weigh if goal.objective == "memory" else None
-        self.dependence = batch_dependence(open_session(parent), witness.holdout.feeds)
+        self.subjects = subjects(pace)
+        self.dependence = batch_dependence(open_session(parent), witness.holdout.feeds, self.subjects)
         self.failures: list[Failure] = []
 
     def prove(self, wave: int, variants: Sequence[Variant], budget_s: float) -> list[Judged]:
@@ -136,7 +139,7 @@ class Prover:
         session = open_session(variant)
         quality = self.witness.quality(session, variant.name, confidence)
         speed = compare_speed(timings, self.parent.name, variant.name, self.goal, confidence)
-        dependence = batch_dependence(session, self.witness.holdout.feeds)
+        dependence = batch_dependence(session, self.witness.holdout.feeds, self.subjects)
         objection = dependence.objection(self.dependence, exact=is_exact(variant))
         status, reason = verdict_on(quality, speed, objection, self.goal)
         return Judged(
@@ -162,6 +165,18 @@ def next_wave(ranked: Sequence[Candidate], parent: Finish, left_s: float, *, eve
             break
         members.append(each)
     return members
+
+
+SUBJECTS, ASKED = 48, 9
+"""So many rows, each asked so many times, say whether a row's answer depends on its company."""
+
+COMPANY_S = 3.0
+"""How long that may take of the parent, about: of slow models fewer rows are asked."""
+
+
+def subjects(pace: Finish) -> int:
+    """How many rows are asked alone and in company."""
+    return max(8, min(SUBJECTS, int(COMPANY_S / (ASKED * min(pace.p50_s.values())))))
 
 
 def _cost_s(finish: Finish) -> float:

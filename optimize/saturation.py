@@ -75,9 +75,11 @@ class Product:
         return "Conv" in self.node.op_type
 
     def matrices(self) -> list[NDArray[np.int8]]:
-        """The weights as matrices `[summed, columns]`, one a group."""
+        """The weights as matrices `[summed, columns]`, one a group, or one a place of a stack; a vector is one column."""
         if not self.convolves:
-            return [self.weights.T if self.attribute("transB", 0) else self.weights]
+            weights = self.weights.T if self.attribute("transB", 0) else self.weights
+            weights = weights[:, None] if weights.ndim == 1 else weights
+            return list(weights.reshape(-1, *weights.shape[-2:]))
         groups = np.split(self.weights, self.attribute("group", 1))
         return [each.transpose(*range(2, each.ndim), 1, 0).reshape(-1, len(each)) for each in groups]
 
@@ -304,6 +306,11 @@ def _clamp(product: Product, values: Values, anatomy: Anatomy) -> tuple[int, int
 def _lost_by(product: Product, unsigned: NDArray[np.uint8], zero: int) -> tuple[NDArray[np.int32], int, int]:
     """What clamping changes, in the shape of the output; the pairs clamped, and all pairs."""
     matrices = product.matrices()
+    if not product.convolves and len(matrices) > 1:
+        raise ModelError(
+            "multiplies by a stack of matrices, which is not emulated", field=product.name,
+            fix="check its answers on the processors that will serve it",
+        )  # fmt: skip
     if not product.convolves:
         rows = [unsigned.reshape(-1, unsigned.shape[-1])]
     else:

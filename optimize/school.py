@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import InputError
 
-from .distil import Lessons
 from .judged import Skipped, reason_of
 from .material import digest_arrays
 from .step import Step
-from .student import Student, propose_students, teach
+from .student import Student, propose_students, teach, usual_lessons
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +51,8 @@ def enrol(parent: Variant, material: Material, seeds: Seeds) -> tuple[list[Step]
     """
     students, skipped = [], []
     if material.student is not None:
-        students.append(Student("student", material.student, {"source": material.student_source}, Lessons()))
+        source, lessons = {"source": material.student_source}, usual_lessons(parent, material.feeds)
+        students.append(Student("student", material.student, source, lessons))
     if material.students:
         module = material.module() if material.module is not None else None
         try:

@@ -21,7 +21,7 @@ from windtunnel.progress import SILENT, Progress
 from windtunnel.runtime import open_session
 
 from .budget import Budget
-from .checks import Checks
+from .checks import SHARE, Checks
 from .choose import choose, merit
 from .explore import Explorer
 from .invariance import TOLERANCE
@@ -130,7 +130,7 @@ class _Task:
         except KeyboardInterrupt:
             interrupted = True
             self.progress.say("  stopping: what was found is proven now (Ctrl-C again: at once)")
-        prover = Prover(self.parent, witness, self.sizes, self.goal, self.measure, self.weigh)
+        prover = Prover(self.parent, witness, self.sizes, self.goal, self.measure, usual[0], self.weigh)
         self._check_dependence(prover)
         judged: list[Judged] = []
         try:
@@ -187,7 +187,10 @@ class _Task:
 
     def _looked_at(self, children: list[Judged]) -> list[Judged]:
         """Look closer at what is good, the best first."""
-        checks = Checks(self.holdout.feeds, self.seeds.number("checks"), self.goal.attack, self.material.module)
+        look_s = SHARE * max(self.goal.budget_s, 60.0)
+        checks = Checks(
+            self.holdout.feeds, self.seeds.number("checks"), look_s, self.goal.attack, self.material.module
+        )  # fmt: skip
         return [
             checks.look(each, self.parent) if each.status == "on-frontier" else each
             for each in sorted(children, key=lambda each: -merit(each, self.goal))
@@ -205,7 +208,7 @@ class _Task:
                     each.finish, "slower", f"{each.finish.worst:.2f} × as fast as the parent where it is slowest"
                 )
             elif each.lost is not None and not explorer.likely(each):
-                found.leave(each.finish, "worse", f"lost {each.lost:.4f} {self.goal.judge.name} on the learning rows")
+                found.leave(each.finish, "worse", f"lost {each.lost:.4f} {self.goal.judge.name} on the rows that sift")
             else:
                 found.leave(each.finish, "dominated", "others were faster in a short race")
         failures: list[Failure] = [*found.failures, *prover.failures]

@@ -238,6 +238,21 @@ def _examples(rows: Arrays) -> dict[str, torch.Tensor]:
     return {argument(name): torch.from_numpy(array[:3].copy()) for name, array in rows.items()}
 
 
+UNKNOWN_PARAMETERS = 20_000
+"""A student of trees is taken to be so large, where nothing is known of it."""
+
+
+def usual_lessons(parent: Variant, rows: Arrays) -> Lessons:
+    """Lessons for a student of which nothing is known: as if it asked for as much work as its parent.
+
+    Args:
+        parent: the teacher.
+        rows: to learn from, by input name; few are gone through more often than many.
+    """
+    flops = _flops(parent, rows)
+    return Lessons.sized(len(next(iter(rows.values()))), flops // 2 if flops else UNKNOWN_PARAMETERS)
+
+
 def _lessons(parent: Variant, rows: Arrays, module: torch.nn.Module, work: float) -> Lessons:
     """Lessons for a student of about half of its teacher's parameters."""
     parameters = sum(each.numel() for each in module.parameters())

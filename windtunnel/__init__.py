@@ -25,10 +25,10 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: str | Path, *, threads: int = 0) -> Session:
-    """Open a model: the chosen variant of a run folder, or a bare ONNX file.
+    """Open a model: the chosen variant of a run folder, a bundle, or a bare ONNX file.
 
     Args:
-        path: a run folder, its `optimize` folder, or an `.onnx` file.
+        path: a run folder, its `optimize` folder, a bundle, or an `.onnx` file.
         threads: intra-op threads of the session; where 0, as many as the variant was chosen with, and one for a bare file.
 
     Returns:

@@ -51,6 +51,18 @@ USUAL_WAIT_S = 0.001
 AGAIN = "write it again with --bundle"
 
 
+def facts_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the optimizing stage's result tells of the chosen variant, with `made_of`: its parents, the nearest first."""
+    known = {each["sha256"]: each for each in result["frontier"] if "sha256" in each}
+    made_of: list[dict[str, Any]] = []
+    parent = result["chosen"]["origin"]["parent"]
+    while parent in known and len(made_of) < len(known):
+        each = known[parent]
+        made_of.append({key: each[key] for key in ("name", "sha256", "origin")})
+        parent = each["origin"]["parent"]
+    return {**result["chosen"], "made_of": made_of}
+
+
 def sample_rows(variant: Variant, feeds: Arrays) -> dict[str, NDArray[Any]]:
     """The first rows: a handful, or as many as the model takes at once where it takes no other number."""
     fixed = next((tensor.shape[0] for tensor in variant.signature.inputs if tensor.shape), SAMPLE_ROWS)
@@ -74,7 +86,7 @@ def write_bundle(
         inputs: sample inputs by name, see `sample_rows`.
         outputs: what the variant answered to them, on this machine.
         folder: where it goes; an earlier bundle is replaced, but what people put beside its files is kept.
-        facts: what was found about the variant on this machine, as the optimizing stage's result tells it.
+        facts: what was found about the variant on this machine: see `facts_of`.
         batch: the batch sizes that it was proven for; the largest is the most that a server joins.
 
     Raises:

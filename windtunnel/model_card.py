@@ -36,7 +36,7 @@ def model_card(variant: Variant, record: Facts) -> str:
             f"Not stated. Whoever ships it writes it into `{OWN_WORDS}` beside this card, which is theirs."
         ],
         "What it is": list(_identity(variant, record)),
-        "What it was made from": list(_origin(variant)),
+        "What it was made from": list(_origin(variant, facts)),
         "Quality": list(_quality(facts)),
         "Speed": list(_speed(facts, record)),
         "In a batch": list(_batch(facts)),
@@ -53,6 +53,9 @@ def model_card(variant: Variant, record: Facts) -> str:
 def _identity(variant: Variant, record: Facts) -> Iterator[str]:
     yield f"{variant.precision} weights, {format_bytes(variant.bytes)}, sha256 `{variant.sha256}`."
     yield f"Run by {', '.join(record['requirements'])}: {variant.execution.label}, floats in {variant.execution.precision}."
+    facts = record["facts"]
+    if facts.get("heavy_operators"):
+        yield f"{facts['quantized_operators']} of its {facts['heavy_operators']} heavy operators compute in integers."
     for side, tensors in (("Takes", variant.signature.inputs), ("Gives", variant.signature.outputs)):
         yield f"{side} {'; '.join(_tensor(each) for each in tensors)}."
 
@@ -62,12 +65,18 @@ def _tensor(tensor: Tensor) -> str:
     return f"`{tensor.name}` {'text' if tensor.dtype == 'object' else tensor.dtype} [{shape}]"
 
 
-def _origin(variant: Variant) -> Iterator[str]:
+def _origin(variant: Variant, facts: Facts) -> Iterator[str]:
     origin = variant.origin
     parent = f" of the file with sha256 `{origin.parent}`" if origin.parent else ""
-    yield f"Step `{origin.step}`{parent}."
-    for name, value in sorted(origin.settings.items()):
-        yield f"{name}: {value}"
+    yield f"Step `{origin.step}`{parent}{_settings(origin.settings)}."
+    for each in facts.get("made_of", ()):
+        step = each["origin"]["step"]
+        yield f"That was `{each['name']}`, sha256 `{each['sha256']}`: step `{step}`{_settings(each['origin']['settings'])}."
+
+
+def _settings(settings: Facts) -> str:
+    told = ", ".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    return f": {told}" if told else ""
 
 
 def _quality(facts: Facts) -> Iterator[str]:
@@ -100,6 +109,8 @@ def _speed(facts: Facts, record: Facts) -> Iterator[str]:
     yield f"{_figure(facts['speedup'])} × as fast as the parent ({_interval(facts, 'speedup')}), timed side by side in turns."
     for cell, each in facts.get("p50_s", {}).items():
         yield f"Batch {cell}: {format_duration(each)} in the median."
+    if facts.get("memory_bytes"):
+        yield f"A process that serves it takes {format_bytes(facts['memory_bytes'])} of memory."
     if not facts.get("steady", True):
         yield "Warm-up did not end in a steady state everywhere."
     yield f"On {Hardware.from_dict(record['made_on'])}."
@@ -122,7 +133,7 @@ def _batch(facts: Facts) -> Iterator[str]:
 def _processors(facts: Facts, record: Facts) -> Iterator[str]:
     limits = record["allowed"]
     yield (
-        f"`check.py` lets numbers be off by {limits['numbers']:g} of the largest and {limits['decisions']:.1%} of decisions fall "
+        f"`check.py` lets numbers be off by {limits['numbers']:.2g} of the largest and {limits['decisions']:.1%} of decisions fall "
         "otherwise: run it where the model is to be served."
     )
     for risk in facts.get("checks", {}).get("other_processors", ()):

@@ -190,7 +190,7 @@ class _Pipeline:
         return max(self.config.simulate.max_batch) > 1
 
     def _optimize(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
-        from windtunnel.bundle import write_bundle
+        from windtunnel.bundle import facts_of, sample_rows, write_bundle
         from windtunnel.feed import feed_table
         from windtunnel.optimize import draw, optimize, take_kept
         from windtunnel.runtime import open_session
@@ -206,9 +206,13 @@ class _Pipeline:
         )  # fmt: skip
         _drop_strays(work, {each.variant.path.stem for each in found.judged})
         chosen = found.chosen.variant
-        feeds = feed_table(held.features.head(8), parent.signature, file="recording")
-        write_bundle(chosen, feeds, open_session(chosen).run(feeds), work / "bundle")
-        return found.to_dict(work), draw(found), found.verdict
+        result = found.to_dict(work)
+        sample = sample_rows(chosen, feed_table(held.features.head(64), parent.signature, file="recording"))
+        write_bundle(
+            chosen, sample, open_session(chosen).run(sample), work / "bundle", facts=facts_of(result),
+            batch=self.config.optimize.batch,
+        )  # fmt: skip
+        return result, draw(found), found.verdict
 
     def _goal(self) -> Goal:
         """What the optimizing stage is asked for; one thread, because the plan fills machines with replicas of one."""

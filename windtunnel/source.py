@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PACKAGE = Path(__file__).parent
+
 
 def is_function(text: str) -> bool:
     """Whether a text names a function rather than a file.
@@ -113,8 +115,10 @@ def passing_on(what: str) -> Iterator[None]:
 
 
 def _is_ours(filename: str) -> bool:
-    """Whether a frame is only the way to the user's code: this file, or the import machinery."""
-    return filename in {__file__, importlib.__file__} or filename.startswith("<frozen importlib")
+    """Whether a frame is only the way to the user's code: this package but its examples, or the import machinery."""
+    path = Path(filename)
+    ours = path.is_relative_to(PACKAGE) and not path.is_relative_to(PACKAGE / "examples")
+    return ours or filename == importlib.__file__ or filename.startswith("<frozen importlib")
 
 
 def call(function: Callable[..., T], *arguments: Any, name: str) -> T:

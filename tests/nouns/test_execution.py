@@ -51,6 +51,12 @@ def test_the_order_of_options_does_not_matter() -> None:
 
 def test_other_ways_are_other_keys() -> None:
     """Ways of running are told apart, and can be keys."""
-    ways = {Execution(), Execution(threads=2), Execution("openvino"), Execution(options=(SPINNING,)), Execution(threads=1)}
+    ways = {
+        Execution(),
+        Execution(threads=2),
+        Execution("openvino"),
+        Execution(options=(SPINNING,)),
+        Execution(threads=1),
+    }
 
     assert len(ways) == 4

@@ -6,6 +6,7 @@ import pytest
 from windtunnel.seeds import SOURCES, Seeds
 
 GOLDEN = {
+    "checks": 0.000457659567,
     "fit": 0.344828404122,
     "distil": 0.480854242504,
     "calibration": 0.993161707212,

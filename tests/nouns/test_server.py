@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from windtunnel.errors import ModelError
-from windtunnel.server import DATATYPES, metadata, read_request, run_together, write_answer
-from windtunnel.variant import Signature, Tensor
+from windtunnel.execution import Execution
+from windtunnel.server import DATATYPES, datatype, metadata, read_request, run_together, write_answer
+from windtunnel.variant import Origin, Signature, Tensor, Variant
 
 SIGNATURE = Signature(
     (Tensor("x", "float32", ("batch", 2)), Tensor("k", "int64", ("batch",))), (Tensor("y", "float32", ("batch",)),)
@@ -67,9 +69,50 @@ def test_everyone_gets_their_own_rows_back() -> None:
     assert sizes == [6]
 
 
+def test_other_lengths_go_in_another_batch() -> None:
+    """Requests whose rows are longer cannot be stacked with the others: each length is a batch, and the order stays."""
+    sizes: list[tuple[int, ...]] = []
+
+    def run(feeds: dict[str, Any]) -> dict[str, Any]:
+        sizes.append(feeds["k"].shape)
+        return {"y": feeds["k"].sum(axis=1)}
+
+    requests = [{"k": np.array(rows)} for rows in ([[1, 1]], [[2, 2, 2]], [[3, 3]])]
+
+    assert [answer["y"].tolist() for answer in run_together(run, requests)] == [[2], [6], [6]]
+    assert sizes == [(2, 2), (1, 3)]
+
+
+def test_an_answer_without_rows() -> None:
+    """A request that is alone in its batch gets what the model gave, rows or not."""
+    assert run_together(lambda feeds: {"y": feeds["k"].max()}, [{"k": np.array([4, 2])}]) == [{"y": 4}]
+
+
+def test_text_is_bytes_in_the_protocol() -> None:
+    """Text goes in and out as JSON strings under the name BYTES; numbers in its place are refused."""
+    signature = Signature((Tensor("t", "object", ("batch", 1)),), ())
+    given = {"name": "t", "datatype": "BYTES", "shape": [2, 1], "data": ["JFK", "é"]}
+
+    assert read_request({"inputs": [given]}, signature)["t"].tolist() == [["JFK"], ["é"]]
+    with pytest.raises(ModelError, match=r"`t` .*must be text; send JSON strings"):
+        read_request({"inputs": [given | {"data": [1, 2]}]}, signature)
+    for told in (np.array(["a", "é"], object), np.array(["a", "é"])):
+        answer = write_answer("m", None, {"y": told})["outputs"]
+        assert answer == [{"name": "y", "datatype": "BYTES", "shape": [2], "data": ["a", "é"]}]
+
+
+def test_a_dtype_without_a_name() -> None:
+    """A tensor that the protocol has no name for is refused by its own name."""
+    with pytest.raises(ModelError, match=r"`z` \(='complex64'\) has no name in the Open Inference Protocol; cast it"):
+        datatype(Tensor("z", "complex64", (1,)))
+
+
 def test_metadata_and_answers_speak_the_protocol() -> None:
     """Dynamic axes are −1, dtypes have the protocol's names, and an answer carries the request's id if it had one."""
-    assert metadata("m", SIGNATURE)["inputs"][0] == {"name": "x", "datatype": "FP32", "shape": [-1, 2]}
+    variant = Variant("m@2", Path("m.onnx"), "", "fp32", 1, SIGNATURE, Origin("file"), Execution("openvino-bf16"))
+    told = metadata(variant)
+    assert told["inputs"][0] == {"name": "x", "datatype": "FP32", "shape": [-1, 2]}
+    assert (told["name"], told["platform"]) == ("m-2", "openvino_onnx")
     answer = write_answer("m", "7", {"y": np.array([1.5], np.float32)})
     assert (answer["id"], answer["outputs"]) == ("7", [{"name": "y", "datatype": "FP32", "shape": [1], "data": [1.5]}])
     assert "id" not in write_answer("m", None, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +10,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from windtunnel.optimize.invariance import Dependence
+from windtunnel.optimize.judged import Judged
+from windtunnel.optimize.quality import Quality
+from windtunnel.optimize.speed import Speed
+from windtunnel.stats import Interval
 from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,3 +52,18 @@ def mlp(tmp_path_factory: pytest.TempPathFactory) -> Variant:
 def rows() -> dict[str, NDArray[Any]]:
     """Rows for `mlp`."""
     return {"x": np.random.default_rng(2).normal(size=(600, 16)).astype(np.float32)}
+
+
+@pytest.fixture
+def judged_as(mlp: Variant) -> Callable[..., Judged]:
+    """A variant with a judgement made by hand: so many times as fast as its parent, losing so much agreement."""
+
+    def make(name: str, status: Any = "on-frontier", speed: float = 1.0, drop: float = 0.0, **more: Any) -> Judged:
+        quality = Quality("agreement", 1.0 - drop, Interval(drop, drop - 0.005, drop + 0.005, 400, 0.95), 1.0)
+        faster = Interval(speed, speed - 0.1, speed + 0.1, 12, 0.95)
+        p50_s = {"1": 1e-3 / speed, "8": 2e-3 / speed}
+        timed = Speed(faster, dict.fromkeys(p50_s, faster), p50_s, p50_s)
+        calm = Dependence(0.0, 0.0, 0.0, None, 48)
+        return Judged(replace(mlp, name=name), status, "why", quality, timed, calm, (1, 2), **more)
+
+    return make

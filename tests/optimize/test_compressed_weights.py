@@ -10,7 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from windtunnel.errors import ModelError
 from windtunnel.execution import Execution
+from windtunnel.hardware import Hardware
 from windtunnel.optimize.compressed_weights import GROUP, CompressedWeights, compressed_weights
+from windtunnel.optimize.int8 import VNNI
 from windtunnel.optimize.invariance import batch_dependence
 from windtunnel.runtime import find_runtime, open_session
 from windtunnel.session import OnnxSession
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     Rows = dict[str, NDArray[Any]]
 
 BOTH = pytest.mark.parametrize("symmetric", [True, False])
+VNNI_HERE = any(isa in Hardware.detect().isa for isa in VNNI)
 OPENVINO = pytest.mark.skipif(bool(find_runtime("openvino").missing()), reason="OpenVINO is not installed")
 
 
@@ -33,7 +36,7 @@ def _saved(path: Path, nodes: list[onnx.NodeProto], weights: Rows, opset: int = 
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 128])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
-        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), str(path))
     return Variant.from_file(path)
@@ -43,6 +46,7 @@ def _wide(path: Path, opset: int = 18) -> Variant:
     """A `MatMul` of 128 inputs and a turned, scaled `Gemm` of 256; of both, one output's weights are all nought."""
     rng = np.random.default_rng(1)
     weights = {"w": rng.normal(size=(128, 256)) / 8, "v": rng.normal(size=(4, 256)) / 8 + 0.1, "b": rng.normal(size=4)}
+    weights = {name: array.astype(np.float32) for name, array in weights.items()}
     weights["w"][:, 7] = weights["v"][1] = 0.0
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"]),
@@ -76,9 +80,9 @@ def _grouped(variant: Variant, size: int) -> Variant:
 
 
 def _off(expected: Rows, found: Rows) -> float:
-    """The largest difference, beside the largest answer of the same row."""
-    scale = np.abs(expected["y"]).max(axis=1, keepdims=True)
-    return float((np.abs(expected["y"] - found["y"]) / scale).max())
+    """The length of a row's difference beside that of its answer, on average."""
+    lengths = (np.linalg.norm(array, axis=1) for array in (expected["y"] - found["y"], expected["y"]))
+    return float(np.divide(*lengths).mean())
 
 
 @BOTH
@@ -123,14 +127,15 @@ def test_weights_are_within_half_a_step(parent: Variant, tmp_path: Path, symmetr
 @OPENVINO
 @BOTH
 def test_openvino_quantizes_activations(parent: Variant, inputs: Rows, tmp_path: Path, symmetric: bool) -> None:
-    """Asked not to, OpenVINO answers as ONNX Runtime does; with groups it rounds activations too, and stays near."""
+    """Asked not to, OpenVINO answers as ONNX Runtime does; with groups it rounds activations too where it gains by it."""
     made = _made(parent, tmp_path / "a.onnx", symmetric=symmetric)
     exact = OnnxSession(made.path).run(inputs)
     floats, coarse, fine = (open_session(_grouped(made, size)).run(inputs) for size in (0, 128, 32))
 
     assert _off(exact, floats) < 1e-5
-    assert 1e-4 < _off(exact, fine) < 0.03
-    assert 1e-4 < _off(exact, coarse) < 0.03
+    assert max(_off(exact, fine), _off(exact, coarse)) < 0.03
+    if VNNI_HERE:
+        assert 1e-4 < _off(exact, fine) < _off(exact, coarse)
 
 
 @OPENVINO
@@ -152,7 +157,7 @@ def test_shared_weights_are_written_once(inputs: Rows, tmp_path: Path) -> None:
         helper.make_node("MatMul", ["a", "w"], ["b"]),
         helper.make_node("MatMul", ["b", "v"], ["y"]),
     ]
-    weights = {"w": rng.normal(size=(128, 128)) / 11, "v": rng.normal(size=(128, 4)) / 11}
+    weights = {"w": rng.normal(size=(128, 128)).astype(np.float32), "v": rng.normal(size=(128, 4)).astype(np.float32)}
     parent = _saved(tmp_path / "parent.onnx", nodes, weights)
     made = _made(parent, tmp_path / "a.onnx")
     kinds = [node.op_type for node in onnx.load(str(made.path)).graph.node]
@@ -172,10 +177,8 @@ def test_older_opsets_are_raised(inputs: Rows, tmp_path: Path) -> None:
 
 def test_nothing_to_compress(tmp_path: Path) -> None:
     """A model that multiplies nothing with weights of its own is refused."""
-    parent = _saved(tmp_path / "parent.onnx", [helper.make_node("Slice", ["x", "from", "to", "axis"], ["y"])], {})
-    graph = onnx.load(str(parent.path))
-    for name, value in (("from", 0), ("to", 4), ("axis", 1)):
-        graph.graph.initializer.append(numpy_helper.from_array(np.int64([value]), name))
-    onnx.save(graph, str(parent.path))
+    node = helper.make_node("Gather", ["x", "places"], ["y"], axis=1)
+    parent = _saved(tmp_path / "parent.onnx", [node], {"places": np.arange(4)})
+
     with pytest.raises(ModelError, match="multiplies nothing with weights of its own"):
         compressed_weights(parent, tmp_path / "a.onnx", CompressedWeights())

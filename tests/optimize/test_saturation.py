@@ -254,3 +254,29 @@ def test_convolutions_that_are_not_emulated_are_refused(tmp_path: Path) -> None:
         Anatomy(path).emulate({"x": IMAGES})
 
     assert "`odd` is a convolution of a kind that is not emulated" in str(refusal.value)
+
+
+def test_a_vector_is_one_column(tmp_path: Path) -> None:
+    """Weights that are one vector are a matrix of one column: its overflow is found, one number a row."""
+    node = helper.make_node("MatMulInteger", ["x", "w", "z"], ["y"])
+    graph = helper.make_graph(
+        [node], "planted", [helper.make_tensor_value_info("x", TensorProto.UINT8, ["n", 33])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, ["n"])],
+        [numpy_helper.from_array(np.ascontiguousarray(W[:, 0]), "w"), numpy_helper.from_array(np.asarray(np.uint8(ZERO)), "z")],
+    )  # fmt: skip
+    path = tmp_path / "vector.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    found = Anatomy(path).emulate({"x": ROWS})
+
+    assert np.array_equal(found.clamped["y"], _product(ROWS, W[:, :1])[:, 0])
+
+
+def test_stacks_of_matrices_are_refused(tmp_path: Path) -> None:
+    """A stack of weights is looked at matrix by matrix for risk; a product with it is refused by name."""
+    node = helper.make_node("MatMulInteger", ["x", "w", "z"], ["y"], name="stacked")
+    weights = {"w": _weights(2, 33, 5), "z": np.uint8(ZERO)}
+    path = _save(tmp_path, [node], weights, [2, "n", 33], TensorProto.UINT8, TensorProto.INT32)
+
+    assert [product.at_risk for product in Anatomy(path).products] == [True]
+    with pytest.raises(ModelError, match="`stacked` multiplies by a stack of matrices, which is not emulated"):
+        Anatomy(path).emulate({"x": np.stack([ROWS, ROWS])})

@@ -126,9 +126,7 @@ def branches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def study(
-    mlp: Variant, rows: dict[str, NDArray[Any]], branches: list[str], monkeypatch: pytest.MonkeyPatch
-) -> _Study:
+def study(mlp: Variant, rows: dict[str, NDArray[Any]], branches: list[str], monkeypatch: pytest.MonkeyPatch) -> _Study:
     del branches
     made = _Study(mlp, rows)
     monkeypatch.setattr(explore, "race", made.speeds.race)
@@ -197,12 +195,13 @@ def test_what_is_not_likely_is_not_proven(study: _Study, tmp_path: Path, monkeyp
     """A child that loses too much on the rows that sift takes no chance on the rows held out, however fast it is."""
     study.speeds.of = {"int8-dynamic": 9.0, "int8-static": 2.0}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant: 0.5 if variant.name == "int8-dynamic" else 0.0
+        witness.Witness, "lost_on_learning", lambda _, variant: 0.5 if "int8-dynamic" in variant.name else 0.0
     )
     found = study.run(tmp_path)
 
     assert study.speeds.timed == [("fp32", "int8-static")]
-    assert [(e.status, e.reason) for e in found.raced] == [("worse", "lost 0.5000 agreement on the learning rows")]
+    left = {each.variant.name: (each.status, each.reason) for each in found.raced}
+    assert left["int8-dynamic"] == ("worse", "lost 0.5000 agreement on the rows that sift")
 
 
 def test_fast_children_that_lose_too_much_are_repaired(
@@ -215,7 +214,7 @@ def test_fast_children_that_lose_too_much_are_repaired(
     found = study.run(tmp_path)
 
     assert found.chosen.variant.name == "int8-static-percentile"
-    assert {"int8-static-percentile was enough"} == {each.reason for each in found.skipped}
+    assert "int8-static-percentile was enough" in {each.reason for each in found.skipped}
     assert "int8-static-mixed" in {each.name for each in found.skipped}
 
 

@@ -33,8 +33,8 @@ def test_what_comes_first() -> None:
     """A transformer is fused first, a network of convolutions quantized ahead, and every file is named once."""
     transformer, convolutions = _names(_facts("MatMul", "Softmax")), _names(_facts("Conv", "Relu"))
 
-    assert transformer[:2] == ["fused", "fused-int8-dynamic"]
-    assert convolutions[0] == "int8-static"
+    assert transformer[:3] == ["denormals-scrubbed", "fused", "fused-int8-dynamic"]
+    assert convolutions[:2] == ["denormals-scrubbed", "int8-static"]
     assert "fused" not in convolutions
     assert all(len(set(names)) == len(names) for names in (transformer, convolutions))
 
@@ -116,3 +116,41 @@ def test_facts_see_inner_graphs(tmp_path: Path, inner: bool) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
 
     assert inner == Facts.of(Variant.from_file(path)).multiplies
+
+
+def test_compressed_weights_are_run_in_their_own_way() -> None:
+    """Bytes for weights come right after NNCF's int8; OpenVINO is told how to quantize their activations, other runtimes nothing."""
+    branches, _ = propose(_facts("MatMul", "Softmax"), XEON)
+    names = [branch.step.name for branch in branches]
+    coarse, fine = (next(b for b in branches if b.step.name == name) for name in ("int8-weights", "int8-weights-fine"))
+
+    assert names.index("int8-weights") == names.index("int8-nncf") + 1
+    assert coarse.way(Execution("openvino", 2)).label == "openvino-2t-group=128"
+    assert fine.way(Execution("openvino-bf16")).label == "openvino-bf16-group=32"
+    assert coarse.way(Execution()) == Execution()
+    assert branches[0].way(Execution("openvino")) == Execution("openvino")
+
+
+@pytest.mark.parametrize(("inputs", "size"), [(256, "128"), (192, "64"), (48, "64")])
+@pytest.mark.parametrize("turned", [0, 1])
+def test_groups_fill_the_widths(tmp_path: Path, inputs: int, size: str, turned: int) -> None:
+    """Activations share scales in groups of 128 where every product's inputs are a multiple of that, and of 64 elsewhere."""
+    shapes = {"w": (inputs, 7), "v": (7, inputs)}
+    weight = "v" if turned else "w"
+    node = helper.make_node("Gemm", ["x", weight], ["y"], transB=turned)
+    values = helper.make_tensor(weight, TensorProto.FLOAT, shapes[weight], [0.0] * (7 * inputs))
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n]) for name, n in (("x", inputs), ("y", 7)))
+    graph = helper.make_graph([node], "g", [x], [y], [values])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+    facts = Facts.of(Variant.from_file(path))
+    branch = next(each for each in propose(facts, XEON)[0] if each.step.name == "int8-weights")
+
+    assert facts.widths == {inputs}
+    assert branch.options == (("DYNAMIC_QUANTIZATION_GROUP_SIZE", size),)
+
+
+def test_one_product_behind_convolutions_is_not_compressed() -> None:
+    """Weights are compressed where products of matrices take the time, not where one ends a network of convolutions."""
+    assert "int8-weights" in _names(_facts("Gemm", "Relu"))
+    assert "int8-weights" not in _names(_facts("Conv", "Relu", "Gemm"))

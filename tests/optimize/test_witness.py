@@ -164,5 +164,5 @@ def test_answers_that_cannot_be_judged(mlp: Variant, rows: dict[str, NDArray[Any
     """A parent whose answers the metric cannot judge is refused before anything is made of it."""
     held = Holdout({"x": rows["x"]}, None)
 
-    with pytest.raises(ModelError, match="`fp32` gives .* where cosine needs vectors"):
+    with pytest.raises(ModelError, match=r"`fp32` gives .* where cosine needs vectors"):
         Witness.of(open_session(mlp), "fp32", Goal("cosine"), held, held, seed=1)

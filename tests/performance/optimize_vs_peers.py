@@ -11,6 +11,7 @@ it, by the runtime's own call; so are the peers.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -26,7 +27,9 @@ import torch
 
 from tests.performance.peer_models import TREES, Example, example
 from tests.performance.peers import PEERS, Peer, quietly, write_base
+from windtunnel.errors import ModelError
 from windtunnel.optimize.quality import Holdout, Quality, compare
+from windtunnel.progress import Progress
 from windtunnel.quantity import format_duration
 from windtunnel.runtime import open_session
 from windtunnel.stats import Interval, ratio_interval
@@ -117,12 +120,14 @@ def prepare(model: str, length: int, folder: Path, wanted: Sequence[str]) -> Pre
     found, place = example(model, length), Place(folder)
     np.savez(place.data, allow_pickle=False, **found.rows)
     torch.save(found.model, place.model)
-    write_base(found, place.base)
+    if not place.base.exists():
+        write_base(found, place.base)
     peers = [each for each in PEERS["trees" if model in TREES else model] if not wanted or each.name in wanted]
     prepared = Prepared(found, place, ())
     for peer in peers:
         try:
-            peer.prepare(found, place.base, place.of(peer))
+            if not place.of(peer).exists():  # kept from an earlier run
+                peer.prepare(found, place.base, place.of(peer))
         except Exception as error:  # noqa: BLE001  # whatever a peer raises, it is its own failure, and told in the table
             prepared.failures[peer.name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:80]}"
     prepared.peers = tuple(each for each in peers if each.name not in prepared.failures)
@@ -144,7 +149,8 @@ def run_ours(row: Row, prepared: Prepared, budget_s: float) -> Variant:
         str(place.base), place.data, metric=found.metric, max_drop=found.max_drop, batch=(row.batch,),
         output=judged_output(place.base) if row.model in TREES else "",
         search=Search(sizes={"sequence": (row.length,)} if row.length else {}, budget_s=budget_s),
-        out=place.folder / f"run-{row.name}",
+        out=place.folder / "run",  # of every row of the model: what was made for one is there for the next
+        progress=Progress(),
     )  # fmt: skip
     return Variant.from_dict(done.stage.result["chosen"], done.stage.folder)
 
@@ -347,9 +353,13 @@ def contend(row: Row, prepared: Prepared, budget_s: float, rounds: int, lasting_
     prepared.answers.pop(OURS, None)
     qualities[OURS] = prove(prepared, OURS, _first(ours, judged_output(ours.path)))
     for peer in prepared.peers:
-        with quietly():
-            run = peer.open(prepared.found, prepared.place.of(peer))
-            qualities[peer.name] = prove(prepared, peer.name, run)
+        try:
+            with quietly():
+                run = peer.open(prepared.found, prepared.place.of(peer))
+                qualities[peer.name] = prove(prepared, peer.name, run)
+        except ModelError as error:
+            prepared.failures[peer.name] = str(error)
+    prepared.peers = tuple(peer for peer in prepared.peers if peer.name in qualities)
     names, told = tuple(peer.name for peer in prepared.peers), ours.to_dict(prepared.place.folder)
     turns = [Turn(row.name, str(prepared.place.folder), told, names, seed, lasting_s) for seed in range(rounds)]
     return conclude(row, ours, qualities, [run_round(turn) for turn in turns], prepared)
@@ -384,6 +394,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="processes that time each row")
     parser.add_argument("--lasting", type=float, default=0.25, help="seconds of a contender's turn")
     parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--folder", type=Path, help="where models and peers' files are kept for another run")
     parser.add_argument("--turn", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.turn:
@@ -403,7 +414,7 @@ def main() -> int:
 def run_rows(rows: list[Row], asked: argparse.Namespace) -> list[Outcome]:
     """All rows, models in turn, each printed when it is done."""
     outcomes, wanted = [], [name for name in asked.peers.split(";") if name]
-    with tempfile.TemporaryDirectory() as made:
+    with contextlib.nullcontext(asked.folder) if asked.folder else tempfile.TemporaryDirectory() as made:
         for model, length in dict.fromkeys((row.model, row.length) for row in rows):
             prepared = prepare(model, length, Path(made) / f"{model}{length}", wanted)
             for row in rows:

@@ -208,7 +208,8 @@ def optimize(
         from windtunnel.table import check_file
 
         check_file(Path(rows.source))
-    judge = read_metric(metric, home)
+    with naming(field="" if is_function(metric) else "--metric"):  # a function is named by its own name
+        judge = read_metric(metric, home)
     _look_at(model, home, rows, judge, output)
     if bundle is not None:
         check_folder(bundle)
@@ -222,7 +223,7 @@ def optimize(
     task = _Task(model, rows, goal, wanted, Seeds(seed), home, workers, progress, allow_pickle=allow_pickle)
     done = run_alone("optimize", out, parameters, inputs, partial(_run, task), seed=seed, progress=progress)
     if bundle is not None:
-        _bundle(done, rows, bundle)
+        _bundle(done, rows, batch, bundle)
     return done
 
 
@@ -377,8 +378,8 @@ def weighing(seeds: Seeds) -> Any:
     return weighed
 
 
-def _bundle(done: Done, rows: Data, folder: Path) -> None:
-    from windtunnel.bundle import write_bundle
+def _bundle(done: Done, rows: Data, batch: tuple[int, ...], folder: Path) -> None:
+    from windtunnel.bundle import facts_of, sample_rows, write_bundle
     from windtunnel.runtime import open_session
     from windtunnel.variant import Variant
 
@@ -386,5 +387,5 @@ def _bundle(done: Done, rows: Data, folder: Path) -> None:
     chosen = Variant.from_dict(result["chosen"], done.stage.folder)
     # by the parent, which knows the names of its columns
     feeds, _ = rows.read(Variant.from_dict(result["frontier"][0], done.stage.folder), home)
-    sample = {name: array[:8] for name, array in feeds.items()}
-    write_bundle(chosen, sample, open_session(chosen).run(sample), folder)
+    sample = sample_rows(chosen, feeds)
+    write_bundle(chosen, sample, open_session(chosen).run(sample), folder, facts=facts_of(result), batch=batch)

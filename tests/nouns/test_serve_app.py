@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from windtunnel.deployment import BatchPolicy
+from windtunnel.execution import Execution
+from windtunnel.serve_app import app_config, app_source, cluster_name, inference_service
+from windtunnel.server import served_name
+from windtunnel.variant import Variant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+yaml = pytest.importorskip("yaml")  # comes with Ray
+
+
+@pytest.fixture
+def variant(tiny_model: Path) -> Variant:
+    made = Variant.from_file(tiny_model, name="Int8 on=2t")
+    return replace(made, execution=Execution("openvino", threads=2))
+
+
+def test_the_module_parses(variant: Variant) -> None:
+    """The application is a module with an `app`, which batches as it is told."""
+    tree = ast.parse(app_source(variant, BatchPolicy(8, 0.0025)))
+    assigned = {
+        ast.unparse(each.targets[0]): ast.unparse(each.value) for each in tree.body if isinstance(each, ast.Assign)
+    }
+
+    assert assigned["policy"] == "BatchPolicy(max_batch=8, max_wait_s=0.0025)"
+    assert assigned["app"].startswith("build_app(read_bundle(")
+
+
+def test_ray_takes_the_configuration(variant: Variant) -> None:
+    """Ray Serve's own schema reads it; the deployment it tunes is the one that the application has."""
+    from ray.serve.schema import ServeDeploySchema
+
+    told = ServeDeploySchema.model_validate(yaml.safe_load(app_config(variant)))
+    (app,) = told.applications
+
+    assert (app.import_path, app.route_prefix, told.http_options.host) == ("serve.app:app", "/", "127.0.0.1")
+    assert app.deployments[0].name == served_name(variant) == "Int8-on-2t"
+    assert app.deployments[0].ray_actor_options.num_cpus == 2
+
+
+def test_the_service_names_triton(variant: Variant) -> None:
+    """KServe is told which runtime serves the repository, over which protocol, under a name that Kubernetes takes."""
+    told = yaml.safe_load(inference_service(variant))
+    model = told["spec"]["predictor"]["model"]
+
+    assert (told["apiVersion"], told["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert (model["runtime"], model["protocolVersion"]) == ("kserve-tritonserver", "v2")
+    assert model["modelFormat"] == {"name": "triton", "version": "2"}
+    assert model["resources"]["requests"]["cpu"] == "2"
+    assert told["metadata"]["name"] == "int8-on-2t"
+
+
+@pytest.mark.parametrize("name", ["fp32", "8bit", "A_b=C", "x" * 80, "-", "é", "a" * 49 + "--b"])
+def test_names_that_kubernetes_takes(variant: Variant, name: str) -> None:
+    """Whatever a variant is called, its service has a DNS label."""
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", cluster_name(replace(variant, name=name)))
