@@ -611,20 +611,23 @@ def doctor(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="module.py:factory, which returns a module and example inputs.")],
+    model: Annotated[str, typer.Argument(help="module.py:factory, .pt2, .skops, LightGBM text, XGBoost JSON or UBJ.")],
     out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")] = Path("model.onnx"),
+    allow_pickle: Annotated[
+        bool, typer.Option(help="Open a pickled model, which runs whatever code is in it.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Export a torch module to ONNX, its free batch axis and its numbers verified.
+    """Export a model to ONNX, its free axes and its numbers compared with its source.
 
     Example: windtunnel export model.py:factory --out model.onnx
     """
-    _progress(quiet=quiet, debug=debug)
+    progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
 
-    document = verbs.export(model, out)
+    document = verbs.export(model, out, allow_pickle=allow_pickle, progress=progress)
     if as_json:
         _print_json(document)
         return

@@ -63,7 +63,7 @@ class Checks:
         for name, look in self._looks(each, before, after).items():
             try:
                 found[name] = look()
-            except WindtunnelError as error:
+            except (WindtunnelError, ValueError, RuntimeError, NotImplementedError) as error:
                 each = replace(each, notes=(*each.notes, f"{name} could not be looked at: {reason_of(error)}"))
         return _judged(each, found)
 

@@ -103,6 +103,7 @@ class Explorer:
         self.parent, self.workshop, self.witness, self.cells = parent, workshop, witness, cells
         self.goal, self.budget, self.progress = goal, budget, progress
         self.ways, self.usual, self.files, self.found = list(ways), usual, {"": parent}, Findings()
+        self._mending = False
 
     def explore(self, branches: Sequence[Branch], workers: Workers) -> None:
         """Run the parent's file in every way, make and race every branch while there is time, and sift."""
@@ -180,8 +181,17 @@ class Explorer:
                 self.found.candidates.append(Candidate(finish, branch))
         if finishes:
             best = finishes[0]
-            self.progress.say(f"  {best.variant.name}: about {best.speedup:.2f} × as fast as {self.parent.name}")
+            self.progress.say(
+                f"  {best.variant.name}: about {best.speedup:.2f} × as fast as {self.parent.name}{self._ahead(best)}"
+            )
         return finishes
+
+    def _ahead(self, latest: Finish) -> str:
+        """Who is ahead so far, where it is another."""
+        first = self.ranked()[:1]
+        if not first or first[0].variant.name == latest.variant.name:
+            return ""
+        return f" (ahead so far: {first[0].variant.name}, {first[0].finish.speedup:.2f} ×)"
 
     def _refuse(self, variant: Variant, refused: Sequence[Refused]) -> None:
         """One line a runtime, not one a number of threads."""
@@ -229,15 +239,25 @@ class Explorer:
 
     def _ask(self, each: Candidate) -> None:
         try:
-            each.lost = self.witness.lost_on_learning(each.variant)
+            taught = each.branch is not None and each.branch.taught
+            each.lost = self.witness.lost_on_learning(each.variant, taught=taught)
         except ModelError as error:
             self.found.failures.append(Failure(each.variant.name, reason_of(error)))
             self.found.candidates.remove(each)
 
     def _repair(self) -> None:
         """Where the fastest is not good enough, try what changes its numbers and little of its speed."""
-        for each in self.ranked():
-            if each.lost is None or self.likely(each) or each.branch is None or self.slow(each.finish):
+        asked = [each for each in self.ranked() if each.lost is not None]
+        self._mend([each for each in asked if not self.likely(each) and not self.slow(each.finish)])
+
+    def mend(self, failed: Sequence[Candidate]) -> None:
+        """Repair what was likely to be good enough, and was not proven to be, until the budget is over."""
+        self._mending = True
+        self._mend(sorted(failed, key=lambda each: -self.score(each)))
+
+    def _mend(self, failed: Sequence[Candidate]) -> None:
+        for each in failed:
+            if each.branch is None:
                 continue
             best = max((self.score(one) for one in self.ranked() if self.likely(one)), default=1.0)
             if self.score(each) < WORTH * best and not self.goal.exhaustive:
@@ -245,9 +265,14 @@ class Explorer:
             else:
                 self._repair_one(each, each.branch)
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is made: a little early, unless what was proven was no good."""
+        return self.budget.is_over if self._mending else self.budget.exploring_is_over
+
     def _repair_one(self, each: Candidate, branch: Branch) -> None:
         for position, step in enumerate(branch.repairs):
-            if self.budget.exploring_is_over:
+            if self._is_over:
                 self._skip(branch.repairs[position:], "the time for making was over")
                 return
             known = self.files.get(step.name)

@@ -8,6 +8,7 @@ made on, and its intervals hold together.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +108,8 @@ class _Task:
     progress: Progress
 
     def __post_init__(self) -> None:
-        """Keep some of the rows to learn from apart, so that a student is not sifted on what it was taught."""
-        self.material, self.sifting = apart(self.material)
+        """Keep some of the rows to learn from apart, so that a student is not chosen by what it was taught."""
+        self.material, self.learning, self.untaught = apart(self.material)
 
     def run(self, workers: Workers) -> Optimization:
         budget = Budget(self.goal.budget_s, endless=self.goal.exhaustive)
@@ -136,7 +137,7 @@ class _Task:
         try:
             if interrupted:
                 explorer.sift(hurry=True)
-            self._prove(prover, explorer, usual[0], budget, judged)
+            self._prove(prover, explorer, usual[0], budget, judged, hurry=interrupted)
         except KeyboardInterrupt:
             interrupted = True
         return self._report(explorer, prover, judged, budget, interrupted=interrupted)
@@ -155,7 +156,7 @@ class _Task:
         self.progress.say(
             f"  {self.parent.name} answers {len(next(iter(self.holdout.feeds.values()))):,} rows held out"
         )
-        return Witness.of(session, self.parent.name, self.goal, self.holdout, self.sifting, seed)
+        return Witness.of(session, self.parent.name, self.goal, self.holdout, self.learning, self.untaught, seed)
 
     def _check_dependence(self, prover: Prover) -> None:
         """Refuse a parent whose answers batching would change."""
@@ -167,23 +168,25 @@ class _Task:
                 fix="mend it, or let no requests share batches (batch sizes of 1 only)",
             )
 
-    def _prove(self, prover: Prover, explorer: Explorer, pace: Finish, budget: Budget, judged: list[Judged]) -> None:
+    def _prove(
+        self, prover: Prover, explorer: Explorer, pace: Finish, budget: Budget, judged: list[Judged], *, hurry: bool
+    ) -> None:
         """Prove waves of children until one is good, or none is left, or the time is over."""
-        waiting = [each for each in explorer.ranked() if explorer.likely(each) or self.goal.exhaustive]
-        wave = 0
-        while True:
+        for wave in itertools.count():
+            waiting = [each for each in explorer.ranked() if explorer.likely(each) or self.goal.exhaustive]
+            if wave and not waiting:
+                return
             members = next_wave(waiting, pace, budget.left_s, everything=self.goal.exhaustive)
             self.progress.say(f"  proving {', '.join(each.variant.name for each in members) or self.parent.name}")
-            share_s = max(budget.left_s, 0.1 * budget.seconds)
+            share_s = HURRY_S if hurry else max(budget.left_s, 0.1 * budget.seconds)
             found = prover.prove(wave, [each.variant for each in members], share_s)
             judged += self._looked_at(found[1:]) if judged else [found[0], *self._looked_at(found[1:])]
             for each in members:
-                waiting.remove(each)
                 explorer.found.candidates.remove(each)
-            wave += 1
-            good = any(each.status == "on-frontier" for each in judged[1:])
-            if good or not waiting or (budget.is_over and wave > 1):
+            if any(each.status == "on-frontier" for each in judged[1:]) or (budget.is_over and wave):
                 return
+            unproven = {each.variant.name for each in judged if each.status in {"worse", "not-proven"}}
+            explorer.mend([each for each in members if each.variant.name in unproven])
 
     def _looked_at(self, children: list[Judged]) -> list[Judged]:
         """Look closer at what is good, the best first."""
@@ -208,7 +211,9 @@ class _Task:
                     each.finish, "slower", f"{each.finish.worst:.2f} × as fast as the parent where it is slowest"
                 )
             elif each.lost is not None and not explorer.likely(each):
-                found.leave(each.finish, "worse", f"lost {each.lost:.4f} {self.goal.judge.name} on the rows that sift")
+                found.leave(
+                    each.finish, "worse", f"lost {each.lost:.4f} {self.goal.judge.name} on the rows to learn from"
+                )
             else:
                 found.leave(each.finish, "dominated", "others were faster in a short race")
         failures: list[Failure] = [*found.failures, *prover.failures]
@@ -218,21 +223,29 @@ class _Task:
         )  # fmt: skip
 
 
+HURRY_S = 10.0
+"""How long the best so far is timed when someone waits for the end."""
+
 SIFTING = 4
 """Every so many-th of the rows to learn from is not taught, but asked who is likely to be good enough."""
 
 
-def apart(material: Material) -> tuple[Material, Holdout]:
-    """Split rows to learn from into those that are taught and those that sift."""
+def apart(material: Material) -> tuple[Material, Holdout, int]:
+    """Split rows to learn from into those that are taught and those that nobody is taught.
+
+    Returns:
+        What is taught; all rows, the untaught first; and how many those are.
+    """
     count = len(next(iter(material.feeds.values())))
     sifts = np.arange(count) % SIFTING == SIFTING - 1
+    order = np.concatenate([np.flatnonzero(sifts), np.flatnonzero(~sifts)])
 
-    def rows(which: NDArray[np.bool_]) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
+    def rows(which: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
         feeds = {name: np.asarray(array)[which] for name, array in material.feeds.items()}
         return feeds, material.label[which] if material.label is not None else None
 
     feeds, label = rows(~sifts)
-    return replace(material, feeds=feeds, label=label), Holdout(*rows(sifts))
+    return replace(material, feeds=feeds, label=label), Holdout(*rows(order)), int(sifts.sum())
 
 
 def cut(feeds: Arrays, rows: int) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from windtunnel.quantity import format_duration
@@ -104,7 +105,9 @@ def _unmade(result: Optimization) -> Table:
 
 
 def _places(value: float) -> str:
-    """Four places; a rounded zero has no sign."""
+    """Four places; a rounded zero has no sign, and where nothing is known there is no number."""
+    if not math.isfinite(value):
+        return "?"
     text = f"{value:.4f}"
     return "0" if float(text) == 0.0 else text
 

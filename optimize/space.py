@@ -53,12 +53,14 @@ class Branch:
         step: makes it.
         of: the name of the file that it is made from; empty for the parent.
         repairs: steps from the same file that change its numbers and little of its speed.
+        taught: whether it is, or is made from, a student: the rows that it was taught say little of it.
         options: settings of OpenVINO with which the file is run there, by their own names.
     """
 
     step: Step
     of: str = ""
     repairs: tuple[Step, ...] = ()
+    taught: bool = False
     options: tuple[tuple[str, str], ...] = ()
 
     def way(self, usual: Execution) -> Execution:
@@ -170,12 +172,14 @@ def propose(facts: Facts, hardware: Hardware, students: Sequence[Step] = ()) -> 
         reason = (
             "the model multiplies no matrices: there is nothing to quantize, and what can be chosen is how it is run"
         )
-        return [Branch(each) for each in students], [Skipped("int8, half precision and fused variants", reason)]
+        return [Branch(each, taught=True) for each in students], [
+            Skipped("int8, half precision and fused variants", reason)
+        ]
     types = int8_settings(hardware)
     branches = [Branch(Step("denormals-scrubbed", "scrub-denormals", "fp32", Nothing(), denormals_scrubbed))]
     branches += [*_fused(facts, types), *_integers(facts, types)]
-    branches += [Branch(each) for each in students]
-    branches += [branch for each in students for branch in _of_student(each, types)]
+    branches += [Branch(each, taught=True) for each in students]
+    branches += [branch for each in students for branch in _of_student(each, facts, types)]
     branches += [*_others(facts, types)]
     return branches, []
 
@@ -216,11 +220,11 @@ def _compressed(facts: Facts) -> list[Branch]:
     ]
 
 
-def _of_student(student: Step, types: Mapping[str, Any]) -> list[Branch]:
-    name = student.name
+def _of_student(student: Step, facts: Facts, types: Mapping[str, Any]) -> list[Branch]:
+    name, settings = student.name, suited(set(facts.kinds), types)
     return [
-        Branch(_static(f"{name}-int8-static", StaticInt8(**types)), name),
-        Branch(_dynamic(f"{name}-int8-dynamic", types), name),
+        Branch(_static(f"{name}-int8-static", settings), name, taught=True),
+        Branch(_dynamic(f"{name}-int8-dynamic", types), name, taught=True),
     ]
 
 

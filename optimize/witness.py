@@ -44,7 +44,8 @@ class Witness:
     Args:
         goal: the metric.
         holdout: rows of the proof.
-        learning: rows that choices may be made on.
+        learning: rows that choices may be made on: those that nobody is taught first.
+        untaught: how many of them nobody is taught.
         seed: of resampling.
         held: the parent's answers to the rows held out.
         learnt: its answers to the learning rows.
@@ -53,12 +54,15 @@ class Witness:
     goal: Goal
     holdout: Holdout
     learning: Holdout
+    untaught: int
     seed: int
     held: Answers
     learnt: Answers
 
     @staticmethod
-    def of(session: Session, name: str, goal: Goal, holdout: Holdout, learning: Holdout, seed: int) -> Witness:
+    def of(
+        session: Session, name: str, goal: Goal, holdout: Holdout, learning: Holdout, untaught: int, seed: int
+    ) -> Witness:
         """Let the parent answer.
 
         Raises:
@@ -67,7 +71,7 @@ class Witness:
         some = learning.first(LEARNING_ROWS)
         held, learnt = (ask(session, each.feeds, goal, name) for each in (holdout, some))
         check_metric(goal.judge, holdout, held, name, goal.output)
-        return Witness(goal, holdout, some, seed, held, learnt)
+        return Witness(goal, holdout, some, min(untaught, LEARNING_ROWS), seed, held, learnt)
 
     def quality(self, session: Session, name: str, confidence: float) -> Quality:
         """Judge a child on the rows held out."""
@@ -79,14 +83,22 @@ class Witness:
         """The parent beside itself."""
         return self._compare(self.holdout, self.held, self.held, name, confidence)
 
-    def lost_on_learning(self, variant: Variant) -> float:
+    def lost_on_learning(self, variant: Variant, *, taught: bool = False) -> float:
         """How much worse a child is on the learning rows: an estimate, for choosing what to prove.
+
+        Args:
+            variant: the child.
+            taught: whether it was taught on these rows, so that only those that nobody is taught can tell.
 
         Raises:
             ModelError: it does not run on them.
         """
-        answers = ask(open_session(variant), self.learning.feeds, self.goal, variant.name)
-        return float(self._compare(self.learning, self.learnt, answers, variant.name, 0.95).drop.value)
+        rows, parent = self.learning, self.learnt
+        if taught:
+            rows = self.learning.first(self.untaught)
+            parent = {name: array[: self.untaught] for name, array in parent.items()}
+        answers = ask(open_session(variant), rows.feeds, self.goal, variant.name)
+        return float(self._compare(rows, parent, answers, variant.name, 0.95).drop.value)
 
     def acceptor(self, execution: Execution) -> Callable[[Path], bool]:
         """Says whether a file, run in a way, is good enough on the learning rows."""
@@ -99,7 +111,7 @@ class Witness:
     def _compare(self, rows: Holdout, parent: Answers, child: Answers, name: str, confidence: float) -> Quality:
         return compare(
             self.goal.judge, rows, parent, child, confidence=confidence, seed=self.seed, name=name, output=self.goal.output,
-            **({"resamples": ESTIMATED} if rows is self.learning else {}),
+            **({} if rows is self.holdout else {"resamples": ESTIMATED}),
         )  # fmt: skip
 
 

@@ -51,25 +51,28 @@ def test_verdict_is_the_gravest_of_the_stages(finished: Finished) -> None:
     assert gravest == finished.document["verdict"]
 
 
-def test_every_kind_of_variant_was_made_and_judged(finished: Finished) -> None:
-    """The parent, dynamic and static int8, the student and its int8 are in the frontier with quality and speed intervals."""
-    frontier = {each["name"]: each for each in finished.document["stages"]["optimize"]["frontier"]}
+def test_variants_were_made_and_the_best_were_judged(finished: Finished) -> None:
+    """int8, students and the parent in other runtimes are in the frontier; what was judged has its intervals, one is chosen."""
+    frontier = finished.document["stages"]["optimize"]["frontier"]
+    judged = [each for each in frontier if each["quality"] is not None]
 
-    expected = {"fp32", "int8-dynamic", "int8-static", "student", "student-int8-dynamic", "student-int8-static"}
-    assert expected == set(frontier)
-    for each in frontier.values():
+    assert {"fp32", "int8-static", "int8-dynamic"} <= {each["name"] for each in frontier}
+    assert judged[0]["name"] == "fp32"
+    for each in judged:
         assert each["quality_drop_low"] <= each["quality_drop"] <= each["quality_drop_high"]
         assert each["speedup_low"] <= each["speedup"] <= each["speedup_high"]
-    assert [each["status"] for each in frontier.values() if each["status"] == "chosen"] == ["chosen"]
+    assert [each["status"] for each in frontier].count("chosen") == 1
+    assert all(each["reason"] for each in frontier)
 
 
 def test_never_ship_worse(finished: Finished) -> None:
-    """The chosen variant is the parent, or is proven within the tolerance, faster, and indifferent to its batch."""
-    optimize = finished.document["stages"]["optimize"]
-    chosen = optimize["chosen"]
+    """The chosen variant is the parent, or is proven within the tolerance, faster, and indifferent to its neighbours."""
+    chosen = finished.document["stages"]["optimize"]["chosen"]
 
     assert chosen["name"] == "fp32" or (
-        chosen["quality_drop_high"] <= 0.05 and chosen["speedup_low"] > 1.0 and chosen["batch_dependence"] <= 1e-4
+        chosen["quality_drop_high"] <= 0.05
+        and chosen["speedup_low"] > 1.0
+        and chosen["batch_dependence"]["neighbours"] <= 1e-4
     )
 
 

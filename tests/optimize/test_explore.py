@@ -33,7 +33,8 @@ class _Learning:
         self.lost: dict[str, float] = {}
         self.asked: list[str] = []
 
-    def lost_on_learning(self, variant: Variant) -> float:
+    def lost_on_learning(self, variant: Variant, *, taught: bool) -> float:
+        del taught
         self.asked.append(variant.name)
         if variant.name not in self.lost:
             raise ModelError("does not run on the rows", field=variant.name)

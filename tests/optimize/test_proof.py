@@ -58,7 +58,7 @@ class _Clock:
 @pytest.fixture
 def witness(mlp: Variant, rows: dict[str, NDArray[Any]]) -> Witness:
     held, learning = Holdout({"x": rows["x"][:400]}, None), Holdout({"x": rows["x"][400:]}, None)
-    return Witness.of(open_session(mlp), "fp32", GOAL, held, learning, seed=1)
+    return Witness.of(open_session(mlp), "fp32", GOAL, held, learning, untaught=50, seed=1)
 
 
 def _prover(

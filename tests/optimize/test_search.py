@@ -17,7 +17,7 @@ from windtunnel.fanout import Workers
 from windtunnel.optimize import explore, proof, search, space, witness
 from windtunnel.optimize.goal import Goal
 from windtunnel.optimize.material import Material
-from windtunnel.optimize.quality import Holdout
+from windtunnel.optimize.quality import Holdout, Quality
 from windtunnel.optimize.race import Finish, Refused
 from windtunnel.optimize.search import apart, optimize
 from windtunnel.seeds import Seeds
@@ -192,16 +192,16 @@ def test_a_later_wave_is_judged_where_the_first_proves_nothing(
 
 
 def test_what_is_not_likely_is_not_proven(study: _Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that loses too much on the rows that sift takes no chance on the rows held out, however fast it is."""
+    """A child that loses too much on the rows to learn from takes no chance on the rows held out, however fast it is."""
     study.speeds.of = {"int8-dynamic": 9.0, "int8-static": 2.0}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant: 0.5 if "int8-dynamic" in variant.name else 0.0
+        witness.Witness, "lost_on_learning", lambda _, variant, **__: 0.5 if "int8-dynamic" in variant.name else 0.0
     )
     found = study.run(tmp_path)
 
     assert study.speeds.timed == [("fp32", "int8-static")]
     left = {each.variant.name: (each.status, each.reason) for each in found.raced}
-    assert left["int8-dynamic"] == ("worse", "lost 0.5000 agreement on the rows that sift")
+    assert left["int8-dynamic"] == ("worse", "lost 0.5000 agreement on the rows to learn from")
 
 
 def test_fast_children_that_lose_too_much_are_repaired(
@@ -210,7 +210,9 @@ def test_fast_children_that_lose_too_much_are_repaired(
     """Where the fastest is not good enough its repairs are made in order, until one is."""
     study.speeds.of = {"int8-static": 3.0, "int8-static-percentile": 3.0, "int8-static-moving-average": 3.0}
     good = {"int8-static-percentile"}
-    monkeypatch.setattr(witness.Witness, "lost_on_learning", lambda _, variant: 0.0 if variant.name in good else 0.5)
+    monkeypatch.setattr(
+        witness.Witness, "lost_on_learning", lambda _, variant, **__: 0.0 if variant.name in good else 0.5
+    )
     found = study.run(tmp_path)
 
     assert found.chosen.variant.name == "int8-static-percentile"
@@ -222,7 +224,7 @@ def test_what_is_hardly_faster_is_not_repaired(study: _Study, tmp_path: Path, mo
     """Repairs of a child that is hardly faster than a good one are not made, and it is said why."""
     study.speeds.of = {"int8-static": 2.01, "int8-dynamic": 2.0}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant: 0.5 if variant.name == "int8-static" else 0.0
+        witness.Witness, "lost_on_learning", lambda _, variant, **__: 0.5 if variant.name == "int8-static" else 0.0
     )
     found = study.run(tmp_path)
 
@@ -438,16 +440,35 @@ def test_other_rows_make_other_children(study: _Study, tmp_path: Path) -> None:
     assert {"int8-static.onnx"} == {name for name, made in _made(tmp_path).items() if made != before[name]}
 
 
-def test_rows_that_sift_are_not_taught(rows: dict[str, NDArray[Any]]) -> None:
-    """Every row to learn from either teaches or sifts, with its label."""
-    material = Material({"x": rows["x"]}, np.arange(600.0))
-    taught, sifting = apart(material)
+def test_some_rows_are_taught_to_nobody(rows: dict[str, NDArray[Any]]) -> None:
+    """All rows to learn from may be asked, with their labels, those that nobody is taught first."""
+    taught, learning, untaught = apart(Material({"x": rows["x"]}, np.arange(600.0)))
     assert taught.label is not None
-    assert sifting.label is not None
+    assert learning.label is not None
 
-    assert sorted([*taught.label, *sifting.label]) == list(range(600))
-    assert len(sifting.label) == 150
-    assert np.array_equal(sifting.feeds["x"], rows["x"][sifting.label.astype(int)])
+    assert sorted(learning.label) == list(range(600))
+    assert untaught == 150
+    assert set(learning.label[:150]).isdisjoint(taught.label)
+    assert np.array_equal(learning.feeds["x"], rows["x"][learning.label.astype(int)])
+
+
+def test_what_was_not_proven_is_repaired(study: _Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that was likely to be good and is shown to be worse is repaired while there is time, and its repair proven."""
+    study.speeds.of = {"int8-static": 3.0, "int8-static-moving-average": 3.0, "int8-dynamic": 0.5}
+    quality = witness.Witness.quality
+
+    def judged(self: witness.Witness, session: Session, name: str, confidence: float) -> Quality:
+        found = quality(self, session, name, confidence)
+        return (
+            found if name != "int8-static" else replace(found, drop=replace(found.drop, low=0.4, value=0.5, high=0.6))
+        )
+
+    monkeypatch.setattr(witness.Witness, "quality", judged)
+    found = study.run(tmp_path)
+
+    assert _statuses(found.judged) == {
+        "fp32": "dominated", "int8-static": "worse", "int8-static-moving-average": "chosen",
+    }  # fmt: skip
 
 
 KEYS = {

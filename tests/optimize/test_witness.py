@@ -89,7 +89,7 @@ def test_a_model_that_fails_is_named() -> None:
 def witness(mlp: Variant, rows: dict[str, NDArray[Any]]) -> Witness:
     """What `mlp` answered to 400 rows held out, and to 200 that choices may be made on."""
     held, learning = Holdout({"x": rows["x"][:400]}, None), Holdout({"x": rows["x"][400:]}, None)
-    return Witness.of(open_session(mlp), "fp32", GOAL, held, learning, seed=1)
+    return Witness.of(open_session(mlp), "fp32", GOAL, held, learning, untaught=50, seed=1)
 
 
 def _negated(mlp: Variant, path: Path) -> Variant:
@@ -145,11 +145,29 @@ def test_learning_rows_are_bounded(
     """Of many learning rows the first are asked, with their labels, groups and slices: choices stay cheap."""
     monkeypatch.setattr(asking, "LEARNING_ROWS", 10)
     whole = Holdout({"x": rows["x"]}, np.arange(600.0), np.arange(600), {"even": np.arange(600) % 2})
-    learning = Witness.of(open_session(mlp), "fp32", GOAL, Holdout({"x": rows["x"]}, None), whole, seed=1).learning
+    learning = Witness.of(
+        open_session(mlp), "fp32", GOAL, Holdout({"x": rows["x"]}, None), whole, untaught=50, seed=1
+    ).learning
 
     assert learning.label is not None
     assert learning.groups is not None
     assert {len(learning.feeds["x"]), len(learning.label), len(learning.groups), len(learning.slices["even"])} == {10}
+
+
+def test_who_was_taught_is_asked_other_rows(witness: Witness, mlp: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taught on the learning rows is asked only those that nobody is taught."""
+    asked: list[int] = []
+    answer = asking.ask
+
+    def counted(session: Any, feeds: Any, goal: Goal, name: str) -> dict[str, NDArray[Any]]:
+        asked.append(len(feeds["x"]))
+        return answer(session, feeds, goal, name)
+
+    monkeypatch.setattr(asking, "ask", counted)
+    lost = [witness.lost_on_learning(mlp, taught=taught) for taught in (False, True)]
+
+    assert lost == [0.0, 0.0]
+    assert asked == [200, 50]
 
 
 def test_what_is_asked_of_a_file(witness: Witness, mlp: Variant, tmp_path: Path) -> None:
@@ -165,4 +183,4 @@ def test_answers_that_cannot_be_judged(mlp: Variant, rows: dict[str, NDArray[Any
     held = Holdout({"x": rows["x"]}, None)
 
     with pytest.raises(ModelError, match=r"`fp32` gives .* where cosine needs vectors"):
-        Witness.of(open_session(mlp), "fp32", Goal("cosine"), held, held, seed=1)
+        Witness.of(open_session(mlp), "fp32", Goal("cosine"), held, held, untaught=50, seed=1)

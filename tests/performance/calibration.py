@@ -57,7 +57,7 @@ def _write(path: Path) -> None:
     from windtunnel.optimize.export import export
 
     torch.manual_seed(0)
-    export(resnet18_features(), {"x": torch.zeros(2, 3, 224, 224)}, path)
+    export(resnet18_features(), {"input": torch.zeros(2, 3, 224, 224)}, path)
 
 
 if __name__ == "__main__":

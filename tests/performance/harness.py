@@ -26,7 +26,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from windtunnel.benchmarks import EVERYTHING, Benchmark, Effort, Extent, benchmark, tasks
 from windtunnel.benchmarks.measure import precise
-from windtunnel.hardware import Hardware
 from windtunnel.optimize.dynamic_int8 import DynamicInt8, dynamic_int8
 from windtunnel.optimize.static_int8 import StaticInt8, static_int8
 from windtunnel.session import NullSession, OnnxSession, Session

@@ -1,34 +1,33 @@
-"""`windtunnel export`: torch to ONNX, verified."""
+"""`windtunnel export`: a model of any form to ONNX, compared with its source."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from windtunnel.errors import ConfigError
-from windtunnel.factory import make_module
-from windtunnel.source import is_function
+from windtunnel.progress import SILENT, Progress
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = dict[str, NDArray[Any]]
+from .inputs import check_form, convert
 
 
-def export(model: str, out: Path) -> dict[str, Any]:
-    """Export `module.py:factory` to a verified ONNX file.
+def export(model: str, out: Path, *, allow_pickle: bool = False, progress: Progress = SILENT) -> dict[str, Any]:
+    """Export a model to a verified ONNX file.
+
+    Args:
+        model: `module.py:factory`, `.pt2`, `.skops`, a LightGBM or XGBoost file.
+        out: where the ONNX file goes.
+        allow_pickle: whether a file may be read that runs what it holds.
+        progress: what a conversion came to.
 
     Raises:
-        ModelError: it cannot be exported, its batch axis came out fixed, or its numbers differ.
+        ConfigError: there is such a file already.
+        ModelError: it cannot be exported, a free axis came out fixed, or its numbers differ.
     """
-    from windtunnel.optimize import export as export_module
     from windtunnel.variant import Variant
 
-    if not is_function(model):
-        raise ConfigError("is not a function", field="MODEL", value=model, fix="write module.py:factory")
+    check_form(model, Path())
     if out.exists():
         raise ConfigError("exists", field="--out", value=str(out), fix="choose another file, or remove it")
-    made = make_module(model, Path())
-    exported = export_module(made.module, made.inputs, out, made.axes or None, source=model)
-    variant = Variant.from_file(out)
-    return {"schema": "windtunnel.export/1", **exported.to_dict(), **variant.to_dict(out.parent)}
+    found = convert(model, out, Path(), allow_pickle=allow_pickle, progress=progress)
+    return {"schema": "windtunnel.export/1", **found, **Variant.from_file(out).to_dict(out.parent)}

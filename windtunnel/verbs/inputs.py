@@ -12,11 +12,12 @@ from windtunnel.progress import SILENT
 from windtunnel.source import digest_sources, is_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from windtunnel.optimize.conversion import Conversion
     from windtunnel.progress import Progress
     from windtunnel.seeds import Seeds
     from windtunnel.variant import Signature, Variant
@@ -30,6 +31,9 @@ FITTED = {".skops", ".pkl", ".pickle", ".joblib"}
 
 BOOSTED = {".txt", ".lgb", ".model", ".json", ".ubj"}
 """Suffixes of LightGBM's and XGBoost's own files."""
+
+OTHER_FORMS = {".pt2"} | FITTED | BOOSTED
+"""Suffixes of models that are no ONNX yet."""
 
 CONVERTERS = ("skl2onnx", "scikit-learn", "lightgbm", "xgboost", "xgboost-cpu", "onnx", "torch")
 """Packages whose version can change what a conversion makes."""
@@ -60,51 +64,88 @@ def open_model(
     from windtunnel.variant import Origin, Variant
 
     if is_function(text):
-        return keep(folder, "fp32", "fp32", Origin("export", "", digest_sources([text], home)), _exporter(text, home))
+        origin = Origin("export", "", digest_sources([text], home))
+        return keep(folder, "fp32", "fp32", origin, lambda target: convert(text, target, home, progress=progress))
     path = home / text
-    if path.suffix not in {".pt2", *FITTED, *BOOSTED}:
+    if path.suffix not in OTHER_FORMS:
         given = Variant.from_file(path)
         return keep(folder, "fp32", "fp32", Origin("file", given.sha256), lambda target: copy_model(given.path, target))
-    if not path.is_file():
-        raise ModelError("does not exist", file=path, fix="give the path of a model")
-    if allow_pickle:
-        progress.say(f"warning: reading {text} may run code that it holds: --allow-pickle was given")
-    make = _converter(path, allow_pickle=allow_pickle, progress=progress)
+    check_form(text, home)
     settings = {"form": path.suffix, "sha256": digest_file(path), "versions": _versions()}
+
+    def make(target: Path) -> None:
+        convert(text, target, home, allow_pickle=allow_pickle, progress=progress)
+
     return keep(folder, "fp32", "fp32", Origin("convert", "", settings), make)
 
 
-def _exporter(text: str, home: Path) -> Callable[[Path], object]:
-    """Write what the user's factory makes."""
-    from windtunnel.optimize.export import export
+def convert(
+    text: str, target: Path, home: Path, *, allow_pickle: bool = False, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Write a model of another form as ONNX, compared with its source.
 
-    def make(path: Path) -> None:
+    Args:
+        text: as for `open_model`.
+        target: where the ONNX file goes.
+        home: what `text` is relative to.
+        allow_pickle: whether a file may be read that runs what it holds.
+        progress: what a conversion came to is said here.
+
+    Returns:
+        How near it comes to its source, and by which way, as JSON values: `largest_difference` and more.
+
+    Raises:
+        ModelError: it is ONNX already, a pickle without permission, or cannot be expressed.
+        UserCodeError: the factory raised.
+        MissingError: an extra is not installed.
+    """
+    if is_function(text):
+        from windtunnel.optimize.export import export
+
         made = make_module(text, home)
-        export(made.module, made.inputs, path, made.axes or None, source=text)
-
-    return make
-
-
-def _converter(given: Path, *, allow_pickle: bool, progress: Progress) -> Callable[[Path], object]:
-    """Write what a file of another form holds, and say how near it comes."""
+        return export(made.module, made.inputs, target, made.axes or None, source=text).to_dict()
+    given = home / text
+    check_form(text, home)
+    if allow_pickle:
+        progress.say(f"warning: reading {text} may run code that it holds: --allow-pickle was given")
     if given.suffix == ".pt2":
         from windtunnel.optimize.program import export_program
 
-        return lambda path: export_program(given, path, allow_pickle=allow_pickle)
+        return export_program(given, target, allow_pickle=allow_pickle).to_dict()
+    found = _fitted(given, target, allow_pickle=allow_pickle)
+    progress.say(f"{given.name}: {found.sentence}")
+    told = found.to_dict()
+    return {"largest_difference": told.pop("worst"), **told}
 
-    def make(path: Path) -> None:
-        if given.suffix in BOOSTED:
-            from windtunnel.optimize.boosted import export_boosted
 
-            found = export_boosted(given, path)
-        else:
-            from windtunnel.optimize.fitted import load_fitted
-            from windtunnel.optimize.sklearn_export import export_sklearn
+def check_form(text: str, home: Path) -> None:
+    """Refuse what is no model of another form than ONNX.
 
-            found = export_sklearn(load_fitted(given, allow_pickle=allow_pickle), path, source=str(given))
-        progress.say(f"{given.name}: {found.sentence}")
+    Raises:
+        ModelError: its suffix says nothing, or there is no such file.
+    """
+    given = home / text
+    if is_function(text):
+        return
+    if given.suffix not in OTHER_FORMS:
+        raise ModelError(
+            "is of no form that is exported", file=given,
+            fix=f"give module.py:factory, or a file that ends in {', '.join(sorted(OTHER_FORMS))}",
+        )  # fmt: skip
+    if not given.is_file():
+        raise ModelError("does not exist", file=given, fix="give the path of a model")
 
-    return make
+
+def _fitted(given: Path, target: Path, *, allow_pickle: bool) -> Conversion:
+    """Write what scikit-learn, LightGBM or XGBoost kept."""
+    if given.suffix in BOOSTED:
+        from windtunnel.optimize.boosted import export_boosted
+
+        return export_boosted(given, target)
+    from windtunnel.optimize.fitted import load_fitted
+    from windtunnel.optimize.sklearn_export import export_sklearn
+
+    return export_sklearn(load_fitted(given, allow_pickle=allow_pickle), target, source=str(given))
 
 
 def _versions() -> dict[str, str]:

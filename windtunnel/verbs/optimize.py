@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import digest_file
-from windtunnel.errors import ConfigError, DataError, naming, nearest
+from windtunnel.errors import ConfigError, DataError, MissingError, naming, nearest
 from windtunnel.factory import make_module
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
@@ -107,6 +108,7 @@ class Search:
 
         Raises:
             ConfigError: an objective or a runtime that is not known, threads below one or beyond the cores.
+            MissingError: attacks are asked for and the toolbox is not installed.
         """
         from windtunnel.optimize import OBJECTIVES
         from windtunnel.runtime import find_runtime
@@ -123,6 +125,8 @@ class Search:
                 takes = find_runtime(runtime).takes
             if takes != "onnx":
                 raise ConfigError("does not run ONNX files", field="--runtime", value=runtime, fix="leave it out")
+        if self.attack and importlib.util.find_spec("art") is None:
+            raise MissingError("attacks need the toolbox; pip install 'windtunnel[robustness]'")
         cores = _cores()
         if any(not 1 <= threads <= cores for threads in self.threads):
             raise ConfigError("does not fit this machine", field="--threads", value=self.threads, fix=f"1 to {cores}")
@@ -210,6 +214,13 @@ def optimize(
         check_file(Path(rows.source))
     with naming(field="" if is_function(metric) else "--metric"):  # a function is named by its own name
         judge = read_metric(metric, home)
+    if judge.share and max_drop > 1.0:
+        raise ConfigError(
+            f"is outside 0 to 1, and {judge.name} is a share",
+            field="--max-drop",
+            value=max_drop,
+            fix="write 0.01 or 1%",
+        )
     _look_at(model, home, rows, judge, output)
     if bundle is not None:
         check_folder(bundle)
