@@ -210,6 +210,9 @@ def optimize(
     student: Annotated[str, typer.Option(help="module.py:student, a smaller model to be taught by this one.")] = "",
     students: Annotated[bool, typer.Option(help="Derive smaller models from this one and teach them.")] = True,
     attack: Annotated[bool, typer.Option(help="Attack parent and child (needs the extra robustness).")] = False,
+    depends_on: Annotated[
+        list[str] | None, typer.Option(help="A file that your functions read, so that a change of it is seen.")
+    ] = None,
     exhaustive: Annotated[bool, typer.Option(help="Make, prove and time everything, however hopeless.")] = False,
     allow_pickle: Annotated[
         bool, typer.Option(help="Open a pickled model, which runs whatever code is in it.")
@@ -243,7 +246,7 @@ def optimize(
     done = verbs.optimize(
         model, data, metric=metric, max_drop=_read("--max-drop", parse_tolerance, max_drop), label=label, group=group,
         slices=tuple(slices or ()), output=output, batch=_read("--batch", parse_integers, batch), search=search,
-        allow_pickle=allow_pickle, bundle=bundle, out=out, seed=seed, workers=_workers(workers, ray_address), progress=progress,
+        depends_on=tuple(depends_on or ()), allow_pickle=allow_pickle, bundle=bundle, out=out, seed=seed, workers=_workers(workers, ray_address), progress=progress,
     )  # fmt: skip
     verdict = done.verdict
     if done.stage.result["interrupted"]:

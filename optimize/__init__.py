@@ -12,9 +12,9 @@ from .optimization import Optimization
 from .quality import METRICS, Holdout, check_metric, read_metric
 from .search import optimize
 from .section import draw
-from .step import keep, take_kept
+from .step import drop_strays, keep, take_kept
 
 __all__ = [
     "METRICS", "OBJECTIVES", "Failure", "Goal", "Holdout", "Judged", "Material", "Objective", "Optimization", "Raced",
-    "Skipped", "check_metric", "draw", "export", "keep", "optimize", "read_metric", "take_kept",
+    "Skipped", "check_metric", "draw", "drop_strays", "export", "keep", "optimize", "read_metric", "take_kept",
 ]  # fmt: skip

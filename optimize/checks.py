@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import WindtunnelError
 from windtunnel.runtime import open_session
 
 from .attack import attack_parity
@@ -63,7 +62,7 @@ class Checks:
         for name, look in self._looks(each, before, after).items():
             try:
                 found[name] = look()
-            except (WindtunnelError, ValueError, RuntimeError, NotImplementedError) as error:
+            except Exception as error:  # noqa: BLE001  # a look that fails is told, and loses no search
                 each = replace(each, notes=(*each.notes, f"{name} could not be looked at: {reason_of(error)}"))
         return _judged(each, found)
 
@@ -77,8 +76,9 @@ class Checks:
             "robustness": lambda: robustness_parity(before, after, self.feeds, seed=self.seed, rows=rows),
         }
         if self.attack:
-            module = self.module() if self.module is not None else None
-            looks["attacks"] = lambda: attack_parity(before, after, self.feeds, seed=self.seed, module=module)
+            looks["attacks"] = lambda: attack_parity(
+                before, after, self.feeds, seed=self.seed, module=self.module() if self.module is not None else None
+            )
         return looks
 
 

@@ -40,6 +40,9 @@ def _slow(speed: Speed, goal: Goal) -> str:
     overall = speed.overall
     told = f"{overall.value:.2f} × ({overall.low:.2f} to {overall.high:.2f})"
     if goal.objective in {"size", "memory"}:
+        slow = [name for name, cell in speed.cells.items() if cell.value < SAME]
+        if slow:
+            return f"slower than the parent at batch {', '.join(slow)}"
         return "" if overall.low >= SAME else f"not shown to be as fast: {told}"
     slow = [name for name, cell in speed.cells.items() if cell.value < 1.0]
     if slow and goal.objective != "throughput":
@@ -56,7 +59,8 @@ def choose(judged: Sequence[Judged], goal: Goal) -> list[Judged]:
     """
     parent = judged[0]
     proven = [each for each in judged[1:] if each.status == "on-frontier"]
-    best = max(proven, key=lambda each: merit(each, goal)) if proven else parent
+    # the parent competes: a fast child is not chosen where small ones are asked for, and it is larger
+    best = max([parent, *proven], key=lambda each: (merit(each, goal), each is not parent))
     return [_marked(each, best, [parent, *proven], goal) for each in judged]
 
 

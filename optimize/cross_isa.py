@@ -23,6 +23,7 @@ import numpy as np
 
 from windtunnel.errors import MissingError, ModelError
 
+from .compressed_weights import GROUP
 from .invariance import TOLERANCE
 from .saturation import Anatomy, Emulation
 from .yardstick import Yardstick, largest_change
@@ -143,6 +144,9 @@ def _without_vnni(variant: Variant, anatomy: Anatomy, feeds: Feeds, *, openvino:
     if anatomy.unread:
         names = ", ".join(anatomy.unread[:3]) + (", …" if len(anatomy.unread) > 3 else "")
         return _unknown(WITHOUT_VNNI, f"{names} multiply integers inside, which is not emulated", REMEDY)
+    if openvino and dict(variant.execution.options).get(GROUP, "0") != "0":
+        why = "whether OpenVINO quantizes activations as they come there, or leaves them floats, was not looked at"
+        return _unknown(WITHOUT_VNNI, why, "run it there")
     if not anatomy.products:
         return _same(WITHOUT_VNNI, "it multiplies no unsigned with signed integers")
     if not any(product.at_risk for product in anatomy.products):

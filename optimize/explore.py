@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import ModelError, WindtunnelError
 from windtunnel.execution import RUNTIME
 from windtunnel.fanout import Workers, fan_out
 
@@ -15,11 +14,11 @@ from .step import NeedlessError
 from .workshop import make_beside, portable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from windtunnel.execution import Execution
     from windtunnel.progress import Progress
+    from windtunnel.stats import Interval
     from windtunnel.variant import Variant
 
     from .budget import Budget
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from .judged import Status
     from .race import Cell, Finish, Refused
     from .space import Branch
-    from .step import Step
+    from .step import Accept, Step
     from .witness import Witness
     from .workshop import Workshop
 
@@ -43,6 +42,9 @@ LATE = 2
 SLOW_PRECISION, SLOW_THREADS = 1.2, 1.2
 """A precision, or a number of threads, that is so many times slower for the parent is not tried on its children."""
 
+SIDE_BY_SIDE = 0.4
+"""The share of the budget after which files are no longer made side by side: they are to be raced too."""
+
 WORTH = 1.05
 """A child must be so many times as good as the best likely one for its repairs to be worth making."""
 
@@ -54,12 +56,14 @@ class Candidate:
     Args:
         finish: how it did in the race.
         branch: what made it; None for the parent's own file.
-        lost: how much worse it was on the learning rows; None where they were not asked.
+        asked: whether the learning rows were asked.
+        lost: how much worse it was there; None where they cannot tell.
     """
 
     finish: Finish
     branch: Branch | None
-    lost: float | None = None
+    asked: bool = False
+    lost: Interval | None = None
 
     @property
     def variant(self) -> Variant:
@@ -110,7 +114,8 @@ class Explorer:
         self._race_parent()
         self._make_beside(branches, workers)
         for branch in branches:
-            if self.budget.exploring_is_over:
+            made = self.workshop.find(branch.step.name) is not None
+            if self.budget.is_over or (self.budget.exploring_is_over and not made):
                 self.found.skipped.append(Skipped(branch.step.name, "the time for making was over"))
             else:
                 self._follow(branch)
@@ -122,20 +127,27 @@ class Explorer:
         others = [way for way in self.ways if way.runtime != RUNTIME]
         finishes = self._enter(self.parent, None, others)
         if not self.goal.exhaustive:
-            self.ways, needless = narrowed([*self.usual, *finishes])
+            ways, needless = narrowed([*self.usual, *finishes])
+            self.ways = [way for way in ways if way.runtime in self.goal.runtimes]
             self.found.skipped += needless
+        else:
+            self.found.candidates += [Candidate(each, None) for each in self.usual if each.variant != self.parent]
 
     def _make_beside(self, branches: Sequence[Branch], workers: Workers) -> None:
-        """Where there are workers, make the files side by side; they are found in the folder when their turn comes."""
+        """Where there are workers, make files side by side, a few at a time; they are found in the folder when their turn comes."""
         if workers.count <= 1 and not workers.ray_address:
             return
         for level in ([b for b in branches if not b.of], [b for b in branches if b.of]):
             for of in dict.fromkeys(branch.of for branch in level):
                 source = self.files[""] if not of else self.workshop.find(of)
                 steps = [branch.step for branch in level if branch.of == of and branch.step.travels]
-                if source is not None and steps:
-                    self.progress.say(f"  making {', '.join(step.name for step in steps)}, side by side")
-                    fan_out(make_beside, steps, shared=(portable(self.workshop), source), workers=workers)
+                few_at_once = max(2, 2 * workers.count)
+                for start in range(0, len(steps) if source is not None else 0, few_at_once):
+                    few = steps[start : start + few_at_once]
+                    if self.budget.spent_s > SIDE_BY_SIDE * self.budget.seconds and not self.budget.endless:
+                        return
+                    self.progress.say(f"  making {', '.join(step.name for step in few)}, side by side")
+                    fan_out(make_beside, few, shared=(portable(self.workshop), source), workers=workers)
 
     def _follow(self, branch: Branch) -> None:
         """Make one file and race it."""
@@ -148,14 +160,14 @@ class Explorer:
             self.files[branch.step.name] = variant
             self._race(variant, branch, [branch.way(each) for each in self.ways])
 
-    def _make(self, step: Step, source: Variant, accept: Callable[[Path], bool] | None = None) -> Variant | None:
+    def _make(self, step: Step, source: Variant, accept: Accept | None = None) -> Variant | None:
         self.progress.say(f"  making {step.name}")
         try:
             return self.workshop.make(step, source, accept)
         except NeedlessError as error:
             self.found.skipped.append(Skipped(step.name, reason_of(error)))
             return None
-        except (WindtunnelError, ValueError, RuntimeError, NotImplementedError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a step raises, it is its own failure, and told in the table
             self.found.failures.append(Failure(step.name, reason_of(error)))
             return None
 
@@ -171,10 +183,10 @@ class Explorer:
         )
         self._refuse(variant, refused)
         gone_on: set[str] = set()
-        for finish in finishes:
+        for finish in sorted(finishes, key=lambda each: (self.slow(each), -each.speedup)):
             key = finish.variant.name if self.goal.exhaustive else finish.variant.execution.runtime
             if finish.left or key in gone_on:
-                why = finish.left or "another way of running the same file is as fast"
+                why = finish.left or "another way of running the same file in that runtime is better"
                 self.found.leave(finish, "slower" if self.slow(finish) else "dominated", why)
             else:
                 gone_on.add(key)
@@ -204,22 +216,38 @@ class Explorer:
 
     def slow(self, finish: Finish) -> bool:
         """Whether a variant was slower than the parent where none that is chosen may be: anywhere."""
-        ratio = finish.speedup if self.goal.objective == "throughput" else finish.worst
+        ratio = self._throughput(finish) if self.goal.objective == "throughput" else finish.worst
         return ratio < AS_FAST
+
+    def _throughput(self, finish: Finish) -> float:
+        """Rows a second at the best batch size, over the parent's at its own."""
+        own = {cell.name: cell.batch / finish.p50_s[cell.name] for cell in self.cells}
+        return max(own.values()) / max(rate / finish.ratios[name] for name, rate in own.items())
 
     def score(self, each: Candidate) -> float:
         """How good a candidate is in what is asked for, beside the parent: speed, or small files that are not slower."""
         if self.goal.objective in {"size", "memory"} and not self.slow(each.finish):
             return self.parent.bytes / each.variant.bytes
-        return each.finish.speedup
+        return self._throughput(each.finish) if self.goal.objective == "throughput" else each.finish.speedup
 
     def ranked(self) -> list[Candidate]:
         """The candidates, the best in the race first, and what was slow somewhere last."""
         return sorted(self.found.candidates, key=lambda each: (self.slow(each.finish), -self.score(each)))
 
     def likely(self, each: Candidate) -> bool:
-        """Whether the learning rows were asked and say that it is good enough."""
-        return each.lost is not None and each.lost <= self.goal.max_drop
+        """Whether the learning rows were asked and do not say that it is worse: their best guess is within the tolerance."""
+        return each.asked and (each.lost is None or each.lost.value <= self.goal.max_drop)
+
+    def possible(self, each: Candidate) -> bool:
+        """Whether the learning rows were asked and leave room for it to be good enough, though they guess otherwise."""
+        return each.lost is not None and each.lost.low <= self.goal.max_drop
+
+    def waiting(self) -> list[Candidate]:
+        """Who is to be proven next: the likely, or where there are none the possible; the best in the race first."""
+        everyone = [each for each in self.ranked() if not self.slow(each.finish) or self.goal.exhaustive]
+        if self.goal.exhaustive:
+            return everyone
+        return [each for each in everyone if self.likely(each)] or [each for each in everyone if self.possible(each)]
 
     def sift(self, *, hurry: bool = False) -> None:
         """Ask the rows that sift about the fastest, until enough of them are likely to be good enough.
@@ -233,21 +261,21 @@ class Explorer:
             enough = likely >= LIKELY or late or self.slow(each.finish)
             if enough and not self.goal.exhaustive:
                 return
-            if each.lost is None:
+            if not each.asked:
                 self._ask(each)
             likely += self.likely(each)
 
     def _ask(self, each: Candidate) -> None:
+        taught = each.branch is not None and each.branch.taught
         try:
-            taught = each.branch is not None and each.branch.taught
-            each.lost = self.witness.lost_on_learning(each.variant, taught=taught)
-        except ModelError as error:
+            each.lost, each.asked = self.witness.lost_on_learning(each.variant, taught=taught), True
+        except Exception as error:  # noqa: BLE001  # whatever a runtime or a metric raises, it is that candidate's failure
             self.found.failures.append(Failure(each.variant.name, reason_of(error)))
             self.found.candidates.remove(each)
 
     def _repair(self) -> None:
         """Where the fastest is not good enough, try what changes its numbers and little of its speed."""
-        asked = [each for each in self.ranked() if each.lost is not None]
+        asked = [each for each in self.ranked() if each.asked]
         self._mend([each for each in asked if not self.likely(each) and not self.slow(each.finish)])
 
     def mend(self, failed: Sequence[Candidate]) -> None:

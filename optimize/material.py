@@ -25,6 +25,7 @@ class Material:
     Args:
         feeds: rows that steps may learn from: calibration and distillation. No row of the proof is among them.
         label: what turned out true for them, or None.
+        groups: what makes rows alike, or None.
         student: makes an untrained student and its example inputs, or None.
         student_source: what the student is made by, for its origin.
         module: makes the torch module that the parent was exported from, where there is one: students can be cut out of it.
@@ -33,6 +34,7 @@ class Material:
 
     feeds: Arrays
     label: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
     student: MakeStudent | None = None
     student_source: str = ""
     module: Callable[[], torch.nn.Module] | None = None
@@ -45,7 +47,10 @@ def digest_arrays(arrays: Arrays) -> str:
 
     return digest_value(
         {
-            name: [str(array.dtype), array.shape, digest_bytes(np.ascontiguousarray(array).tobytes())]
+            # an array of Python's own texts holds where they lie, not what they say
+            name: array.tolist()
+            if array.dtype == object
+            else [str(array.dtype), array.shape, digest_bytes(np.ascontiguousarray(array).tobytes())]
             for name, array in arrays.items()
         }
     )

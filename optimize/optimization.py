@@ -52,6 +52,11 @@ class Optimization:
         return len(self.judged) + len(self.raced) + len(self.failures)
 
     @property
+    def files(self) -> set[str]:
+        """The names of the files of every variant that was made and run."""
+        return {each.variant.path.stem for each in self.judged} | {each.variant.path.stem for each in self.raced}
+
+    @property
     def verdict(self) -> Verdict:
         """Go: there is always a variant that is not worse, at least the parent."""
         unproven = [each for each in self.judged if each.status == "not-proven"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from windtunnel.errors import ModelError
 from windtunnel.runtime import open_session
 
 from .choose import verdict_on
@@ -107,7 +106,7 @@ class Prover:
         for variant in variants:
             try:
                 judged.append(self._child(variant, timings, confidence))
-            except ModelError as error:
+            except Exception as error:  # noqa: BLE001  # whatever a child or a metric raises, it is that child's failure
                 self.failures.append(Failure(variant.name, reason_of(error)))
         return judged
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.errors import ModelError, WindtunnelError
+from windtunnel.errors import ModelError
 from windtunnel.quantity import format_duration
 from windtunnel.runtime import open_session
 from windtunnel.timer import time_calls
@@ -66,7 +66,7 @@ class Finish:
     Args:
         variant: the file and the way.
         speedup: over the parent: the geometric mean over the cells of the ratio of median times.
-        worst: the ratio at the cell where it is smallest.
+        ratios: over the parent, at each cell.
         p50_s: by cell.
         open_s: how long loading took.
         left: why it left the race, empty where it stayed to the end.
@@ -74,10 +74,15 @@ class Finish:
 
     variant: Variant
     speedup: float
-    worst: float
+    ratios: dict[str, float]
     p50_s: dict[str, float]
     open_s: float
     left: str = ""
+
+    @property
+    def worst(self) -> float:
+        """The ratio at the cell where it is smallest."""
+        return min(self.ratios.values())
 
 
 @dataclass
@@ -123,7 +128,7 @@ def race(
     for way in ways:
         try:
             runners.append(_open(way, cells, pace.first_s))
-        except WindtunnelError as error:
+        except Exception as error:  # noqa: BLE001  # whatever a runtime raises, it is its own refusal, and told in the table
             refused.append(Refused(way, reason_of(error)))
     for _ in range(LAPS):
         running = [runner for runner in runners if not runner.left]
@@ -168,8 +173,8 @@ def _lap(runner: _Runner, cells: Sequence[Cell]) -> None:
 
 def _finish(pace: _Runner, runner: _Runner, cells: Sequence[Cell]) -> Finish:
     p50_s = {cell.name: runner.median_s(cell.name) for cell in cells}
-    worst = min(pace.median_s(name) / median_s for name, median_s in p50_s.items())
-    return Finish(runner.variant, _speedup(pace, runner, cells), worst, p50_s, runner.open_s, runner.left)
+    ratios = {name: pace.median_s(name) / median_s for name, median_s in p50_s.items()}
+    return Finish(runner.variant, _speedup(pace, runner, cells), ratios, p50_s, runner.open_s, runner.left)
 
 
 def _speedup(pace: _Runner, runner: _Runner, cells: Sequence[Cell]) -> float:

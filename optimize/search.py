@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from windtunnel.seeds import Seeds
     from windtunnel.variant import Variant
 
+    from .explore import Candidate
     from .goal import Goal
-    from .judged import Failure, Judged
+    from .judged import Failure, Judged, Status
     from .material import Material
     from .proof import Measure, Weigh
 
@@ -118,6 +119,8 @@ class _Task:
         ways, missing = ways_to_run(self.goal, facts)
         usual = self._race_usual(cells)
         witness = self._witness()
+        prover = Prover(self.parent, witness, self.sizes, self.goal, self.measure, usual[0], self.weigh)
+        self._check_dependence(prover)
         explorer = Explorer(
             self.parent, ways, usual, Workshop(self.material, self.folder, self.seeds), witness, cells, self.goal, budget,
             self.progress,
@@ -131,8 +134,6 @@ class _Task:
         except KeyboardInterrupt:
             interrupted = True
             self.progress.say("  stopping: what was found is proven now (Ctrl-C again: at once)")
-        prover = Prover(self.parent, witness, self.sizes, self.goal, self.measure, usual[0], self.weigh)
-        self._check_dependence(prover)
         judged: list[Judged] = []
         try:
             if interrupted:
@@ -173,13 +174,14 @@ class _Task:
     ) -> None:
         """Prove waves of children until one is good, or none is left, or the time is over."""
         for wave in itertools.count():
-            waiting = [each for each in explorer.ranked() if explorer.likely(each) or self.goal.exhaustive]
+            waiting = explorer.waiting()
             if wave and not waiting:
                 return
             members = next_wave(waiting, pace, budget.left_s, everything=self.goal.exhaustive)
             self.progress.say(f"  proving {', '.join(each.variant.name for each in members) or self.parent.name}")
-            share_s = HURRY_S if hurry else max(budget.left_s, 0.1 * budget.seconds)
-            found = prover.prove(wave, [each.variant for each in members], share_s)
+            found = prover.prove(
+                wave, [each.variant for each in members], self._share_s(budget, len(members), hurry=hurry)
+            )
             judged += self._looked_at(found[1:]) if judged else [found[0], *self._looked_at(found[1:])]
             for each in members:
                 explorer.found.candidates.remove(each)
@@ -187,6 +189,12 @@ class _Task:
                 return
             unproven = {each.variant.name for each in judged if each.status in {"worse", "not-proven"}}
             explorer.mend([each for each in members if each.variant.name in unproven])
+
+    def _share_s(self, budget: Budget, members: int, *, hurry: bool) -> float:
+        """How long a wave is timed: most of what is left, so that something is left for judging it."""
+        if self.goal.exhaustive:
+            return EACH_S * members
+        return HURRY_S if hurry else max(TIMING * budget.left_s, 0.1 * budget.seconds)
 
     def _looked_at(self, children: list[Judged]) -> list[Judged]:
         """Look closer at what is good, the best first."""
@@ -199,6 +207,18 @@ class _Task:
             for each in sorted(children, key=lambda each: -merit(each, self.goal))
         ]
 
+    def _why_left(self, explorer: Explorer, each: Candidate, *, good: bool) -> tuple[Status, str]:
+        """What became of a candidate that was not proven."""
+        if explorer.slow(each.finish):
+            return "slower", f"{each.finish.worst:.2f} × as fast as the parent where it is slowest"
+        if each.lost is not None and not explorer.likely(each):
+            drop, metric = each.lost, self.goal.judge.name
+            told = f"lost {drop.value:.4f} {metric} ({drop.low:.4f} to {drop.high:.4f}) on {drop.samples:,} rows to learn from"
+            return ("not-proven" if explorer.possible(each) else "worse"), told
+        if good:
+            return "dominated", "what was chosen was faster in a short race"
+        return "not-proven", "the search ended before its proof"
+
     def _report(
         self, explorer: Explorer, prover: Prover, judged: list[Judged], budget: Budget, *, interrupted: bool
     ) -> Optimization:
@@ -206,22 +226,16 @@ class _Task:
         judged = judged or prover.prove(0, [], 0.0)
         chosen = choose(judged, self.goal)
         for each in explorer.ranked():
-            if explorer.slow(each.finish):
-                found.leave(
-                    each.finish, "slower", f"{each.finish.worst:.2f} × as fast as the parent where it is slowest"
-                )
-            elif each.lost is not None and not explorer.likely(each):
-                found.leave(
-                    each.finish, "worse", f"lost {each.lost:.4f} {self.goal.judge.name} on the rows to learn from"
-                )
-            else:
-                found.leave(each.finish, "dominated", "others were faster in a short race")
+            found.leave(each.finish, *self._why_left(explorer, each, good=chosen[0].status != "chosen"))
         failures: list[Failure] = [*found.failures, *prover.failures]
         return Optimization(
             self.goal, tuple(chosen), tuple(found.raced), tuple(failures), tuple(found.skipped), budget.spent_s,
             interrupted,
         )  # fmt: skip
 
+
+TIMING, EACH_S = 0.7, 5.0
+"""The share of what is left of the budget that a wave is timed; and how long each is timed where there is no budget."""
 
 HURRY_S = 10.0
 """How long the best so far is timed when someone waits for the end."""
@@ -231,21 +245,24 @@ SIFTING = 4
 
 
 def apart(material: Material) -> tuple[Material, Holdout, int]:
-    """Split rows to learn from into those that are taught and those that nobody is taught.
+    """Split rows to learn from into those that are taught and those that nobody is taught; all rows of a group lie together.
 
     Returns:
         What is taught; all rows, the untaught first; and how many those are.
     """
     count = len(next(iter(material.feeds.values())))
-    sifts = np.arange(count) % SIFTING == SIFTING - 1
+    units = np.arange(count) if material.groups is None else np.unique(material.groups, return_inverse=True)[1]
+    sifts = units % SIFTING == SIFTING - 1
     order = np.concatenate([np.flatnonzero(sifts), np.flatnonzero(~sifts)])
 
-    def rows(which: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
+    def rows(which: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None, NDArray[Any] | None]:
         feeds = {name: np.asarray(array)[which] for name, array in material.feeds.items()}
-        return feeds, material.label[which] if material.label is not None else None
+        label, groups = (None if each is None else each[which] for each in (material.label, material.groups))
+        return feeds, label, groups
 
-    feeds, label = rows(~sifts)
-    return replace(material, feeds=feeds, label=label), Holdout(*rows(order)), int(sifts.sum())
+    feeds, label, groups = rows(~sifts)
+    taught = replace(material, feeds=feeds, label=label, groups=groups)
+    return taught, Holdout(*rows(order)), int(sifts.sum())
 
 
 def cut(feeds: Arrays, rows: int) -> dict[str, NDArray[Any]]:

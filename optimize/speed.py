@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Speed:
         overall: over all cells: the geometric mean of the ratios, or of the best throughput where that is asked for.
         cells: at each cell, by its name.
         p50_s: the median service time at each cell.
+        parent_p50_s: the parent's, beside it.
         quantile_s: the quantile that is compared, at each cell.
         steady: whether warm-up ended in a steady state at every cell.
     """
@@ -37,6 +38,7 @@ class Speed:
     cells: dict[str, Interval]
     p50_s: dict[str, float]
     quantile_s: dict[str, float]
+    parent_p50_s: dict[str, float] = field(default_factory=dict)
     steady: bool = True
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,6 +46,7 @@ class Speed:
         return {
             **self.overall.to_dict("speedup"),
             "p50_s": self.p50_s,
+            "parent_p50_s": self.parent_p50_s,
             "quantile_s": self.quantile_s,
             "speedups": {name: each.to_dict("speedup") for name, each in self.cells.items()},
             "steady": self.steady,
@@ -85,10 +88,13 @@ def compare_speed(timings: Mapping[str, Timings], parent: str, child: str, goal:
             ratios[cell_name(batch, size)] = tuple(pair)  # type: ignore[assignment]  # two of them
     cells = {name: ratio_interval(*pair, confidence) for name, pair in ratios.items()}
     names = {cell_name(b, size): (size, b) for size in timings for b in goal.batch_sizes}
-    p50_s = {name: float(timings[size].medians_s(child, b).mean()) for name, (size, b) in names.items()}
+    p50_s, parent_p50_s = (
+        {name: float(timings[size].medians_s(who, b).mean()) for name, (size, b) in names.items()}
+        for who in (child, parent)
+    )
     steady = all(timings[size].warm.get((child, b), True) for size, b in names.values())
     quantiles = {name: float(pair[1].mean()) for name, pair in ratios.items()}
-    return Speed(_overall(ratios, names, goal, confidence), cells, p50_s, quantiles, steady)
+    return Speed(_overall(ratios, names, goal, confidence), cells, p50_s, quantiles, parent_p50_s, steady)
 
 
 def _overall(

@@ -37,6 +37,18 @@ class Settings(Protocol):
         ...
 
 
+class Accept(Protocol):
+    """Says whether a file is good enough, and what decides that."""
+
+    def __call__(self, path: Path) -> bool:
+        """Whether the file is."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """What decides it, as JSON values: a file that was made for another question is made again."""
+        ...
+
+
 @dataclass(frozen=True)
 class Nothing:
     """The settings of a step that has none."""
@@ -71,17 +83,20 @@ class Step:
     accepts: bool = False
     travels: bool = True
 
-    def origin(self, parent: Variant, rows: str = "") -> Origin:
+    def origin(self, parent: Variant, rows: str = "", accepted: Mapping[str, Any] | None = None) -> Origin:
         """What explains its result, and the key under which that is kept.
 
         Args:
             parent: what it is made from.
             rows: the digest of the rows it learns from.
+            accepted: what decides whether its result is good enough, where it asks.
         """
         known = environment()
         versions = {package: known[package] for package in VERSIONS if package in known}
         learnt = {"learnt_from": rows} if rows else {}
-        return Origin(self.kind, parent.sha256, {**self.settings.to_dict(), **learnt, "versions": versions})
+        return Origin(
+            self.kind, parent.sha256, {**self.settings.to_dict(), **learnt, **(accepted or {}), "versions": versions}
+        )
 
 
 def keep(folder: Path, name: str, precision: str, origin: Origin, make: Callable[[Path], object]) -> Variant:
@@ -142,3 +157,17 @@ def take_kept(source: Path, folder: Path) -> None:
         if model.is_file() and not (folder / record.name).exists():
             copy_model(model, folder / model.name)
             shutil.copyfile(record, folder / record.name)
+
+
+def drop_strays(folder: Path, names: set[str]) -> None:
+    """Remove the files of variants that a run has not made itself.
+
+    Args:
+        folder: where variants are kept.
+        names: of the files that stay.
+    """
+    for record in folder.glob("*.json"):
+        model = record.with_suffix(".onnx")
+        if model.is_file() and record.stem not in names:
+            for path in (*folder.glob(f"{record.stem}.onnx*"), record):
+                path.unlink()

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import DataError, WindtunnelError
+from windtunnel.errors import DataError
+from windtunnel.execution import Execution
 from windtunnel.variant import Variant
 
 from .int8 import sample_rows
@@ -14,13 +15,12 @@ from .material import digest_arrays
 from .step import Nothing, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from windtunnel.seeds import Seeds
 
     from .material import Material
-    from .step import Step
+    from .step import Accept, Step
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Workshop:
     folder: Path
     seeds: Seeds
 
-    def make(self, step: Step, source: Variant, accept: Callable[[Path], bool] | None = None) -> Variant:
+    def make(self, step: Step, source: Variant, accept: Accept | None = None) -> Variant:
         """Do a step, or take what it made before.
 
         Args:
@@ -52,7 +52,11 @@ class Workshop:
         rows = self._rows(step)
         settings = [] if isinstance(step.settings, Nothing) else [step.settings]
         arguments = [*settings, *([rows] if rows is not None else []), *([accept] if step.accepts else [])]
-        origin = step.origin(source, digest_arrays(rows) if rows is not None else "")
+        # a file is made alike however its source is run: that is what a race has chosen, and races differ
+        source = replace(source, execution=Execution())
+        origin = step.origin(
+            source, digest_arrays(rows) if rows is not None else "", accept.to_dict() if accept else {}
+        )
         return keep(self.folder, step.name, step.precision, origin, lambda path: step.make(source, path, *arguments))
 
     def find(self, name: str) -> Variant | None:
@@ -76,7 +80,7 @@ def make_beside(shared: tuple[Workshop, Variant], step: Step) -> str:
     workshop, source = shared
     try:
         workshop.make(step, source)
-    except (WindtunnelError, ValueError, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # noqa: BLE001  # as below
         return str(error)  # it is tried again, and reported, where its result is looked for
     return ""
 

@@ -53,12 +53,17 @@ AGAIN = "write it again with --bundle"
 
 def facts_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """What the optimizing stage's result tells of the chosen variant, with `made_of`: its parents, the nearest first."""
-    known = {each["sha256"]: each for each in result["frontier"] if "sha256" in each}
+    known: dict[str, Any] = {}
+    for each in result["frontier"]:
+        # a file that is run in several ways has several entries: the first, which was judged, stands for it
+        known.setdefault(each.get("sha256"), each)
     made_of: list[dict[str, Any]] = []
     parent = result["chosen"]["origin"]["parent"]
     while parent in known and len(made_of) < len(known):
         each = known[parent]
         made_of.append({key: each[key] for key in ("name", "sha256", "origin")})
+        if each["origin"]["parent"] == parent:
+            break  # a copy of the file that was given
         parent = each["origin"]["parent"]
     return {**result["chosen"], "made_of": made_of}
 

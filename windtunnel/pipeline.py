@@ -6,7 +6,6 @@ measuring stage's `measure`, the cost report the simulating stage's `capacity`.
 
 from __future__ import annotations
 
-import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -64,6 +63,7 @@ class _Pipeline:
             seed=self.config.seed,
             hardware=self.hardware,
             progress=self.progress,
+            take_over=name == "optimize",  # each variant there says what made it
         )
         if not self.stages[name].cached:
             self._unfinished()
@@ -184,6 +184,8 @@ class _Pipeline:
             "batching": self._batching, "hardware": self.hardware.fingerprint,
         }  # fmt: skip
         self.stage("optimize", parameters, self._recorded() | digest_sources(sources, self.home), self._optimize)
+        if self.stages["optimize"].result["interrupted"]:
+            raise KeyboardInterrupt  # what was found is kept; the stages after it were not waited for
 
     @property
     def _batching(self) -> bool:
@@ -192,7 +194,7 @@ class _Pipeline:
     def _optimize(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
         from windtunnel.bundle import facts_of, sample_rows, write_bundle
         from windtunnel.feed import feed_table
-        from windtunnel.optimize import draw, optimize, take_kept
+        from windtunnel.optimize import draw, drop_strays, optimize, take_kept
         from windtunnel.runtime import open_session
         from windtunnel.verbs.optimize import timing, weighing
 
@@ -204,14 +206,18 @@ class _Pipeline:
             measure=timing(self.seeds, self.progress), folder=work, seeds=self.seeds,
             weigh=weighing(self.seeds), workers=self.workers, progress=self.progress,
         )  # fmt: skip
-        _drop_strays(work, {each.variant.path.stem for each in found.judged})
+        drop_strays(work, found.files)
         chosen = found.chosen.variant
         result = found.to_dict(work)
         sample = sample_rows(chosen, feed_table(held.features.head(64), parent.signature, file="recording"))
-        write_bundle(
-            chosen, sample, open_session(chosen).run(sample), work / "bundle", facts=facts_of(result),
-            batch=self.config.optimize.batch,
-        )  # fmt: skip
+        try:
+            write_bundle(
+                chosen, sample, open_session(chosen).run(sample), work / "bundle", facts=facts_of(result),
+                batch=self.config.optimize.batch,
+            )  # fmt: skip
+        except ModelError as error:  # the search stands without it
+            self.progress.say(f"  no bundle was written: {error}")
+            result["no_bundle"] = str(error)
         return result, draw(found), found.verdict
 
     def _goal(self) -> Goal:
@@ -232,8 +238,8 @@ class _Pipeline:
         given = section.students != "none"
         return Material(
             feed_table(past.features, signature, file="recording"), past.frame["label"].to_numpy(),
-            self._student(past.frame) if given else None, self._student_source() if given else "",
-            students=section.students == "derived",
+            student=self._student(past.frame) if given else None, student_source=self._student_source() if given else "",
+            module=self._module(past.frame), students=section.students == "derived",
         )  # fmt: skip
 
     def _holdout(self, held: Recording, signature: Signature) -> Holdout:
@@ -248,15 +254,14 @@ class _Pipeline:
 
     def _parent(self, rows: pl.DataFrame, work: Path) -> Variant:
         """The model as it is, as ONNX: a copy of the file, or the export of what the user's function made."""
+        from windtunnel.onnx_file import copy_model
         from windtunnel.optimize import export, keep
         from windtunnel.variant import Origin, Variant
 
         model = self.config.model
         if model.path:
             given = Variant.from_file(self.home / model.path)
-            return keep(
-                work, "fp32", "fp32", Origin("file", given.sha256), lambda path: shutil.copyfile(given.path, path)
-            )
+            return keep(work, "fp32", "fp32", Origin("file", given.sha256), lambda path: copy_model(given.path, path))
         name = model.fit or model.factory
         arguments = (rows, self.seeds.number("fit")) if model.fit else ()
         key = {
@@ -270,6 +275,14 @@ class _Pipeline:
             export(made.module, made.inputs, path, made.axes or None, source=name)
 
         return keep(work, "fp32", "fp32", Origin("export", "", key), make)
+
+    def _module(self, rows: pl.DataFrame) -> Any:
+        """Makes the torch module anew, where the model is a function: students can be cut out of it."""
+        model = self.config.model
+        if model.path:
+            return None
+        arguments = (rows, self.seeds.number("fit")) if model.fit else ()
+        return lambda: make_module(model.fit or model.factory, self.home, *arguments).module
 
     def _student(self, rows: pl.DataFrame) -> Any:
         name = self.config.model.student
@@ -434,13 +447,6 @@ class _Pipeline:
             "compared_rows_per_s": len(future) * len(variants) / compared_s,
         }
         return {**compared.to_dict(), **speed}, draw(compared), compared.verdict
-
-
-def _drop_strays(work: Path, names: set[str]) -> None:
-    """Remove the files of variants that this run did not make."""
-    for path in [*work.glob("*.onnx"), *work.glob("*.onnx.data"), *work.glob("*.json")]:
-        if path.name.partition(".")[0] not in names:
-            path.unlink()
 
 
 def _join_notes(config: Config) -> tuple[str, ...]:

@@ -183,11 +183,19 @@ class RunFolder:
         intact = manifest.key == key and not _changed(self.path / stage, manifest)
         return manifest if intact else None
 
-    def workplace(self, stage: str, key: str) -> Path:
-        """Where a stage writes until it is finished; what an interrupted run left there is still there."""
+    def workplace(self, stage: str, key: str, *, take_over: bool = False) -> Path:
+        """Where a stage writes until it is finished; what an interrupted run left there is still there.
+
+        Args:
+            stage: its name.
+            key: of everything that its result depends on.
+            take_over: whether what was left under another key may be used too, because each file there says what made it.
+        """
         here = self.path / f".work-{stage}-{key[:12]}"
         for other in self.path.glob(f".work-{stage}-*"):
-            if other != here:
+            if other != here and take_over and not here.exists():
+                other.rename(here)
+            elif other != here:
                 shutil.rmtree(other)
         here.mkdir(exist_ok=True)
         return here
@@ -256,8 +264,9 @@ def _put_back(path: Path) -> None:
 
 
 def _take_back(made: list[Path]) -> None:
-    """Remove the folders that were made for a run, innermost first, unless a stage was finished in them."""
-    if not made or any(made[0].glob(f"*/{MANIFEST}")):
+    """Remove the folders that were made for a run, innermost first, unless a stage, or a model on the way, was finished in them."""
+    kept = (f"*/{MANIFEST}", ".work-*/*.onnx")
+    if not made or any(True for pattern in kept for _ in made[0].glob(pattern)):
         return
     shutil.rmtree(made[0])
     for folder in made[1:]:

@@ -85,6 +85,7 @@ def run_stage(
     hardware: Hardware,
     progress: Progress = SILENT,
     keep_inconclusive: bool = True,
+    take_over: bool = False,
 ) -> Stage:
     """Run one stage, or take what an earlier run with the same key left.
 
@@ -98,6 +99,7 @@ def run_stage(
         hardware: what it runs on.
         progress: a line at the start and at the end.
         keep_inconclusive: whether an earlier result that told nothing is taken.
+        take_over: whether what an interrupted run of another key left may be used, see `RunFolder.workplace`.
     """
     key = digest_value(
         {"stage": name, "parameters": parameters, "inputs": inputs, "seed": seed, "environment": environment()}
@@ -112,7 +114,7 @@ def run_stage(
         return Stage(kept, folder.path / name, cached=True)
     progress.say(f"{name} …")
     started, clock = datetime.now(UTC), time.perf_counter()
-    work = folder.workplace(name, key)
+    work = folder.workplace(name, key, take_over=take_over)
     result, section, verdict = produce(work)
     write_atomically(work / RESULT, canonical_json(result))
     write_atomically(work / SECTION, canonical_json(section.to_dict()))

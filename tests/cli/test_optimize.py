@@ -51,7 +51,7 @@ class _Planted:
         """In place of a race."""
         speeds = [self.of.get(way.path.stem, 1.0) for way in ways]
         finishes = [
-            Finish(way, speed, speed, {cell.name: 1e-3 / speed for cell in cells}, 0.0)
+            Finish(way, speed, {c.name: speed for c in cells}, {c.name: 1e-3 / speed for c in cells}, 0.0)
             for way, speed in zip(ways, speeds, strict=True)
         ]
         return sorted(finishes, key=lambda each: -each.speedup), []

@@ -64,7 +64,7 @@ def witness(mlp: Variant, rows: dict[str, NDArray[Any]]) -> Witness:
 def _prover(
     mlp: Variant, witness: Witness, clock: _Clock, sizes: tuple[str, ...] = ("",), goal: Goal = GOAL, weigh: Any = None
 ) -> Prover:
-    pace = Finish(mlp, 1.0, 1.0, {"1": 1e-3, "8": 2e-3}, 0.0)
+    pace = Finish(mlp, 1.0, {"1": 1.0, "8": 1.0}, {"1": 1e-3, "8": 2e-3}, 0.0)
     return Prover(mlp, witness, dict.fromkeys(sizes, witness.holdout.feeds), goal, clock, pace, weigh)
 
 
@@ -148,11 +148,11 @@ def test_memory_is_weighed_where_it_counts(mlp: Variant, witness: Witness) -> No
 @pytest.mark.parametrize(("p50_s", "rows"), [(1e-6, 48), (0.02, 16), (10.0, 8)])
 def test_slow_models_are_asked_fewer_rows_in_company(mlp: Variant, p50_s: float, rows: int) -> None:
     """How many rows are asked alone and in company follows from how long one takes, between bounds."""
-    assert subjects(Finish(mlp, 1.0, 1.0, {"1": p50_s, "8": 8 * p50_s}, 0.0)) == rows
+    assert subjects(Finish(mlp, 1.0, {"1": 1.0}, {"1": p50_s, "8": 8 * p50_s}, 0.0)) == rows
 
 
 def _candidate(mlp: Variant, p50_s: float, open_s: float = 0.0) -> Candidate:
-    return Candidate(Finish(mlp, 1.0, 1.0, {"1": p50_s}, open_s), None)
+    return Candidate(Finish(mlp, 1.0, {"1": 1.0}, {"1": p50_s}, open_s), None)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from windtunnel.optimize.quality import Holdout, Quality
 from windtunnel.optimize.race import Finish, Refused
 from windtunnel.optimize.search import apart, optimize
 from windtunnel.seeds import Seeds
+from windtunnel.stats import Interval
 from windtunnel.timings import Timings
 from windtunnel.variant import Variant
 
@@ -40,6 +41,10 @@ FEW = ("int8-static", "int8-dynamic")
 """The branches that most of these tests go down: the others are tried by tests of their own."""
 
 
+def _lost(value: float) -> Interval:
+    return Interval(value, value - 0.01, value + 0.01, 300, 0.95)
+
+
 def _statuses(judged: Sequence[Judged]) -> dict[str, str]:
     return {each.variant.name: each.status for each in judged}
 
@@ -57,7 +62,7 @@ class _Speeds:
         """In place of a race."""
         del parent, to_the_end
         finishes = [
-            Finish(way, speed, speed, {cell.name: 1e-3 / speed for cell in cells}, 0.0)
+            Finish(way, speed, {c.name: speed for c in cells}, {c.name: 1e-3 / speed for c in cells}, 0.0)
             for way in ways
             for speed in (self.of.get(way.name, 1.0),)
         ]
@@ -195,13 +200,13 @@ def test_what_is_not_likely_is_not_proven(study: _Study, tmp_path: Path, monkeyp
     """A child that loses too much on the rows to learn from takes no chance on the rows held out, however fast it is."""
     study.speeds.of = {"int8-dynamic": 9.0, "int8-static": 2.0}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant, **__: 0.5 if "int8-dynamic" in variant.name else 0.0
+        witness.Witness, "lost_on_learning", lambda _, variant, **__: _lost(0.5) if "int8-dynamic" in variant.name else _lost(0.0)
     )
     found = study.run(tmp_path)
 
     assert study.speeds.timed == [("fp32", "int8-static")]
     left = {each.variant.name: (each.status, each.reason) for each in found.raced}
-    assert left["int8-dynamic"] == ("worse", "lost 0.5000 agreement on the rows to learn from")
+    assert left["int8-dynamic"] == ("worse", "lost 0.5000 agreement (0.4900 to 0.5100) on 300 rows to learn from")
 
 
 def test_fast_children_that_lose_too_much_are_repaired(
@@ -211,7 +216,7 @@ def test_fast_children_that_lose_too_much_are_repaired(
     study.speeds.of = {"int8-static": 3.0, "int8-static-percentile": 3.0, "int8-static-moving-average": 3.0}
     good = {"int8-static-percentile"}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant, **__: 0.0 if variant.name in good else 0.5
+        witness.Witness, "lost_on_learning", lambda _, variant, **__: _lost(0.0 if variant.name in good else 0.5)
     )
     found = study.run(tmp_path)
 
@@ -224,7 +229,7 @@ def test_what_is_hardly_faster_is_not_repaired(study: _Study, tmp_path: Path, mo
     """Repairs of a child that is hardly faster than a good one are not made, and it is said why."""
     study.speeds.of = {"int8-static": 2.01, "int8-dynamic": 2.0}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant, **__: 0.5 if variant.name == "int8-static" else 0.0
+        witness.Witness, "lost_on_learning", lambda _, variant, **__: _lost(0.5) if variant.name == "int8-static" else _lost(0.0)
     )
     found = study.run(tmp_path)
 

@@ -137,12 +137,16 @@ def test_it_stops_when_it_is_good_enough(workshop: Workshop, mlp: Variant) -> No
     """A step that asks whether its result is good enough is given what answers, and goes on until it is."""
     asked: list[float] = []
 
-    def accept(path: Path) -> bool:
-        asked.append(float(abs(_first_weight(Variant.from_file(path))).max()))
-        return len(asked) == 3
+    class Accept:
+        def __call__(self, path: Path) -> bool:
+            asked.append(float(abs(_first_weight(Variant.from_file(path))).max()))
+            return len(asked) == 3
+
+        def to_dict(self) -> dict[str, Any]:
+            return {"times": 3}
 
     step = Step("shrunk", "shrink", "fp32", _Scaling(), _shrink, accepts=True)
-    made = workshop.make(step, mlp, accept)
+    made = workshop.make(step, mlp, Accept())
 
     assert [each / asked[0] for each in asked] == pytest.approx([1.0, 0.5, 0.25])
     assert np.array_equal(_first_weight(made), _first_weight(mlp) / 4)

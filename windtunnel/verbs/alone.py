@@ -54,6 +54,7 @@ def run_alone(
     seed: int,
     progress: Progress,
     keep_inconclusive: bool = True,
+    take_over: bool = False,
 ) -> Done:
     """Run one stage in a run folder of its own, named by its digest where no name is given.
 
@@ -66,6 +67,7 @@ def run_alone(
         seed: of all chance.
         progress: shown while it runs.
         keep_inconclusive: whether a result that told nothing is taken again; a measurement is better made anew.
+        take_over: whether what an interrupted run of another key left may be used.
     """
     folder = out if out is not None else Path("runs") / f"{stage}-{digest_value([parameters, inputs, seed])[:12]}"
     check_out(folder, stage)
@@ -88,6 +90,7 @@ def run_alone(
             hardware=hardware,
             progress=progress,
             keep_inconclusive=keep_inconclusive,
+            take_over=take_over,
         )
         done = Done(folder, finished)
         write_atomically(folder / RESULT, canonical_json(done.to_dict()))

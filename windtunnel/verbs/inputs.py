@@ -40,7 +40,13 @@ CONVERTERS = ("skl2onnx", "scikit-learn", "lightgbm", "xgboost", "xgboost-cpu", 
 
 
 def open_model(
-    text: str, folder: Path, home: Path, *, allow_pickle: bool = False, progress: Progress = SILENT
+    text: str,
+    folder: Path,
+    home: Path,
+    *,
+    allow_pickle: bool = False,
+    depends_on: Sequence[str] = (),
+    progress: Progress = SILENT,
 ) -> Variant:
     """Take an ONNX file as it is, or make one of another form of model, checked against its source.
 
@@ -52,6 +58,7 @@ def open_model(
         folder: where the ONNX file goes.
         home: what `text` is relative to.
         allow_pickle: whether a file may be read that runs what it holds.
+        depends_on: files that the function reads.
         progress: what a conversion came to is said here.
 
     Raises:
@@ -64,7 +71,7 @@ def open_model(
     from windtunnel.variant import Origin, Variant
 
     if is_function(text):
-        origin = Origin("export", "", digest_sources([text], home))
+        origin = Origin("export", "", digest_sources([text, *depends_on], home))
         return keep(folder, "fp32", "fp32", origin, lambda target: convert(text, target, home, progress=progress))
     path = home / text
     if path.suffix not in OTHER_FORMS:

@@ -172,6 +172,7 @@ def optimize(
     output: str = "",
     batch: tuple[int, ...] = (1,),
     search: Search | None = None,
+    depends_on: tuple[str, ...] = (),
     allow_pickle: bool = False,
     bundle: Path | None = None,
     out: Path | None = None,
@@ -195,6 +196,7 @@ def optimize(
         output: which of the model's outputs is judged; the first where empty.
         batch: batch sizes at which speed is compared.
         search: how the best is looked for.
+        depends_on: files that functions of yours read (weights, tables), so that a change of theirs is seen.
         allow_pickle: whether a pickled model may be opened, which runs whatever code its maker put in.
         bundle: where a bundle of the chosen variant goes.
         out: the run folder.
@@ -204,13 +206,13 @@ def optimize(
     """
     from windtunnel.bundle import check_folder
     from windtunnel.optimize import read_metric
+    from windtunnel.table import check_file
+    from windtunnel.variant import Variant
 
     home, wanted = Path(), search if search is not None else Search()
     wanted.check()
     rows = Data(str(data), label, group, slices)
     if not is_function(rows.source):
-        from windtunnel.table import check_file
-
         check_file(Path(rows.source))
     with naming(field="" if is_function(metric) else "--metric"):  # a function is named by its own name
         judge = read_metric(metric, home)
@@ -225,13 +227,17 @@ def optimize(
     if bundle is not None:
         check_folder(bundle)
     sources = [each for each in (model, wanted.student, metric) if each and (each == model or is_function(each))]
-    inputs = {"data": digest_value_of(rows, home), **digest_sources(sources, home)}
+    for name in depends_on:
+        check_file(home / name)
+    inputs = {"data": digest_value_of(rows, home), **digest_sources([*sources, *depends_on], home)}
+    if model.endswith(".onnx"):
+        inputs[model] = Variant.from_file(home / model).sha256  # of its companions too
     parameters = {
         "metric": metric, "max_drop": max_drop, **rows.to_dict(), "output": output, "batch": batch, "model": model,
         "search": wanted.to_dict(), "hardware": Hardware.detect().fingerprint,
     }  # fmt: skip
     goal = wanted.goal(judge, max_drop, batch, output)
-    task = _Task(model, rows, goal, wanted, Seeds(seed), home, workers, progress, allow_pickle=allow_pickle)
+    task = _Task(model, rows, goal, wanted, Seeds(seed), home, workers, progress, depends_on, allow_pickle=allow_pickle)
     done = run_alone("optimize", out, parameters, inputs, partial(_run, task), seed=seed, progress=progress)
     if bundle is not None:
         _bundle(done, rows, batch, bundle)
@@ -289,6 +295,7 @@ class _Task:
     home: Path
     workers: Workers | None
     progress: Progress
+    depends_on: tuple[str, ...] = ()
     allow_pickle: bool = False
 
     def split(self, parent: Variant) -> tuple[Material, Holdout]:
@@ -305,7 +312,8 @@ class _Task:
         units = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
         learning = units % EVERY_THIRD == 0
         material = Material(
-            _taken(feeds, learning), None if labels is None else labels[learning], self._student(), self._student_source(),
+            _taken(feeds, learning), None if labels is None else labels[learning],
+            None if groups is None else groups[learning], self._student(), self._student_source(),
             module=self._module(), students=self.search.students,
         )  # fmt: skip
         held = ~learning
@@ -337,17 +345,25 @@ def _taken(arrays: Mapping[str, NDArray[Any]], rows: NDArray[np.bool_]) -> Array
 
 
 def _run(task: _Task, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
-    from windtunnel.optimize import draw, take_kept
+    from windtunnel.optimize import draw, drop_strays, take_kept
     from windtunnel.optimize import optimize as search
 
     take_kept(work.parent / "optimize", work)
-    parent = open_model(task.model, work, task.home, allow_pickle=task.allow_pickle, progress=task.progress)
+    parent = open_model(
+        task.model,
+        work,
+        task.home,
+        allow_pickle=task.allow_pickle,
+        depends_on=task.depends_on,
+        progress=task.progress,
+    )
     material, holdout = task.split(parent)
     found = search(
         parent, material, holdout, task.goal, measure=timing(task.seeds, task.progress), folder=work, seeds=task.seeds,
         sizes=_sizes(holdout.feeds, parent, task.search.sizes), weigh=weighing(task.seeds),
         workers=task.workers, progress=task.progress,
     )  # fmt: skip
+    drop_strays(work, found.files)
     return found.to_dict(work), draw(found), found.verdict
 
 
