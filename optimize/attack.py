@@ -20,7 +20,6 @@ import numpy as np
 from windtunnel.errors import MissingError
 
 from .robustness import (
-    BATCH,
     TOLERANCE,
     Breakage,
     Robustness,
@@ -204,7 +203,7 @@ def _walk_both(
 
     The walk starts from the floats of the nearest other row with which both decide otherwise.
     """
-    if not {batch_of(parent), batch_of(child)} <= {1, BATCH}:
+    if not {batch_of(parent), batch_of(child)} <= {1, None}:
         return "the model takes a fixed number of rows at once"
     units = cells.of_rows(rows)
     distances = []

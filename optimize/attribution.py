@@ -18,7 +18,7 @@ import numpy as np
 from windtunnel.errors import DataError
 from windtunnel.stats import mean_interval
 
-from .robustness import ask, draw_rows
+from .robustness import BATCH, batch_of, draw_rows
 from .yardstick import Yardstick
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ MOST_FEATURES = 24
 
 LEAST_ROWS = 8
 
+MOST_NUMBERS = 1024
+"""Of an answer of more numbers so many are looked at, the same of parent and child: 4,096 answers are 32 MB then."""
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -64,7 +67,8 @@ class Effects:
 
     Args:
         features: their names.
-        moves: float64 `[repeats, features, rows, numbers]`: the answer with another row's feature minus the row's own.
+        moves: float64 `[repeats, features, rows, numbers]`: the answer with another row's feature minus the row's own, of at
+            most `MOST_NUMBERS` numbers.
     """
 
     features: tuple[str, ...]
@@ -160,15 +164,44 @@ def effects_of(session: Session, feeds: Feeds, *, seed: int, asked: int = 4096) 
     chosen = draw_rows(session, feeds, max(LEAST_ROWS, asked // (REPEATS * len(features))), rng)
     donors = np.stack([_donors(have, chosen, rng) for _ in range(REPEATS)])
     rows = {name: np.ascontiguousarray(array[chosen]) for name, array in feeds.items()}
-    answers = ask(session, rows)
-    stick = Yardstick.of(answers)
-    own = stick.scores(answers)
+    batch = batch_of(session) or BATCH
+    first = session.run(_batch(rows, 0, batch))
+    look = _Look.of(session, first, batch, seed)
+    own = look.at(rows, first)
     moves = np.stack([
-        np.stack([stick.scores(ask(session, _exchanged(rows, feeds, each, given))) - own for each in features])
-        for given in donors
+        np.stack([look.at(_exchanged(rows, feeds, each, given)) - own for each in features]) for given in donors
     ])  # fmt: skip
     # an answer that is no number has no direction; that it is none is counted elsewhere
     return Effects(tuple(each.name for each in features), np.nan_to_num(moves, posinf=0.0, neginf=0.0))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is looked at of a model's answers: some numbers of the output that a yardstick compares."""
+
+    session: Session
+    stick: Yardstick
+    batch: int
+    numbers: NDArray[np.int64]
+
+    @staticmethod
+    def of(session: Session, first: Feeds, batch: int, seed: int) -> _Look:
+        stick = Yardstick.of(first)
+        have = math.prod(first[stick.score].shape[1:])
+        rng = np.random.default_rng([seed, have])
+        return _Look(session, stick, batch, np.sort(rng.choice(have, size=min(have, MOST_NUMBERS), replace=False)))
+
+    def at(self, rows: Feeds, known: Feeds | None = None) -> Floats:
+        """The numbers for some rows, `[rows, numbers]`, where the first batch's answers may be known; no more is kept."""
+        seen, name = [], self.stick.score
+        for first in range(0, len(next(iter(rows.values()))), self.batch):
+            told = (known if known and first == 0 else self.session.run(_batch(rows, first, self.batch)))[name]
+            seen.append(told.reshape(len(told), -1)[:, self.numbers])
+        return self.stick.scores({name: np.concatenate(seen)})
+
+
+def _batch(rows: Feeds, first: int, size: int) -> dict[str, NDArray[Any]]:
+    return {name: np.ascontiguousarray(array[first : first + size]) for name, array in rows.items()}
 
 
 def _donors(have: int, chosen: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from .conversion import Conversion, check_conversion, compare_answers
 from .extra import load_extra
 from .forest import Forest, Width, forest_model
 from .lightgbm_forest import read_lightgbm
-from .sklearn_export import ROWS, SEED
+from .sklearn_export import SEED, row_count
 from .xgboost_forest import read_xgboost
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def export_boosted(model: Path, path: Path) -> Conversion:
         MissingError: the library that wrote the model is not installed.
     """
     forest, ask = _read(model)
-    rows = boundary_rows(forest, ROWS, np.random.default_rng(SEED))
+    count = row_count(max(forest.features, forest.outputs))
+    rows = boundary_rows(forest, count, np.random.default_rng(SEED))
     expected = ask(rows)
     found = _write(forest, "float32", path, rows, expected)
     if found.differing and forest.compares == "float64":
@@ -67,7 +68,7 @@ def boundary_rows(forest: Forest, count: int, rng: np.random.Generator) -> NDArr
     for feature, turns in enumerate(forest.thresholds()):
         with np.errstate(over="ignore", under="ignore"):
             near = np.append(turns, 0.0 if not len(turns) else turns[0]).astype(np.float32)
-        bounds = near[np.isfinite(near)].astype(np.float64)
+        bounds = np.append(near[np.isfinite(near)], () if np.isfinite(near).any() else 0.0).astype(np.float64)
         spread = rng.uniform(bounds.min() - 1.0, bounds.max() + 1.0, len(near))
         low, high = (np.nextafter(near, np.float32(end)) for end in (-np.inf, np.inf))
         missing = np.full(max(1, len(near) // 2), np.nan)

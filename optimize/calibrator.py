@@ -66,7 +66,7 @@ def observe(
     seen = {name: Observer() for name in tensors}
     with tempfile.TemporaryDirectory() as folder:
         for run, batch in _passes(model, tensors, rows, budget_bytes, Path(folder)):
-            for start in _starts(model, rows, batch):
+            for start in starts(model, rows, batch):
                 given = {name: array[start : start + batch] for name, array in rows.items()}
                 for name, values in run(given).items():
                     seen[name].observe(values)
@@ -76,7 +76,7 @@ def observe(
 def fed(model: onnx.ModelProto, rows: Feeds, batch: int = BATCH) -> Iterator[dict[str, NDArray[Any]]]:
     """The rows, few at a time, as many as the model takes where its batch is fixed."""
     size = fixed_batch(model) or batch
-    for start in _starts(model, rows, size):
+    for start in starts(model, rows, size):
         yield {name: array[start : start + size] for name, array in rows.items()}
 
 
@@ -87,13 +87,21 @@ def fixed_batch(model: onnx.ModelProto) -> int:
     return int(first.type.tensor_type.shape.dim[0].dim_value) if first.type.tensor_type.shape.dim else 0
 
 
-def _starts(model: onnx.ModelProto, rows: Feeds, batch: int) -> range:
+def starts(model: onnx.ModelProto, rows: Feeds, batch: int) -> range:
+    """Where each batch begins; a rest too few for a model of fixed batch is left out.
+
+    Raises:
+        DataError: there are no rows, or fewer than the model takes at once.
+    """
     have = len(next(iter(rows.values()))) if rows else 0
     fixed = fixed_batch(model)
-    if have < max(1, fixed):
+    if not have:
+        raise DataError("is missing: ranges are taken from real rows", field="calibration data", fix="give --data")
+    if have < fixed:
         raise DataError(
-            "is missing: static int8 takes its ranges from real rows", field="calibration data", fix="give --data"
-        )
+            f"has {have} rows where the model takes {fixed} at once", field="calibration data",
+            fix=f"give {fixed} or more, or export the model with a free batch",
+        )  # fmt: skip
     return range(0, have - fixed + 1 if fixed else have, batch)
 
 
@@ -103,7 +111,7 @@ def _passes(
     """The sessions that show all tensors, group after group, and how many rows each is fed at once."""
     fixed = fixed_batch(model)
     tap = Tap(model, tensors, folder)
-    _starts(model, rows, 1)  # refuses where there are none
+    starts(model, rows, 1)  # refuses where there are none
     sizes = {name: values.nbytes for name, values in tap({k: v[: fixed or 1] for k, v in rows.items()}).items()}
     if sum(sizes.values()) <= budget_bytes:
         yield tap, fixed or max(1, min(BATCH, budget_bytes // max(1, sum(sizes.values()))))

@@ -83,9 +83,9 @@ def _entropy(seen: Observer, _: float) -> Range:
     """
     sizes = _magnitudes(seen)
     step = max(1, len(sizes) // CANDIDATES)
-    kept = np.arange(MAGNITUDES, len(sizes) + 1, step)
-    if not len(kept):
+    if len(sizes) < MAGNITUDES:
         return seen.low, seen.high
+    kept = np.unique([*range(MAGNITUDES, len(sizes), step), len(sizes)])  # the full range is one of them
     best = min(kept[::-1], key=lambda bins: _divergence(sizes, bins))
     return -float(best * seen.width), float(best * seen.width)
 

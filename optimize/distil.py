@@ -190,7 +190,7 @@ def argument(name: str) -> str:
 
 def _draw(teacher: Session, feeds: Arrays, plan: Lessons, seed: int) -> NDArray[np.int64]:
     """Which rows are taught, in rising order: as many as are wanted, and as the teacher's answers leave room for."""
-    batch, total = _batch(teacher, feeds), len(next(iter(feeds.values())))
+    batch, total = batch_of(teacher, feeds), len(next(iter(feeds.values())))
     first = teacher.run({name: array[: min(batch, total)] for name, array in feeds.items()})
     _check_answers(first)
     row_bytes = sum(4 * array[:1].size for array in first.values() if _is_float(array))
@@ -206,7 +206,7 @@ def ask_teacher(teacher: Session, feeds: Arrays) -> list[NDArray[np.float32]]:
     Raises:
         ModelError: its first output holds none, or any holds NaN or infinity.
     """
-    outputs = run_in_batches(teacher, feeds, _batch(teacher, feeds))
+    outputs = run_in_batches(teacher, feeds, batch_of(teacher, feeds))
     _check_answers(outputs)
     answers = [array.astype(np.float32) for array in outputs.values() if _is_float(array)]
     if any(not np.isfinite(array).all() for array in answers):
@@ -218,7 +218,7 @@ def ask_teacher(teacher: Session, feeds: Arrays) -> list[NDArray[np.float32]]:
     return answers
 
 
-def _batch(teacher: Session, feeds: Arrays) -> int:
+def batch_of(teacher: Session, feeds: Arrays) -> int:
     """How many rows the teacher is asked about at once: its own number where its batch axis is fixed."""
     for tensor in teacher.signature.inputs:
         if tensor.shape and isinstance(tensor.shape[0], int):

@@ -177,16 +177,6 @@ class Draft:
         self.index()
         return before - len(nodes)
 
-    def ancestors(self, name: str) -> list[onnx.NodeProto]:
-        """The nodes that a value hangs on, in the order of the graph."""
-        needed, stack = set(), [name]
-        while stack:
-            node = self.maker(stack.pop())
-            if node is not None and node.output[0] not in needed:
-                needed.add(node.output[0])
-                stack += inputs_of(node)
-        return [node for node in self.graph.node if node.output and node.output[0] in needed]
-
     def note(self, key: str, value: str) -> None:
         """Say something of the model in its file."""
         self.model.metadata_props.add(key=key, value=value)

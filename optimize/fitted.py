@@ -9,9 +9,12 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ModelError
+from windtunnel.hardware import allowed_memory_bytes
+from windtunnel.quantity import format_bytes
 from windtunnel.session import first_line
 
 from .extra import load_extra
@@ -80,6 +83,7 @@ def load_fitted(path: Path, *, allow_pickle: bool = False) -> Any:
 def _read_skops(path: Path) -> Any:
     skops = load_extra("skops.io", "sklearn")
     try:
+        _check_size(path)
         found = skops.get_untrusted_types(file=path)
         _check_types(found, path)
         return skops.load(path, trusted=found)
@@ -89,10 +93,25 @@ def _read_skops(path: Path) -> Any:
             file=path,
             fix="install the package it is from",
         ) from error
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, EOFError) as error:
+    # RuntimeError: encrypted, or nested without end; MemoryError: an array whose header promises what is not there
+    except (
+        zipfile.BadZipFile, zlib.error, LookupError, ValueError, TypeError, OSError, EOFError, RuntimeError, MemoryError,
+    ) as error:  # fmt: skip
         raise ModelError(
             f"is no whole skops file ({first_line(error)})", file=path, fix="save it again with skops.io.dump"
         ) from error
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file of some kilobytes that would unpack to any number of gigabytes."""
+    limit = allowed_memory_bytes() // 2
+    with zipfile.ZipFile(path) as archive:
+        total = sum(part.file_size for part in archive.infolist())
+    if total > limit:
+        raise ModelError(
+            f"unpacks to {format_bytes(total)} where {format_bytes(limit)} may be held",
+            file=path, fix="run it on a larger machine",
+        )  # fmt: skip
 
 
 def _check_types(found: list[str], path: Path) -> None:

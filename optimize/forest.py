@@ -7,6 +7,7 @@ next to a threshold the other way.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -28,6 +29,10 @@ TREES = "TreeEnsembleRegressor"
 ML = "ai.onnx.ml"
 ML_OPSET, OPSET = 3, 18
 """The ML operators of opset 3 take float64 thresholds; later ones are not in every runtime."""
+
+
+MOST_FEATURES, MOST_OUTPUTS = 1_000_000, 10_000
+"""A file of some bytes can claim any number of either, and memory is taken for each."""
 
 
 class Node(NamedTuple):
@@ -114,12 +119,30 @@ class Forest:
 
     def thresholds(self) -> list[NDArray[np.float64]]:
         """For each feature the values at which some tree turns: thresholds and categories, sorted."""
-        found: list[set[float]] = [set() for _ in range(self.features)]
+        found: defaultdict[int, set[float]] = defaultdict(set)
         for tree in self.trees:
             for node in tree.nodes:
                 if node.test != "leaf":
                     found[node.feature].update(map(float, node.members) if node.test == "in" else (node.value,))
-        return [np.array(sorted(values)) for values in found]
+        none = np.empty(0)
+        return [np.array(sorted(found[at])) if at in found else none for at in range(self.features)]
+
+
+def check_size(features: int, outputs: int, file: str) -> None:
+    """Refuse what a model's header claims where no model has it, before anything is made of it.
+
+    Raises:
+        ModelError: none, or more than `MOST_FEATURES` or `MOST_OUTPUTS`.
+    """
+    for field, value, most in (("features", features, MOST_FEATURES), ("outputs", outputs, MOST_OUTPUTS)):
+        if not 1 <= value <= most:
+            raise ModelError(
+                "is a number that no model is read with",
+                file=file,
+                field=field,
+                value=value,
+                fix=f"1 to {most:,} are read",
+            )
 
 
 def _check_node(node: Node, place: int, tree: Tree, features: int, number: int) -> None:

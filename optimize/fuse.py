@@ -68,15 +68,6 @@ def fused(parent: Variant, path: Path, settings: Fusion) -> None:
     draft.save(path)
 
 
-def fusions(path: Path) -> dict[str, int]:
-    """How many of each fused operator a file has."""
-    import onnx
-
-    kinds = ("Attention", "MultiHeadAttention")
-    nodes = onnx.load(str(path), load_external_data=False).graph.node
-    return {kind: sum(node.op_type == kind and node.domain == DOMAIN for node in nodes) for kind in kinds}
-
-
 class _Writing:
     """Attentions being written into a draft; masks and biases that several share are made once."""
 
@@ -140,7 +131,9 @@ class _Writing:
             return attention.bias
         if attention.bias not in self._biases:
             one = self.draft.weight(np.ones(1, np.int64), "one")
-            sizes = [self.draft.node("Shape", [name], start=1, end=2) for name in (attention.query, attention.key)]
+            place = self.draft.weight(np.ones(1, np.int64), "place")
+            shapes = [self.draft.node("Shape", [name]) for name in (attention.query, attention.key)]
+            sizes = [self.draft.node("Gather", [each, place]) for each in shapes]  # before opset 15, `Shape` gives all
             shape = self.draft.node("Concat", [one, one, *sizes], axis=0)
             self._biases[attention.bias] = self.draft.node("Expand", [attention.bias, shape])
         return self._biases[attention.bias]

@@ -11,7 +11,7 @@ from windtunnel.errors import ModelError
 
 from .draft import Draft, attribute, inputs_of
 from .export import first_line
-from .int8 import name_nodes
+from .int8 import name_nodes, raised
 from .tap import watch
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def half(parent: Variant, path: Path, settings: Half, rows: Mapping[str, NDArray
         ModelError: it has no float32 weights, or all that computes with them is out of float16's range.
     """
     draft = Draft(parent)
+    if settings.dtype == "bfloat16":
+        _raise(draft)
     weights = [each for each in draft.graph.initializer if each.data_type == 1]  # float32
     if not weights:
         raise ModelError("has no float32 weights", file=parent.path, fix="leave it as it is")
@@ -149,6 +151,18 @@ def _keep_wide(draft: Draft, kept: set[str]) -> None:
         if source is not None and source.name in kept:
             for taker in draft.takers(node.output[0]):
                 taker.input[:] = [narrowed.input[0] if name == node.output[0] else name for name in taker.input]
+
+
+def _raise(draft: Draft) -> None:
+    """Bring a model to an opset whose `Cast` knows bfloat16, which the one that knows of scales by channel does."""
+    try:
+        draft.adopt(raised(draft.model))
+    except Exception as error:  # the converter raises what its adapters happen to raise
+        raise ModelError(
+            f"cannot be brought to an opset that knows bfloat16 ({first_line(error)})",
+            file=draft.parent.path,
+            fix="export it again with opset 13 or later",
+        ) from error
 
 
 def _store_bfloat16(draft: Draft, weights: Sequence[onnx.TensorProto]) -> None:

@@ -134,10 +134,21 @@ def hushed() -> Iterator[None]:
     level = root.level
     root.setLevel(logging.ERROR)  # the quantizer advises, on the root logger, to do what was just done
     onnxruntime.set_default_logger_severity(4)  # and its session says on stderr which weights folding left over
+    _HUSHED.append(level)
     try:
         yield
     finally:
+        _HUSHED.pop()
         root.setLevel(level)
+        if not _HUSHED:
+            onnxruntime.set_default_logger_severity(WARNING)
+
+
+WARNING = 2
+"""ONNX Runtime's severity where nobody has set another; it cannot be asked which one was."""
+
+_HUSHED: list[int] = []
+"""One entry for each `hushed` that is under way: the severity is the whole process's, and the last one puts it back."""
 
 
 def sample_rows(feeds: Mapping[str, NDArray[Any]], rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:

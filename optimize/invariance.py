@@ -49,6 +49,9 @@ class Dependence:
         decisions: the share of rows that are decided otherwise somewhere, 0 where the answers decide nothing.
         padded: the largest change when the row is padded further; None where there is nothing to pad.
         rows: how many rows were asked; 0 where the batch is fixed at one size, and there is no other company to be in.
+        strangers: the share of rows that are decided otherwise when only the strangers beside them are exchanged.
+
+    Of answers without a float every change counts as another decision, and `padded` is the share of rows that change.
     """
 
     largest: float
@@ -56,13 +59,15 @@ class Dependence:
     decisions: float
     padded: float | None
     rows: int
+    strangers: float = 0.0
 
     def objection(self, parent: Dependence, *, exact: bool) -> str:
         """Why the model must not share batches though its parent may; empty where nothing speaks against it.
 
         Neighbours may move nothing beyond rounding of float32, in any precision. The batch's size and padding may move what
-        the model's own precision rounds, and no decision. A parent that is moved itself is no reason to refuse its child:
-        twice the parent's own change is granted.
+        the model's own precision rounds, and no decision. Where no float moves at all, as in a model that answers whole
+        numbers only, a decision that moves was not rounded either. A parent that is moved itself is no reason to refuse its
+        child: twice the parent's own change is granted.
 
         Args:
             parent: the same of the parent, on the same rows.
@@ -74,13 +79,17 @@ class Dependence:
             'a row’s answer moves by up to 0.01 with who shares its batch'
             >>> Dependence(0.01, 0.0, 0.0, None, 48).objection(calm, exact=False)
             ''
+            >>> Dependence(0.0, 0.0, 0.5, None, 48).objection(calm, exact=False)
+            '50.0% of 48 rows are decided otherwise in a batch of another size'
         """
         rounding = TOLERANCE if exact else REDUCED
         if self.neighbours > max(TOLERANCE, 2.0 * parent.neighbours):
             return f"a row’s answer moves by up to {self.neighbours:.2g} with who shares its batch"
+        if not self.neighbours and self.strangers > parent.strangers:
+            return f"{self.strangers:.1%} of {self.rows} rows are decided otherwise with who shares their batch"
         if self.largest > max(rounding, 2.0 * parent.largest):
             return f"a row’s answer moves by up to {self.largest:.2g} with the size of its batch, beyond rounding"
-        if self.largest > TOLERANCE and self.decisions > parent.decisions:
+        if not 0.0 < self.largest <= TOLERANCE and self.decisions > parent.decisions:
             return f"{self.decisions:.1%} of {self.rows} rows are decided otherwise in a batch of another size"
         if self.padded is not None and self.padded > max(rounding, 2.0 * (parent.padded or 0.0)):
             return f"a row’s answer moves by up to {self.padded:.2g} when it is padded to its neighbours’ length"
@@ -143,13 +152,26 @@ def batch_dependence(session: Session, feeds: Feeds, rows: int = 48) -> Dependen
         _decided_otherwise(stick, alone, company),
         padded,
         len(subjects),
+        max(_decided_otherwise(stick, calm, (wild,)), _decided_otherwise(stick, among[0], (among[1],))),
     )
 
 
 def _decided_otherwise(stick: Yardstick, alone: Answers, company: tuple[Answers, ...]) -> float:
+    if not _has_floats(alone):
+        return float(np.mean(np.any([_rows_changed(alone, other) for other in company], axis=0)))
     if stick.kind == "none":
         return 0.0
     return float(np.mean(np.any([stick.departures(alone, other) > 0.0 for other in company], axis=0)))
+
+
+def _has_floats(answers: Answers) -> bool:
+    return any(array.dtype.kind == "f" for array in answers.values())
+
+
+def _rows_changed(a: Answers, b: Answers) -> NDArray[np.bool_]:
+    """Which rows are not told the same in every output."""
+    changed = [(array != b[name]).reshape(len(array), -1).any(axis=1) for name, array in a.items()]
+    return np.asarray(np.any(changed, axis=0))
 
 
 def _by_size(feeds: Feeds) -> NDArray[np.int64]:
@@ -178,7 +200,10 @@ def _padded(session: Session, feeds: Feeds, subjects: NDArray[np.int64], alone: 
     except ModelError:
         return None  # the rows are as long as the model takes them
     seen = rows[mask].astype(bool)
-    return largest_change(*_filled(alone, answers, seen))
+    short, long = _filled(alone, answers, seen)
+    if not _has_floats(short):
+        return max(float(np.mean(array != long[name])) for name, array in short.items())
+    return largest_change(short, long)
 
 
 def mask_input(signature: Signature, feeds: Feeds) -> str | None:

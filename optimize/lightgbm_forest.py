@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from windtunnel.errors import ModelError
 
-from .forest import ZERO, Forest, Link, Node, Tree
+from .forest import ZERO, Forest, Link, Node, Tree, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def read_lightgbm(text: str, file: str = "the model") -> Forest:
         )
     try:
         return _forest(_fields(head), [_fields(block) for block in blocks], file)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, ArithmeticError) as error:
         raise ModelError(
             f"is no whole LightGBM model ({type(error).__name__}: {error})", file=file, fix="save it again"
         ) from error
@@ -74,13 +74,13 @@ def _forest(head: Fields, blocks: list[dict[str, str]], file: str) -> Forest:
         raise ModelError(
             f"has {len(blocks)} trees where it says {len(head['tree_sizes'].split())}", file=file, fix="save it again"
         )
-    outputs = int(head["num_tree_per_iteration"])
+    outputs, features = int(head["num_tree_per_iteration"]), int(head["max_feature_idx"]) + 1
+    check_size(features, outputs, file)
     scale = _steepness(settings) if objective in {"binary", "multiclassova"} else 1.0
     scale /= len(blocks) / outputs if "average_output" in head else 1.0
     zeros: set[int] = set()
     trees = tuple(Tree(_nodes(block, scale, zeros, file), place % outputs) for place, block in enumerate(blocks))
     link = "signed-square" if objective == "regression" and "sqrt" in settings else LINKS[objective]
-    features = int(head["max_feature_idx"]) + 1
     return Forest(
         features, outputs, trees, (0.0,) * outputs, link,
         zero_is_missing=frozenset(zeros), names=tuple(head.get("feature_names", "").split()),

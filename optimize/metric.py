@@ -28,7 +28,7 @@ from .answer import (
     vectors,
 )
 from .calibration_error import calibration_drop
-from .neighbours import neighbours_drop, unit_vectors
+from .neighbours import MOST_NEIGHBOURS, neighbours_drop, unit_vectors
 from .non_inferiority import Estimate, auc_drop, decision_drop, mean_drop
 from .pair import resample_drop
 from .ranking import average_precision_drop, ndcg_drop
@@ -268,6 +268,10 @@ def _ndcg(text: str, number: str | None) -> Metric:
 def _neighbours(text: str, number: str | None) -> Metric:
     count = _count(text, number, 10)
     assert count is not None
+    if count > MOST_NEIGHBOURS:
+        raise ConfigError(
+            "counts too many neighbours", field="metric", value=text, fix=f"write neighbours@{MOST_NEIGHBOURS} or fewer"
+        )
     return Metric(
         text, "of the parent's neighbours", True, True, "none", "vector",
         lambda pair, level: neighbours_drop(pair, level, count), LEAST_BOUNDED_ROWS, fewest_rows=count + 2,

@@ -9,7 +9,7 @@ import numpy as np
 from windtunnel.stats import Interval
 
 from .answer import vectors
-from .non_inferiority import Estimate, mean_drop
+from .non_inferiority import Estimate, leave_room, mean_drop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 4000
 """Among how many rows neighbours are looked for: their square is computed."""
+
+MOST_NEIGHBOURS = 100
+"""How many neighbours of a row may be asked for: their square is compared for every row, 40 MB at 4,000 rows."""
 
 AT_ONCE = 500
 
@@ -60,7 +63,8 @@ def neighbours_drop(pair: Pair, confidence: float, count: int) -> Estimate:
     """The share of the parent's nearest neighbours that are not the child's, by cosine, among at most `MOST_ROWS` rows.
 
     A row counts as a witness both where its own neighbours change and where it is the neighbour that is gained or lost:
-    the interval is that of the jackknife, whose every pseudo-value leaves one row out of both parts.
+    the interval is that of the jackknife, whose every pseudo-value leaves one row out of both parts, with room for rows whose
+    neighbours were not seen to change (`leave_room`).
 
     Source: Tukey's jackknife for a statistic of pairs: Arvesen, Annals of Mathematical Statistics 40 (1969), 2076-2100.
     """
@@ -70,7 +74,8 @@ def neighbours_drop(pair: Pair, confidence: float, count: int) -> Estimate:
     kept = _kept(parent[:, :-1], child[:, :-1]).any(axis=2).mean()
     around = mean_drop(_jackknife(parent, child), confidence, groups)
     gone, reach = 1.0 - float(kept), around.high - around.value
-    return Estimate(float(kept), 1.0, Interval(gone, max(0.0, gone - reach), gone + reach, len(rows), confidence))
+    drop = Interval(gone, max(0.0, gone - reach), gone + reach, len(rows), confidence)
+    return Estimate(float(kept), 1.0, leave_room(drop, len(rows) if groups is None else int(groups.max()) + 1))
 
 
 def _kept(a: Codes, b: Codes) -> NDArray[np.bool_]:

@@ -48,6 +48,27 @@ def lost(gain: Interval) -> Interval:
     return Interval(-gain.value, -gain.high, -gain.low, gain.samples, gain.confidence)
 
 
+def leave_room(drop: Interval, units: int, worst: float = 1.0) -> Interval:
+    """The interval with room for units that were never seen to change, as `decision_drop` leaves it.
+
+    Where nothing changed in any of n units, an interval of the seen differences has no width, and a few changes give it
+    little; but up to z² ÷ (n + z²) of all units may change all the same (about 4 in n at 95%, the rule of three).
+
+    Args:
+        drop: of what was seen.
+        units: rows, queries or groups that could have changed.
+        worst: how much the metric loses where every unit changes.
+
+    Source: Wilson, JASA 22 (1927), 209-212, at a count of zero.
+
+    Example:
+        >>> leave_room(Interval(0.0, 0.0, 0.0, 96, 0.95), 96).high < 0.04
+        True
+    """
+    z = float(distributions.norm.ppf(0.5 + drop.confidence / 2))
+    return replace(drop, high=max(drop.high, worst * z**2 / (units + z**2)))
+
+
 def sum_groups(values: Floats, groups: Codes | None) -> Floats:
     """The sum over each group; the values themselves where every row stands alone."""
     if groups is None:
@@ -146,8 +167,14 @@ def _largest_drop(losses: float, wins: float, rows: float, z: float) -> float:
     return float(brentq(room, seen + 1e-12, 1.0)) if seen < 1.0 - 1e-12 else 1.0
 
 
+PLACE = 0.5
+"""What a row's place is worth to the AUC: one that is thrown anywhere stands at one half on average, for all but 1 at best."""
+
+
 def auc_drop(label: Floats, parent: Floats, child: Floats, confidence: float, groups: Codes | None = None) -> Interval:
     """How much ROC AUC a child has lost, with DeLong's interval for correlated curves; of groups, with that of their sums.
+
+    It leaves room for rows of the rarer class that were not seen to lose their place (`leave_room`).
 
     Args:
         label: 0 or 1 a row.
@@ -159,11 +186,19 @@ def auc_drop(label: Floats, parent: Floats, child: Floats, confidence: float, gr
     Source: DeLong et al., Biometrics 44 (1988), 837-845; clustered: Obuchowski, Biometrics 53 (1997), 567-578.
     """
     drop = lost(auc_difference(label, parent, child, confidence))
-    if groups is None or not math.isfinite(drop.high):
+    if not math.isfinite(drop.high):
         return drop
-    influence = _auc_influence(label, parent) - _auc_influence(label, child)
-    around = mean_drop(influence, confidence, groups)
-    return replace(drop, low=drop.value + around.low - around.value, high=drop.value + around.high - around.value)
+    if groups is not None:
+        influence = _auc_influence(label, parent) - _auc_influence(label, child)
+        around = mean_drop(influence, confidence, groups)
+        drop = replace(drop, low=drop.value + around.low - around.value, high=drop.value + around.high - around.value)
+    positive = label > 0.5
+    return leave_room(drop, min(count_units(positive, groups), count_units(~positive, groups)), PLACE)
+
+
+def count_units(rows: NDArray[np.bool_], groups: Codes | None) -> int:
+    """How many of some rows are witnesses of their own: all, or one for each group that has any."""
+    return int(rows.sum()) if groups is None else len(np.unique(groups[rows]))
 
 
 def _auc_influence(label: Floats, score: Floats) -> Floats:

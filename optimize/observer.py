@@ -33,12 +33,11 @@ class Observer:
     the range outgrows them: what is counted depends on the values alone, not on their order or on who saw which.
 
     Example:
-        >>> one, other, both = Observer(), Observer(), Observer()
-        >>> one.observe(np.float32([0.5, 1.0])), other.observe(np.float32([-9.0, 300.0]))
+        >>> seen, again = Observer(), Observer()
+        >>> seen.observe(np.float32([0.5, 1.0])), seen.observe(np.float32([-9.0, 300.0]))
         (None, None)
-        >>> both.observe(np.float32([300.0, 0.5, -9.0, 1.0]))
-        >>> one.merge(other)
-        >>> one.low, one.high, one.total, bool((one.counts == both.counts).all())
+        >>> again.observe(np.float32([300.0, 0.5, -9.0, 1.0]))
+        >>> seen.low, seen.high, seen.total, bool((seen.counts == again.counts).all())
         (-9.0, 300.0, 4, True)
     """
 
@@ -84,18 +83,6 @@ class Observer:
         weight = max(1.0 / self.batches, SMOOTHING)
         self.mean_low += weight * (low - self.mean_low)
         self.mean_high += weight * (high - self.mean_high)
-
-    def merge(self, other: Observer) -> None:
-        """Take in what another has seen, as if after one's own."""
-        self.unbounded, self.is_float = self.unbounded or other.unbounded, self.is_float and other.is_float
-        if not other.batches:
-            return
-        self._cover(other.low, other.high)
-        self.counts += _moved(other, self.exponent, self.first)
-        self.batches += other.batches
-        weight = other.batches / self.batches
-        self.mean_low += weight * (other.mean_low - self.mean_low)
-        self.mean_high += weight * (other.mean_high - self.mean_high)
 
     def _cover(self, low: float, high: float) -> None:
         """Widen and move the bins until they hold these extremes too, and zero, which every integer type must hold."""

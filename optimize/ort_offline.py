@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from windtunnel.errors import ModelError
 
@@ -17,27 +17,17 @@ if TYPE_CHECKING:
 
     from windtunnel.variant import Variant
 
-BOUND_TO = "bound_to"
-"""The key under which a file says the processor that its layout was made for."""
-
 
 @dataclass(frozen=True)
 class OrtOffline:
     """How far ONNX Runtime optimizes ahead.
 
     Args:
-        level: `basic` keeps to ONNX's operators, which every runtime knows; `extended` brings in ONNX Runtime's own;
-            `all` lays weights out for the processor it runs on.
-        hardware: which processor that is; `all` needs it, because the file runs on no other kind.
+        level: `basic` keeps to ONNX's operators, which every runtime knows; `extended` brings in ONNX Runtime's own. What it
+            would lay out for one processor is left to each start: such a file would run on no other kind.
     """
 
-    level: str = "extended"
-    hardware: str = ""
-
-    def __post_init__(self) -> None:
-        """A file bound to a processor has to say to which."""
-        if (self.level == "all") != bool(self.hardware):
-            raise ValueError("the level `all`, and no other, is bound to a hardware, which is to be named")
+    level: Literal["basic", "extended"] = "extended"
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values, for the origin."""
@@ -58,8 +48,6 @@ def ort_optimized(parent: Variant, path: Path, settings: OrtOffline) -> None:
     if [node.op_type for node in draft.graph.node] == [node.op_type for node in Draft(parent).graph.node]:
         path.unlink()
         raise NeedlessError("is not changed by ONNX Runtime's optimization", file=parent.path, fix="leave it as it is")
-    if settings.hardware:
-        draft.note(BOUND_TO, settings.hardware)
     draft.save(path)
 
 
@@ -71,7 +59,7 @@ def _optimize(parent: Variant, path: Path, level: str) -> None:
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = {
-        "basic": levels.ORT_ENABLE_BASIC, "extended": levels.ORT_ENABLE_EXTENDED, "all": levels.ORT_ENABLE_ALL,
+        "basic": levels.ORT_ENABLE_BASIC, "extended": levels.ORT_ENABLE_EXTENDED,
     }[level]  # fmt: skip
     options.optimized_model_filepath = str(path)
     if parent.companions:

@@ -136,8 +136,12 @@ def resize(inputs: Feeds, axes: Axes, sizes: Mapping[str, int]) -> dict[str, tor
 def _check_free(session: OnnxSession, free: Axes, source: str) -> None:
     """Every axis that was to be free is free in the file."""
     shapes = {tensor.name: tensor.shape for tensor in session.signature.inputs}
+    # an input that the model does not use is left out of the file
     fixed = {
-        axis for name, each in free.items() for at, axis in each.items() if isinstance(shapes.get(name, "?")[at], int)
+        axis
+        for name, each in free.items()
+        for at, axis in each.items()
+        if name in shapes and isinstance(shapes[name][at], int)
     }
     if fixed:
         lost = BATCH if BATCH in fixed else min(fixed)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import pickle
 import re
 import zipfile
 from functools import partial
@@ -57,6 +56,17 @@ SYNTAX = (
 )  # fmt: skip
 
 
+MEMBERS = re.compile(
+    r"archive_format|archive_version|version|byteorder|\.data/(version|serialization_id)|extra/.+|data/aotinductor/.+"
+    r"|models/[\w-]+\.json|data/(weights|constants)/([\w-]+_config\.json|[\w-]+\.pt|(weight|tensor)_\d+)"
+    r"|data/sample_inputs/[\w-]+\.pt"
+)
+"""What torch calls the members of an archive, behind its one folder; objects that are more than tensors have other names."""
+
+IMPORTING = ("__enum__", "default_factory", "\\u")
+"""Words of a container's description by which torch imports modules; `\\u` could spell them otherwise."""
+
+
 def export_program(given: Path, path: Path, *, allow_pickle: bool = False) -> Export:
     """Export a `.pt2` file and check the result against it, at the sizes that it was captured for.
 
@@ -89,26 +99,47 @@ def export_program(given: Path, path: Path, *, allow_pickle: bool = False) -> Ex
 
 def _dangers(given: Path) -> Iterator[str]:
     """What in an archive could run code, or fill the memory, if torch read it."""
+    import torch
+
     try:
         with zipfile.ZipFile(given) as archive:
-            size = sum(each.file_size for each in archive.infolist())
-            if size > allowed_memory_bytes():
-                raise ModelError(f"unpacks to {format_bytes(size)}", file=given, fix="run it on a larger machine")
-            for name in archive.namelist():
-                yield from _dangers_of_member(name.partition("/")[2], archive, name)
-    except (OSError, zipfile.BadZipFile) as error:
+            sizes = [(part.filename, part.file_size) for part in archive.infolist()]
+        total = sum(size for _, size in sizes)
+        if total > allowed_memory_bytes():
+            raise ModelError(f"unpacks to {format_bytes(total)}", file=given, fix="run it on a larger machine")
+        yield from _dangers_of_layout([name for name, _ in sizes])
+        # what torch's own reader finds is looked at: another one may find another list of members in the same file
+        reader = torch._C.PyTorchFileReader(str(given))  # noqa: SLF001  # what torch.export reads with; it has no other name
+        inside = {name.partition("/")[2]: size for name, size in sizes}
+        if inside != {name: reader.get_record_size(name) for name in reader.get_all_records()}:
+            yield "torch finds other members in it than it lists"
+        for name in inside:
+            yield from _dangers_of_member(name, reader)
+    # RuntimeError: encrypted, cut off, or JSON nested too deep; ValueError and below: JSON that is none, or of other types
+    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, AttributeError, EOFError) as error:
         raise ModelError(
             f"is not a .pt2 file ({first_line(error)})", file=given, fix="write it with torch.export.save"
         ) from error
 
 
-def _dangers_of_member(inside: str, archive: zipfile.ZipFile, name: str) -> Iterator[str]:
+def _dangers_of_layout(names: Sequence[str]) -> Iterator[str]:
+    """Members by other names than torch gives them: outside the one folder it reads files of its older form."""
+    folders = {name.partition("/")[0] for name in names}
+    for name in names:
+        if len(folders) > 1 or not MEMBERS.fullmatch(name.partition("/")[2]):
+            yield f"`{name}` is no member that torch writes"
+    # torch looks members up without regard to case
+    if len({name.casefold() for name in names}) < len(names):
+        yield "two of its members have one name"
+
+
+def _dangers_of_member(inside: str, reader: torch._C.PyTorchFileReader) -> Iterator[str]:
     if inside.startswith("data/aotinductor/"):
         yield f"`{inside}` is compiled"
-    elif inside.endswith(".json"):
-        yield from _dangers_of_json(inside, json.loads(archive.read(name)))
-    elif inside.startswith("data/") and not re.fullmatch(r"data/(weights|constants)/(weight|tensor)_\d+", inside):
-        yield from _dangers_of_pickle(inside, archive.read(name))
+    elif inside.endswith(".json") and not inside.startswith("extra/"):
+        yield from _dangers_of_json(inside, json.loads(reader.get_record(inside)))
+    elif inside.endswith(".pt") and inside.startswith("data/"):
+        yield from _dangers_of_pickle(inside, reader.get_record(inside))
 
 
 def _dangers_of_pickle(inside: str, data: bytes) -> Iterator[str]:
@@ -117,7 +148,7 @@ def _dangers_of_pickle(inside: str, data: bytes) -> Iterator[str]:
 
     try:
         torch.load(io.BytesIO(data), weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError):
+    except Exception:  # noqa: BLE001  # whatever it raises, torch then reads without restraint
         yield f"`{inside}` is a pickle of more than tensors"
 
 
@@ -129,12 +160,7 @@ def _dangers_of_json(inside: str, value: Any) -> Iterator[str]:
     if not isinstance(value, dict):
         return
     for key, each in value.items():
-        if (
-            key == "target"
-            and isinstance(each, str)
-            and value.get("inputs") is not None
-            and not OPERATORS.fullmatch(each)
-        ):
+        if _is_function(key, value) and not OPERATORS.fullmatch(str(each)):
             yield f"it calls `{each}`"
         elif key == "expr_str" and not _is_arithmetic(each):
             yield f"it evaluates `{each}`"
@@ -142,10 +168,16 @@ def _dangers_of_json(inside: str, value: Any) -> Iterator[str]:
             yield from (f"it evaluates `{guard}`" for guard in each if not _is_arithmetic(guard))
         elif key == "use_pickle" and each:
             yield f"`{value.get('path_name')}` is a pickle"
-        elif key in {"in_spec", "out_spec"} and ("__enum__" in each or "default_factory" in each):
+        elif key in {"in_spec", "out_spec"} and any(sign in each for sign in IMPORTING):
             yield "it imports modules by name"
         else:
             yield from _dangers_of_json(inside, each)
+
+
+def _is_function(key: str, value: Mapping[str, Any]) -> bool:
+    """Whether what stands under a key is looked up as a function: what a node calls, or hands to what it calls."""
+    called = key == "target" and value.get("inputs") is not None
+    return isinstance(value[key], str) and (called or key == "as_operator")
 
 
 def _is_arithmetic(text: object) -> bool:

@@ -29,6 +29,7 @@ from .flips import Flips, LargestChange, count_flips, find_largest_change
 from .metric import LEAST_GROUPS, METRICS, Metric, read_metric
 from .non_inferiority import nothing_known
 from .pair import Pair
+from .ranking import informative_queries
 from .slices import SliceDrop, drop_by_slice
 
 if TYPE_CHECKING:
@@ -280,10 +281,19 @@ def _least_rows(metric: Metric, pair: Pair) -> int:
         rarer = int(min(pair.truth.sum(), pair.rows - pair.truth.sum()))
         if rarer < metric.least_of_each_class:
             least = max(least, math.ceil(pair.rows * metric.least_of_each_class / max(1, rarer)))
-    groups = 0 if pair.groups is None else int(pair.groups.max()) + 1
-    if 0 < groups < LEAST_GROUPS:
-        least = max(least, math.ceil(pair.rows * LEAST_GROUPS / groups))
+    groups = _witnesses(metric, pair)
+    if groups < LEAST_GROUPS:
+        least = max(least, math.ceil(pair.rows * LEAST_GROUPS / max(1, groups)))
     return least
+
+
+def _witnesses(metric: Metric, pair: Pair) -> float:
+    """The groups that have a say, no limit where rows are not grouped: of queries, those in which an order can be lost."""
+    if pair.groups is None:
+        return math.inf
+    if metric.labels == "relevance":
+        return informative_queries(pair.truth, pair.groups)
+    return int(pair.groups.max()) + 1
 
 
 def _decides(metric: Metric, pair: Pair) -> bool:

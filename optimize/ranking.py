@@ -11,7 +11,7 @@ from windtunnel.seeds import Seeds
 
 from .answer import scores
 from .bootstrap import Statistic, paired_bootstrap
-from .non_inferiority import Estimate
+from .non_inferiority import Estimate, count_units, leave_room
 from .pair import resample_drop
 
 if TYPE_CHECKING:
@@ -55,11 +55,12 @@ def weighted_average_precision(label: Floats, score: Floats) -> Statistic:
 
 
 def average_precision_drop(pair: Pair, confidence: float) -> Estimate:
-    """How much average precision a child has lost."""
+    """How much average precision a child has lost, with room for rows to be found that were not seen to lose their place."""
     of_parent, of_child = (weighted_average_precision(pair.truth, scores(each)) for each in (pair.parent, pair.child))
     once = np.ones((1, pair.rows))
     drop = resample_drop(pair, lambda weights: of_parent(weights) - of_child(weights), confidence)
-    return Estimate(float(of_child(once)[0]), float(of_parent(once)[0]), drop)
+    found = count_units(pair.truth > 0.0, pair.groups)
+    return Estimate(float(of_child(once)[0]), float(of_parent(once)[0]), leave_room(drop, found))
 
 
 def gains(label: Floats, score: Floats, queries: Codes, depth: int | None) -> Floats:
@@ -98,8 +99,24 @@ def normalized_gains(label: Floats, score: Floats, queries: Codes, depth: int | 
     return normalized
 
 
+def informative_queries(label: Floats, queries: Codes) -> int:
+    """In how many queries one row is more relevant than another, so that their order can be lost.
+
+    Example:
+        >>> informative_queries(np.array([1.0, 0.0, 0.0, 0.0, 2.0]), np.array([0, 0, 1, 1, 2]))
+        1
+    """
+    most, least = np.full(int(queries.max()) + 1, -np.inf), np.full(int(queries.max()) + 1, np.inf)
+    np.maximum.at(most, queries, label)
+    np.minimum.at(least, queries, label)
+    return int(np.sum(most > least))
+
+
 def ndcg_drop(pair: Pair, confidence: float, depth: int | None) -> Estimate:
-    """How much NDCG a child has lost, on average over the queries in which something is relevant."""
+    """How much NDCG a child has lost, on average over the queries in which something is relevant.
+
+    There is room for queries that were not seen to lose their order (`leave_room`); those without any order are no witnesses.
+    """
     assert pair.groups is not None
     each = [normalized_gains(pair.truth, scores(array), pair.groups, depth) for array in (pair.parent, pair.child)]
     known = np.isfinite(each[0])
@@ -109,4 +126,5 @@ def ndcg_drop(pair: Pair, confidence: float, depth: int | None) -> Estimate:
     drop = paired_bootstrap(
         lambda drawn: drawn @ apart / drawn.sum(axis=1), len(apart), confidence, rng, resamples=pair.resamples
     )
+    drop = leave_room(drop, informative_queries(pair.truth, pair.groups))
     return Estimate(float(child.mean()), float(parent.mean()), replace(drop, samples=pair.rows))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .draft import attribute, inputs_of
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     import onnx
 
@@ -15,9 +17,9 @@ PAIR = ("QuantizeLinear", "DequantizeLinear")
 def restore(quantized: onnx.ModelProto, parent: onnx.ModelProto, names: Collection[str]) -> None:
     """Let some nodes compute as in the parent again, and what is added to their results be the parent's, too.
 
-    Quantizers leave the parent's tensors in the graph under their names, but for one: where a `Relu` was folded into a range, what
-    has the name of its result is what it took. There it is put back. What a quantizer corrects in a bias is right for quantized
-    weights alone.
+    Quantizers leave the parent's tensors in the graph under their names, but for one: where a `Relu` or a `Clip` was folded into a
+    range, what has the name of its result is what it took. There it is put back, with the limits of its own. What a quantizer
+    corrects in a bias is right for quantized weights alone.
 
     Args:
         quantized: it is changed.
@@ -30,6 +32,7 @@ def restore(quantized: onnx.ModelProto, parent: onnx.ModelProto, names: Collecti
     given = {output for name in names for output in before[name].output}
     adding = {node.name for node in parent.graph.node if node.op_type == "Add" and given.intersection(node.input)}
     constants = {each.name: each for each in parent.graph.initializer}
+    every = constants | _constants_made(parent)
     folded = _folded(quantized, parent)
     nodes = list(quantized.graph.node)
     added: dict[str, onnx.NodeProto] = {}
@@ -41,7 +44,9 @@ def restore(quantized: onnx.ModelProto, parent: onnx.ModelProto, names: Collecti
                 node.input[position] = f"{name}_float"
             elif node.name in names:
                 if name in folded and name not in added:
-                    added[name] = _unfolded(folded[name])
+                    limits = {each: every[each] for each in folded[name].input[1:] if each in every}
+                    added[name] = _unfolded(folded[name], limits)
+                    taken |= limits
                 node.input[position] = f"{name}_float" if name in folded else name
     for name, constant in taken.items():
         quantized.graph.initializer.add().CopyFrom(constant)
@@ -57,13 +62,20 @@ def _folded(quantized: onnx.ModelProto, parent: onnx.ModelProto) -> dict[str, on
     return {node.output[0]: node for node in gone}
 
 
-def _unfolded(activation: onnx.NodeProto) -> onnx.NodeProto:
-    """An activation that takes what now has the name of its result."""
+def _constants_made(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """What the `Constant`s of a model give."""
+    made = {node.output[0]: attribute(node, "value") for node in model.graph.node if node.op_type == "Constant"}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _unfolded(activation: onnx.NodeProto, limits: Collection[str]) -> onnx.NodeProto:
+    """An activation that takes what now has the name of its result, and limits that are kept for it."""
     import onnx
 
     back = onnx.NodeProto()
     back.CopyFrom(activation)
     name = activation.output[0]
+    back.input[1:] = [f"{each}_float" if each in limits else each for each in activation.input[1:]]
     back.input[0], back.output[0] = name, f"{name}_float"
     return back
 
@@ -81,7 +93,7 @@ def drop_unread(model: onnx.ModelProto) -> None:
     outputs = {each.name for each in graph.output}
     kept = list(graph.node)
     while True:
-        wanted = outputs | {name for node in kept for name in _read(node)}
+        wanted = outputs | {name for node in kept for name in inputs_of(node)}
         left = [node for node in kept if node.op_type not in PAIR or wanted.intersection(node.output)]
         if len(left) == len(kept):
             break
@@ -90,12 +102,3 @@ def drop_unread(model: onnx.ModelProto) -> None:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
     graph.initializer.extend(constants)
-
-
-def _read(node: onnx.NodeProto) -> Iterator[str]:
-    """The names of all that a node reads, and the nodes of the graphs inside it."""
-    yield from node.input
-    for attribute in node.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            for each in inner.node:
-                yield from _read(each)

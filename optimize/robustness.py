@@ -337,20 +337,20 @@ def _after(parent: Session, child: Session, disturbed: Feeds) -> tuple[Answers, 
 
 def ask(session: Session, feeds: Feeds) -> dict[str, NDArray[Any]]:
     """The answers to some rows, in batches of the size that the model takes."""
-    return run_in_batches(session, feeds, batch_of(session))
+    return run_in_batches(session, feeds, batch_of(session) or BATCH)
 
 
-def batch_of(session: Session) -> int:
-    """How many rows are asked at once: as many as the model takes, where it takes no other number."""
-    fixed = next((tensor.shape[0] for tensor in session.signature.inputs if tensor.shape), BATCH)
-    return fixed if isinstance(fixed, int) else BATCH
+def batch_of(session: Session) -> int | None:
+    """How many rows a model takes at once, where it takes no other number; None where it does."""
+    fixed = next((tensor.shape[0] for tensor in session.signature.inputs if tensor.shape), None)
+    return fixed if isinstance(fixed, int) else None
 
 
 def draw_rows(session: Session, feeds: Feeds, rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Which rows are asked, in their own order: whole batches of them, where the model takes no other number."""
     have, batch = len(next(iter(feeds.values()))), batch_of(session)
     count = min(rows, have)
-    if batch != BATCH:
+    if batch is not None:
         count = max(batch, count // batch * batch)
     if count > have:
         raise DataError("are fewer than the model takes at once", field="rows", value=have, fix=f"give {batch} or more")

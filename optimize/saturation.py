@@ -14,6 +14,7 @@ import numpy as np
 from windtunnel.errors import ModelError
 from windtunnel.session import first_line, onnx_options
 
+from .draft import inputs_of
 from .pair_sum import lost, may_saturate, patches
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class Anatomy:
         needed: list[set[str]] = []
         for piece in reversed(pieces):
             needed.append(set(later))
-            later |= {name for node in piece for name in _reads(node)}
+            later |= {name for node in piece for name in inputs_of(node)}
             product = risky.get(piece[-1].output[0]) if piece else None
             if product is not None:
                 later |= {product.activations, *product.scales, product.zero}
@@ -240,7 +241,7 @@ class _Part:
 
     def __init__(self, anatomy: Anatomy, nodes: list[Any], later: set[str]) -> None:
         made = {name for node in nodes for name in node.output if name}
-        read = {name for node in nodes for name in _reads(node)}
+        read = {name for node in nodes for name in inputs_of(node)}
         self.anatomy, self.nodes, self.last = anatomy, nodes, nodes[-1].output[0]
         self.weights = [each for each in anatomy.model.graph.initializer if each.name in read]
         self.inputs = sorted(read - made - {each.name for each in self.weights})
@@ -380,17 +381,6 @@ def _quantized(array: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float
 
 def _name(node: Any, at: int | None) -> str:
     return node.input[at] if at is not None and at < len(node.input) else ""
-
-
-def _reads(node: Any) -> set[str]:
-    """The names that a node reads, those that its inner graphs take from outside included."""
-    names = {name for name in node.input if name}
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            names |= {name for inner in graph.node for name in _reads(inner)} | {each.name for each in graph.output}
-            names -= {name for inner in graph.node for name in inner.output} | {each.name for each in graph.initializer}
-            names -= {each.name for each in graph.input}
-    return names
 
 
 def _all_nodes(graph: Any) -> Iterator[Any]:

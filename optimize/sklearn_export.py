@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 ROWS, SEED = 4000, 20260
 """How many rows are made up to compare a conversion with its source, and the seed of their chance."""
 
+ROW_BYTES = 2**28
+"""What these rows may take."""
+
 ANSWERS = {"predict_proba": "probabilities", "decision_function": "scores", "predict": "values", "transform": "values"}
 """What a model is asked, in this order, and what it answers with."""
 
@@ -53,7 +56,7 @@ def export_sklearn(model: Any, path: Path, *, source: str = "the model") -> Conv
         source: named in messages.
 
     Returns:
-        How near the answers come, on `ROWS` rows made up from what the pipeline knows of its columns.
+        How near the answers come, on `ROWS` rows (fewer of wide ones) made up from what the pipeline knows of its columns.
 
     Raises:
         ModelError: not fitted, a step that ONNX cannot express, or other answers.
@@ -84,6 +87,16 @@ def export_sklearn(model: Any, path: Path, *, source: str = "the model") -> Conv
         raise refusals[0]
     path.write_bytes(best[0])
     return check_conversion(best[1], source)
+
+
+def row_count(width: int) -> int:
+    """How many rows of so many numbers are made up: fewer of wide ones, so that they take no more than `ROW_BYTES`.
+
+    Example:
+        >>> row_count(4), row_count(10_000), row_count(1_000_000)
+        (4000, 3355, 33)
+    """
+    return max(1, min(ROWS, ROW_BYTES // (8 * max(1, width))))
 
 
 class _Input(NamedTuple):
@@ -150,7 +163,7 @@ class _Subject:
         """Ask both the same rows; calmer ones where the source refuses what is missing or was never seen."""
         for calm in (False, True):
             columns = [replace(each, missing=False, closed=True) if calm else each for each in self.columns]
-            rows = draw_rows(columns, ROWS, np.random.default_rng(SEED), width)
+            rows = draw_rows(columns, row_count(len(columns)), np.random.default_rng(SEED), width)
             try:
                 expected = self._ask(rows)
             except Exception as error:  # noqa: BLE001  # whatever a step says to a row that it does not take; raised below

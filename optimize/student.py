@@ -10,12 +10,17 @@ import numpy as np
 
 from windtunnel.errors import InputError, ModelError
 from windtunnel.graph import read_graph
+from windtunnel.model_names import ModelNames
 from windtunnel.onnx_file import graphs, nodes, save_model
 from windtunnel.runtime import open_session
+from windtunnel.session import run_in_batches
+from windtunnel.variant import Variant
 
-from .distil import WORK, Lessons, argument, ask_teacher, distil
+from .class_label import ClassLabel
+from .distil import WORK, Lessons, argument, ask_teacher, batch_of, distil
 from .export import export
 from .fewer_layers import fewer_layers, find_blocks
+from .parity import flat
 from .prune import prune
 from .reproducible import reproducible
 from .teaching_loss import answer_kind
@@ -24,10 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import onnx
     import torch
     from numpy.typing import NDArray
 
-    from windtunnel.variant import Variant
+    from windtunnel.session import Session
 
     Arrays = Mapping[str, NDArray[Any]]
     Made = tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
@@ -150,12 +156,18 @@ def teach(
         labels: what turned out true for them, or None.
         seed: of the first weights and the order of the rows.
 
+    A label that is the likeliest class is not taught but worked out from what is.
+
     Raises:
-        ModelError: it cannot be made, taught or exported.
+        ModelError: it cannot be made, taught or exported, or would not answer all that its parent does.
     """
+    session = open_session(parent)
+    answers = _first_answers(session, rows)
+    label = ClassLabel.of(answers, ModelNames.read(parent.path).classes)
     with reproducible(seed, student.lessons.threads):
         module, inputs = student.make()
-    distil(open_session(parent), module, rows, labels, seed=seed, lessons=student.lessons)
+        _check_outputs(module, inputs, answers, student.name)
+    distil(session, module, rows, labels, seed=seed, lessons=student.lessons)
     axes = {
         argument(tensor.name): {
             place: size for place, size in enumerate(tensor.shape) if place and isinstance(size, str)
@@ -163,7 +175,51 @@ def teach(
         for tensor in parent.signature.inputs
     }
     export(module, inputs, path, {name: free for name, free in axes.items() if free}, source=student.name)
-    _call_as(path, parent)
+    _call_as(path, parent, answers, label)
+    _check_signature(path, answers, student.name)
+
+
+def _first_answers(session: Session, rows: Arrays) -> dict[str, NDArray[Any]]:
+    """All that the teacher answers to the first rows."""
+    batch = batch_of(session, rows)
+    count = min(LOOKED_AT, len(next(iter(rows.values()))))
+    count = max(batch, count // batch * batch)
+    return run_in_batches(session, {name: array[:count] for name, array in rows.items()}, batch)
+
+
+def _check_outputs(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], answers: Arrays, name: str) -> None:
+    """Refuse a student that does not give each of its teacher's floats, before it is taught: the rest would be called wrong."""
+    import torch
+
+    module.eval()
+    with torch.no_grad():
+        given = list(flat(module(**inputs)).values())
+    floats = {name: array for name, array in answers.items() if array.dtype.kind == "f"}
+    if len(given) != len(floats) or any(
+        not mine.is_floating_point() or mine.dim() != theirs.ndim
+        for mine, theirs in zip(given, floats.values(), strict=True)
+    ):
+        raise ModelError(
+            f"gives {_told([list(each.shape[1:]) for each in given])} a row where the teacher's "
+            f"{', '.join(floats)} are {_told([list(each.shape[1:]) for each in floats.values()])}",
+            field=name, fix="give it the teacher's signature: a tensor of floats for each of its outputs of floats",
+        )  # fmt: skip
+
+
+def _told(shapes: list[list[int]]) -> str:
+    return ", ".join(map(str, shapes)) or "nothing"
+
+
+def _check_signature(path: Path, answers: Arrays, name: str) -> None:
+    """Whoever called the parent can call the student: the same outputs by name, dtype and rank."""
+    outputs = Variant.from_file(path).signature.outputs
+    mine = [(each.name, each.dtype, len(each.shape)) for each in outputs]
+    theirs = [(name, str(array.dtype), array.ndim) for name, array in answers.items()]
+    if mine != theirs:
+        path.unlink()
+        raise ModelError(
+            f"answers {mine} where its teacher answers {theirs}", field=name, fix="give it the teacher's signature"
+        )
 
 
 def _tables(parent: Variant, rows: Arrays, labels: NDArray[np.float64] | None, seed: int, work: float) -> list[Student]:
@@ -275,23 +331,47 @@ def _flops(parent: Variant, rows: Arrays) -> int | None:
     return graph.flops
 
 
-def _call_as(path: Path, parent: Variant) -> None:
-    """Give a file's inputs and outputs the names that the parent's have: who called the parent can call the student."""
+def _call_as(path: Path, parent: Variant, answers: Arrays, label: ClassLabel | None) -> None:
+    """Give a file the parent's names, dtypes and label: who called the parent can call the student."""
     import onnx
 
     model = onnx.load(str(path))
     graph = model.graph
     pairs = [(argument(tensor.name), tensor.name) for tensor in parent.signature.inputs]
-    pairs += [(mine.name, theirs.name) for mine, theirs in zip(graph.output, parent.signature.outputs, strict=False)]
+    floats = {name: array.dtype for name, array in answers.items() if array.dtype.kind == "f"}
+    pairs += zip((each.name for each in graph.output), floats, strict=True)
     wanted = {old: new for old, new in pairs if old != new}
-    if not wanted:
-        return
     # an inner value that has such a name already makes way
-    names = {new: f"{new}_inner" for new in wanted.values()} | wanted
+    names = {new: f"{new}_inner" for new in (*wanted.values(), *([label.output] if label else []))} | wanted
+    _rename(model, names)
+    _cast(model, floats)
+    if label:
+        label.add_to(graph)
+    order = list(answers)
+    outputs = sorted(graph.output, key=lambda each: order.index(each.name))
+    graph.ClearField("output")
+    graph.output.extend(outputs)
+    save_model(model, path)
+
+
+def _rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
     for node in nodes(model):
         node.input[:] = [names.get(each, each) for each in node.input]
         node.output[:] = [names.get(each, each) for each in node.output]
     for each in graphs(model):
         for value in (*each.initializer, *each.value_info, *each.input, *each.output):
             value.name = names.get(value.name, value.name)
-    save_model(model, path)
+
+
+def _cast(model: onnx.ModelProto, wanted: Mapping[str, np.dtype[Any]]) -> None:
+    """Answer in the parent's width: torch works in float32."""
+    from onnx import helper
+
+    for value in model.graph.output:
+        name = value.name
+        kind = helper.np_dtype_to_tensor_dtype(wanted[name])
+        if kind != value.type.tensor_type.elem_type:
+            _rename(model, {name: f"{name}_as_taught"})
+            model.graph.node.append(helper.make_node("Cast", [value.name], [name], to=kind))
+            value.name = name
+            value.type.tensor_type.elem_type = kind

@@ -112,7 +112,10 @@ class Lookup(nn.Module):
         # odd multipliers of a fixed stream: sums of width × 255 × 2^40 stay far from overflow
         steps = np.random.default_rng(width).integers(1, 1 << 39, width) * 2 + 1 if width > 1 else np.ones(1, np.int64)
         keys = np.unique(seen.reshape(len(seen), width).astype(np.int64) @ steps)
-        slots = next(size for size in itertools.count(2 * len(keys) + 1) if len(np.unique(keys % size)) == len(keys))
+        slots = 2 * len(keys) + 1
+        while len(np.unique(keys % slots)) < len(keys):
+            # one by one, thousands of keys would be tried on as many sizes as the square of their number
+            slots += max(1, slots // 256)
         table = np.zeros(slots, np.int64)
         table[keys % slots] = np.arange(1, len(keys) + 1)
         self.slots = slots

@@ -14,7 +14,7 @@ import numpy as np
 
 from windtunnel.errors import ModelError
 
-from .forest import Forest, Link, Node, Tree
+from .forest import Forest, Link, Node, Tree, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,8 @@ def read_xgboost(text: str | bytes, file: str = "the model") -> Forest:
     try:
         learner = json.loads(text)["learner"]
         return _forest(learner, file)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    # RecursionError: JSON that is nested without end
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelError(
             f"is no whole XGBoost model ({type(error).__name__}: {error})",
             file=file,
@@ -70,6 +71,7 @@ def _forest(learner: Mapping[str, Any], file: str) -> Forest:
     grown = (booster["gbtree"] if booster["name"] == "dart" else booster)["model"]
     shape = learner["learner_model_param"]
     outputs = max(int(shape["num_class"]), int(shape.get("num_target", 1)), 1)
+    check_size(int(shape["num_feature"]), outputs, file)
     drops = booster["weight_drop"] if booster["name"] == "dart" else [1.0] * len(grown["trees"])
     last = kept_trees(learner, grown)
     rows = list(zip(grown["trees"], grown["tree_info"], drops, strict=True))[:last]
@@ -118,7 +120,7 @@ def _categories(tree: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
 def _node(row: Sequence[Any], categories: tuple[int, ...] | None, weight: float) -> Node:
     left, right, feature, condition, default_left = row
     if left == -1:
-        return Node("leaf", condition * weight)
+        return Node("leaf", float(condition) * float(weight))
     if categories is not None:
         return Node("in", 0.0, feature, right, left, missing_yes=not default_left, members=categories)
     # the text is the shortest that gives back the float32; as a float64 it would lie beside it

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from windtunnel.errors import ModelError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,6 +40,9 @@ class ModelNames:
     def read(path: Path) -> ModelNames:
         """The names in an ONNX file.
 
+        Raises:
+            ModelError: its property holds something else than lists of names.
+
         Example:
             >>> import onnx, pathlib, tempfile
             >>> from onnx import helper
@@ -50,5 +55,24 @@ class ModelNames:
         import onnx
 
         properties = onnx.load(str(path), load_external_data=False).metadata_props
-        told = json.loads(next((each.value for each in properties if each.key == PROPERTY), "{}"))
-        return ModelNames(tuple(told.get("features", ())), tuple(told.get("classes", ())))
+        text = next((each.value for each in properties if each.key == PROPERTY), "{}")
+        try:
+            told = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _unreadable(path, text) from error
+        if not isinstance(told, dict):
+            raise _unreadable(path, text)
+        features, classes = told.get("features", []), told.get("classes", [])
+        if not (_holds(features, str) and (_holds(classes, str) or _holds(classes, int))):
+            raise _unreadable(path, text)
+        return ModelNames(tuple(features), tuple(classes))
+
+
+def _holds(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
+
+
+def _unreadable(path: Path, text: str) -> ModelError:
+    return ModelError(
+        "does not name columns and classes", file=path, field=PROPERTY, value=text[:80], fix="take the property out"
+    )

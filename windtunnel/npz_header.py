@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,15 +27,23 @@ def check_npz(path: Path, *, limit_bytes: int | None = None) -> None:
         limit_bytes: what may be held; half of the memory that may be used where None.
 
     Raises:
-        DataError: too much, or cut off.
+        DataError: too much, cut off, or something else than arrays in it, which its reader would unpack too.
     """
     limit = allowed_memory_bytes() // 2 if limit_bytes is None else limit_bytes
     if not zipfile.is_zipfile(path):
         return
-    with zipfile.ZipFile(path) as archive:
-        parts = [part for part in archive.infolist() if part.filename.endswith(".npy")]
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return
+    with archive:
+        parts = archive.infolist()
         total = sum(part.file_size for part in parts)
         for part in parts:
+            if not part.filename.endswith(".npy"):
+                raise DataError(
+                    "is no array", file=path, field=part.filename, fix="write it with numpy.savez, of arrays only"
+                )
             declared = _declared_bytes(archive, part)
             total = max(total, declared)
             if declared > part.file_size:
@@ -56,6 +65,7 @@ def _declared_bytes(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> int:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
-    except (ValueError, zipfile.BadZipFile, OSError, EOFError):
+    # RuntimeError: encrypted, a header nested too deep, or packed in a way that is not known here (NotImplementedError)
+    except (ValueError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError):
         return 0
     return math.prod(shape) * dtype.itemsize if not dtype.hasobject else 0

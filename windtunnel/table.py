@@ -93,7 +93,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     # TypeError: a bare array (.npy) holds no names
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # RuntimeError: encrypted, or packed in a way that is not known here
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise DataError(f"cannot be read ({error})", file=path, fix="write it with numpy.savez") from error
     # what is no array in the archive comes out as bytes
     lengths = {name: len(array) if np.ndim(array) else 0 for name, array in arrays.items()}

@@ -135,6 +135,12 @@ def test_an_endless_loader(folder: Path) -> None:
         load_rows("loaders.py:endless", folder, 100)
 
 
+def test_a_loader_of_wide_rows(folder: Path) -> None:
+    """A loader is stopped before it has yielded more than may be held, however few its rows are."""
+    with pytest.raises(DataError, match=r"has yielded \d+ B where 100 B may be held; let it come to an end before, or"):
+        load_rows("loaders.py:endless", folder, most_bytes=100)
+
+
 def test_matrix_from_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A table's numbers feed a model of one matrix in their order, the label aside, and it is said which were taken."""
     pl.DataFrame({"late": [0, 1], "km": [1.0, None], "port": ["a", "b"], "hour": [3, 4]}).write_parquet(

@@ -102,6 +102,17 @@ def test_chance_comes_from_the_seed_alone() -> None:
     assert after == np.random.random()  # noqa: NPY002  # as above
 
 
+def test_a_fixed_batch_is_not_walked() -> None:
+    """A model that takes 64 rows at once, and no other number, cannot be walked about, and that is said."""
+    fixed = _Model(_probability)
+    fixed.signature = Signature((Tensor("x", "float32", (64, 6)),), ())
+
+    assert attack_parity(fixed, fixed, {"x": X}, seed=1, rows=4).skipped[0] == (
+        "HopSkipJump",
+        "the model takes a fixed number of rows at once",
+    )
+
+
 @pytest.mark.parametrize(
     ("formula", "feeds", "why"),
     [

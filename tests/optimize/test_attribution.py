@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from windtunnel.errors import DataError
-from windtunnel.optimize.attribution import attribution_parity, effects_of, find_features, ndcg
+from windtunnel.optimize.attribution import MOST_NUMBERS, attribution_parity, effects_of, find_features, ndcg
 from windtunnel.session import Session
 from windtunnel.variant import Signature, Tensor
 
@@ -161,3 +161,19 @@ def test_rows_that_are_all_alike_are_refused() -> None:
     """Where nothing can be exchanged, the way out is said."""
     with pytest.raises(DataError, match="are all the same, so nothing of them can be exchanged; give rows that differ"):
         attribution_parity(_linear(WEIGHTS), _linear(WEIGHTS), {"x": X[:1]}, seed=1)
+
+
+def test_large_answers_are_looked_at_in_part() -> None:
+    """Of an answer of 50,000 numbers a thousand are kept, the same of both models; the effects are as telling."""
+    spread = np.random.default_rng(3).normal(size=(1, 50_000)).astype(np.float32)
+
+    def wide(weights: Array) -> _Model:
+        return _Model(lambda x: (x @ weights).astype(np.float32)[:, None] * spread)
+
+    found = effects_of(wide(WEIGHTS), {"x": X}, seed=1, asked=512)
+    twin, other = (
+        attribution_parity(wide(WEIGHTS), wide(each), {"x": X}, seed=1, asked=512) for each in (WEIGHTS, SWAPPED)
+    )
+
+    assert found.moves.shape == (4, 8, 16, MOST_NUMBERS)
+    assert (twin.passed, twin.sign, other.passed) == (True, 1.0, False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from windtunnel.errors import ModelError
 from windtunnel.model_names import ModelNames
-from windtunnel.optimize.boosted import export_boosted
+from windtunnel.optimize.boosted import boundary_rows, export_boosted
+from windtunnel.optimize.forest import Forest, Node, Tree
+from windtunnel.optimize.sklearn_export import ROW_BYTES, row_count
 from windtunnel.session import OnnxSession
 
 if TYPE_CHECKING:
@@ -201,6 +204,71 @@ def test_lightgbm_refused(old: str, new: str, message: str, data: Any, tmp_path:
 
     with pytest.raises(ModelError, match=message):
         export_boosted(path, tmp_path / "m.onnx")
+
+
+LIGHTGBM = (
+    "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration={outputs}\nmax_feature_idx={last}\nobjective=regression\n"
+)
+
+
+@pytest.mark.parametrize(("last", "outputs"), [(300_000_000, 1), (3, 300_000_000), (3, 0), (-2, 1)])
+def test_lightgbm_boasts(last: int, outputs: int, tmp_path: Path) -> None:
+    """A header that claims a size that no model has is refused before memory is taken for it."""
+    tree = "tree_sizes=1\nTree=0\nnum_leaves=1\nleaf_value=1\nend of trees\n"
+    (tmp_path / "m.txt").write_text(LIGHTGBM.format(last=last, outputs=outputs) + tree)
+
+    with pytest.raises(
+        ModelError, match=r"m\.txt: `(features|outputs)` .* is a number that no model is read with; 1 to"
+    ):
+        export_boosted(tmp_path / "m.txt", tmp_path / "m.onnx")
+
+
+def _learner(**changes: str) -> dict[str, Any]:
+    grown = {"trees": [], "tree_info": [], "iteration_indptr": [0]}
+    shape = {"num_class": "0", "num_feature": "3", "base_score": "0.5"} | changes
+    return {
+        "objective": {"name": "binary:logistic"},
+        "gradient_booster": {"name": "gbtree", "model": grown},
+        "learner_model_param": shape,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps({"learner": _learner(num_feature="300000000")}), "`features` .* is a number that no model is read"),
+        (
+            json.dumps({"learner": _learner(num_class="300000000")}),
+            "`outputs` .* is a number that no model is read with",
+        ),
+        (json.dumps({"learner": _learner(base_score="1")}), r"is no whole XGBoost model \(ZeroDivisionError"),
+        ('{"learner": ' + "[" * 100_000, r"is no whole XGBoost model \(RecursionError"),
+        ('{"learner": [1]}', r"is no whole XGBoost model \(TypeError"),
+    ],
+)
+def test_xgboost_crafted(text: str, message: str, tmp_path: Path) -> None:
+    """Crafted documents are refused in words before memory is taken for what they claim."""
+    (tmp_path / "m.json").write_text(text)
+
+    with pytest.raises(ModelError, match=rf"m\.json: {message}"):
+        export_boosted(tmp_path / "m.json", tmp_path / "m.onnx")
+
+
+def test_wide_rows() -> None:
+    """Rows as wide as are read take memory within the bound, features that nobody asks for among them."""
+    node = Node("<=", math.inf, feature=99_999, yes=1, no=2)
+    forest = Forest(100_000, 1, (Tree((node, Node("leaf", 0.0), Node("leaf", 1.0))),), (0.0,))
+
+    assert 8 * forest.features * row_count(forest.features) <= ROW_BYTES
+    assert [len(each) for each in forest.thresholds()[-2:]] == [0, 1]
+
+
+def test_a_threshold_without_an_end() -> None:
+    """Rows are made of a forest that turns at infinity only."""
+    node = Node("<=", math.inf, feature=0, yes=1, no=2)
+    forest = Forest(1, 1, (Tree((node, Node("leaf", 0.0), Node("leaf", 1.0))),), (0.0,))
+
+    assert boundary_rows(forest, 5, np.random.default_rng(0)).shape == (5, 1)
 
 
 @pytest.mark.parametrize(

@@ -92,8 +92,10 @@ def test_fixed_batch() -> None:
     assert observe(_wide(8), ["wide"], _rows(20))["wide"].total == 16 * 4096
 
 
-@pytest.mark.parametrize("count", [0, 7])
-def test_no_rows(count: int) -> None:
-    """Without enough real rows there are no ranges: none are made up."""
-    with pytest.raises(DataError, match=r"`calibration data` is missing: .* real rows; give --data"):
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "is missing: .* real rows; give --data"), (7, "has 7 rows where .* takes 8")]
+)
+def test_no_rows(count: int, words: str) -> None:
+    """Without enough real rows there are no ranges: none are made up, and it is said whether there were any."""
+    with pytest.raises(DataError, match=f"`calibration data` {words}"):
         calibrate(_wide(8), ["wide"], _rows(count))

@@ -64,6 +64,14 @@ def test_entropy_by_hand() -> None:
     assert (low, high < 20.0) == (0.0, True)
 
 
+def test_entropy_may_keep_all() -> None:
+    """The full range is among what is compared: what ends in a heap at its far end is not cut."""
+    values = np.concatenate([np.linspace(0.0, 0.7, 2000), np.full(40_000, 0.99)]).astype(np.float32)
+    low, high = clip(_seen(values), "entropy", 99.0)
+
+    assert (low, high) == (0.0, float(np.float32(0.99)))
+
+
 def _divergence(counts: np.ndarray, kept: int) -> float:
     p = counts[:kept].copy()
     p[-1] += counts[kept:].sum()

@@ -80,6 +80,20 @@ def test_trees_astray(tmp_path: Path) -> None:
         load_fitted(tmp_path / "m.skops")
 
 
+def test_a_bomb(tmp_path: Path) -> None:
+    """A small file that claims to unpack to more than may be held is refused before anything of it is unpacked."""
+    skops.dump(LogisticRegression().fit(X, Y), tmp_path / "m.skops")
+    data = bytearray((tmp_path / "m.skops").read_bytes())
+    listed = data.index(b"PK\x01\x02")
+    data[listed + 24 : listed + 28] = (2**32 - 2).to_bytes(4, "little")
+    (tmp_path / "m.skops").write_bytes(data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("windtunnel.optimize.fitted.allowed_memory_bytes", lambda: 2**30)
+        with pytest.raises(ModelError, match=r"m\.skops: unpacks to 4 GiB where 512 MiB may be held"):
+            load_fitted(tmp_path / "m.skops")
+
+
 class _Evil:
     def __reduce__(self) -> Any:
         return (pytest.fail, ("a pickle was read without leave",))

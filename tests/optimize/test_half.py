@@ -78,3 +78,31 @@ def test_nothing_to_halve(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="has no float32 weights"):
         half(Variant.from_file(tmp_path / "m.onnx"), tmp_path / "a.onnx", Half(), {"x": np.ones(4, np.float32)})
+
+
+def test_bfloat16_of_an_old_opset(mlp: Variant, rows: dict[str, NDArray[Any]], tmp_path: Path) -> None:
+    """A model below opset 13, whose `Cast` knows no bfloat16, is brought to it; its notes are kept."""
+    model = onnx.load(str(mlp.path))
+    model.opset_import[0].version = 11
+    model.metadata_props.add(key="who", value="me")
+    onnx.save(model, str(tmp_path / "old.onnx"))
+    half(Variant.from_file(tmp_path / "old.onnx"), tmp_path / "a.onnx", Half("bfloat16"), rows)
+    made = onnx.load(str(tmp_path / "a.onnx"))
+
+    onnx.checker.check_model(made)
+    assert made.opset_import[0].version == 13
+    assert [(each.key, each.value) for each in made.metadata_props] == [("who", "me")]
+    assert OnnxSession(tmp_path / "a.onnx").run(rows)["y"] == pytest.approx(
+        OnnxSession(mlp.path).run(rows)["y"], abs=2e-2
+    )
+
+
+def test_a_fixed_batch(mlp: Variant, rows: dict[str, NDArray[Any]], tmp_path: Path) -> None:
+    """A model that takes eight rows at once can be halved: it is shown eight at a time."""
+    model = onnx.load(str(mlp.path))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 8
+    onnx.save(model, str(tmp_path / "eight.onnx"))
+    half(Variant.from_file(tmp_path / "eight.onnx"), tmp_path / "a.onnx", Half(), {"x": rows["x"][:21]})
+
+    assert Variant.from_file(tmp_path / "a.onnx").signature.inputs[0].shape == (8, 16)

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from windtunnel.hardware import Hardware
-from windtunnel.optimize.int8 import int8_settings, name_nodes, prepared, sample_rows
+from windtunnel.optimize.int8 import hushed, int8_settings, name_nodes, prepared, sample_rows
 from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
@@ -77,3 +77,17 @@ def test_old_opsets_are_raised(tmp_path: Path) -> None:
         opsets = [each.version for each in onnx.load(str(path)).opset_import if not each.domain]
 
     assert opsets == [13]
+
+
+def test_hushed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's severity is put back, by the outermost of several."""
+    import onnxruntime
+
+    told: list[int] = []
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", told.append)
+    with hushed():
+        with hushed():
+            pass
+        inside = list(told)
+
+    assert (inside, told) == ([4, 4], [4, 4, 2])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -207,3 +208,31 @@ def test_bfloat16_and_int8_are_not_exact(mlp: Variant) -> None:
     assert is_exact(mlp)
     assert not is_exact(replace(mlp, precision="int8"))
     assert not is_exact(replace(mlp, execution=Execution("openvino-bf16")))
+
+
+def _told(x: NDArray[np.float64], kind: str) -> NDArray[Any]:
+    """Whole numbers and nothing else: a class a row, or three codes."""
+    scale = np.abs(x).max() if kind.endswith("shared") else 3.0
+    codes: NDArray[np.int64] = np.rint(x / scale * 8).astype(np.int64)
+    return codes[:, 0] if kind.startswith("label") else np.repeat(codes, 3, axis=1)
+
+
+class _Whole(_Formula):
+    """Answers nothing but whole numbers."""
+
+    def run(self, feeds: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[Any]]:
+        return {"label": self.formula(feeds["x"])}
+
+
+@pytest.mark.parametrize("kind", ["label", "codes"])
+def test_whole_numbers_are_seen(kind: str) -> None:
+    """A model that answers whole numbers only is objected to where strangers or the batch's size change them, else not."""
+    apart, shared = (batch_dependence(_Whole(partial(_told, kind=each)), {"x": X}) for each in (kind, f"{kind} shared"))
+    sized = batch_dependence(_Whole(lambda x: _told(x, kind) + (len(x) > 1)), {"x": X})
+
+    assert (apart.decisions, apart.strangers, apart.objection(CALM, exact=False)) == (0.0, 0.0, "")
+    assert shared.largest == 0.0 < shared.strangers <= shared.decisions
+    assert "with who shares their batch" in shared.objection(CALM, exact=False)
+    assert shared.objection(shared, exact=False) == ""
+    assert sized.strangers == 0.0
+    assert sized.objection(CALM, exact=True) == "100.0% of 48 rows are decided otherwise in a batch of another size"

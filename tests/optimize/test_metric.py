@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ("accuracy@3", "(='accuracy@3') is not a metric"),
         ("ndcg@0", "(='ndcg@0') counts no rows; write ndcg@10"),
         ("neighbours@1.5", "(='neighbours@1.5') counts no rows; write neighbours@10"),
+        ("neighbours@101", "(='neighbours@101') counts too many neighbours; write neighbours@100 or fewer"),
         ("pinball@1", "(='pinball@1') is no quantile between 0 and 1; write pinball@0.9"),
         ("pinball@.9.", "is no quantile between 0 and 1"),
         ("", "is not a metric; known: accuracy, agreement"),

@@ -32,7 +32,7 @@ def test_the_share_that_is_kept() -> None:
     kept = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(ours, theirs, strict=True)])
 
     assert neighbours_drop(pair, 0.95, 10).value == pytest.approx(kept)
-    assert neighbours_drop(Pair(None, pair.parent, 7.0 * pair.parent), 0.95, 10).drop.high == 0.0
+    assert neighbours_drop(Pair(None, pair.parent, 7.0 * pair.parent), 0.95, 10).drop.value == 0.0
 
 
 def test_jackknife_leaves_every_row_out() -> None:
@@ -64,6 +64,15 @@ def test_many_rows_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     drop = neighbours_drop(_pair(350, 0.1, np.random.default_rng(5)), 0.95, 10).drop
 
     assert drop.samples == 100
+
+
+def test_no_change_leaves_room() -> None:
+    """Where no row's neighbours change, about four in all the rows, or groups, may change all the same."""
+    pair = _pair(200, 0.0, np.random.default_rng(7))
+    grouped = Pair(None, pair.parent, pair.child, np.arange(200) // 5)
+
+    assert neighbours_drop(pair, 0.95, 10).drop.high == pytest.approx(1.96**2 / (200 + 1.96**2), rel=1e-3)
+    assert neighbours_drop(grouped, 0.95, 10).drop.high == pytest.approx(1.96**2 / (40 + 1.96**2), rel=1e-3)
 
 
 def test_rows_in_groups() -> None:

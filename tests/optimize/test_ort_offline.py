@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
@@ -29,7 +29,7 @@ def _model(path: Path) -> Variant:
 
 
 @pytest.mark.parametrize(("level", "foreign"), [("basic", set()), ("extended", {"com.microsoft"})])
-def test_optimized_and_equal(tmp_path: Path, level: str, foreign: set[str]) -> None:
+def test_optimized_and_equal(tmp_path: Path, level: Literal["basic", "extended"], foreign: set[str]) -> None:
     """The numbers and the signature stay; `basic` keeps to ONNX's operators and claims no other domain."""
     parent = _model(tmp_path / "m.onnx")
     for name in ("a.onnx", "b.onnx"):
@@ -42,16 +42,6 @@ def test_optimized_and_equal(tmp_path: Path, level: str, foreign: set[str]) -> N
     assert np.allclose(before, after, atol=1e-5)
     assert Variant.from_file(tmp_path / "a.onnx").signature == parent.signature
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-
-
-def test_bound_to_a_processor(tmp_path: Path) -> None:
-    """`all` is bound to a processor: it has to be named, and the file says it."""
-    ort_optimized(_model(tmp_path / "m.onnx"), tmp_path / "a.onnx", OrtOffline("all", "this processor"))
-    notes = {each.key: each.value for each in onnx.load(str(tmp_path / "a.onnx")).metadata_props}
-
-    assert notes == {"bound_to": "this processor"}
-    with pytest.raises(ValueError, match="bound to a hardware"):
-        OrtOffline("all")
 
 
 def test_nothing_to_optimize(tmp_path: Path) -> None:

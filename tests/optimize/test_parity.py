@@ -71,6 +71,15 @@ def test_outputs_by_number(mlp: Variant, source: Callable[..., torch.Tensor]) ->
         check_parity(lambda feeds: (source(feeds), source(feeds)), INPUTS, mlp.path, AXES)
 
 
+def test_an_input_that_is_left_out(mlp: Variant) -> None:
+    """An input that the file does not have cannot have lost its free axes; the file is told what it knows."""
+    inputs = {**INPUTS, "unused": torch.ones(3, 5)}
+    axes = {**AXES, "unused": {0: "batch", 1: "length"}}
+
+    with pytest.raises(ModelError, match="unused"):
+        check_parity(lambda feeds: torch.ones(len(feeds["x"]), 1), inputs, mlp.path, axes)
+
+
 def test_resize() -> None:
     """Examples are repeated or cut along every axis of a name, in every input that has it; others stay."""
     given = {"x": torch.arange(6).reshape(2, 3), "y": torch.arange(3).reshape(1, 3), "z": torch.ones(2)}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import pickle
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +112,8 @@ def _pickled(name: str, data: bytes) -> bytes:
         (_guards("__import__('os').system('ls') == 0"), "it evaluates `__import__"),
         (_guards("L['ids'].__class__ == 0"), "it evaluates"),
         (_guards("sympify('1') == 0"), "it evaluates"),
+        (_graph(lambda value: value.update(in_spec="\\u005f_enum__")), "it imports modules by name"),
+        (_graph(lambda value: value.update(as_operator="torch.os.system")), "it calls `torch.os.system`"),
         (_pickled, "`data/sample_inputs/model.pt` is a pickle of more than tensors"),
     ],
 )
@@ -131,6 +135,63 @@ def test_compiled_code(saved: Path, tmp_path: Path) -> None:
     path = _changed(saved, tmp_path / "m.pt2", lambda _, data: data, {"data/aotinductor/model/m.so": b"ELF"})
     with pytest.raises(ModelError, match=r"`data/aotinductor/model/m\.so` is compiled"):
         export_program(path, tmp_path / "m.onnx")
+
+
+def test_the_older_form(tmp_path: Path) -> None:
+    """Files at the top of the archive, which torch reads where it finds no folder, are named: they hold pickles and calls."""
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("version", "8.14")
+        archive.writestr("serialized_exported_program.json", json.dumps({"target": "torch.os.system", "inputs": []}))
+        archive.writestr("serialized_state_dict.pt", pickle.dumps(_Evil()))
+    with pytest.raises(ModelError, match="could run code of its author's: `version` is no member that torch writes"):
+        export_program(tmp_path / "m.pt2", tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("n/models/model.json", "`m/.*` is no member that torch writes"),
+        ("m/data/constants/opaque_obj_0", "`m/data/constants/opaque_obj_0` is no member that torch writes"),
+        ("m/models/MODEL.json", "two of its members have one name"),
+    ],
+)
+def test_members_beside(saved: Path, tmp_path: Path, name: str, words: str) -> None:
+    """A second folder, an unknown name, or a name that torch takes for another's is named."""
+    path = _changed(saved, tmp_path / "m.pt2", lambda _, data: data)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, archive.read("m/models/model.json"))
+    with pytest.raises(ModelError, match=words):
+        export_program(path, tmp_path / "m.onnx")
+
+
+def test_two_lists_of_members(saved: Path, tmp_path: Path) -> None:
+    """A file whose list of members Python's reader finds elsewhere than torch's is refused: one would be shown, one read."""
+    shown, read = _changed(saved, tmp_path / "a.pt2", lambda _, data: data), saved.read_bytes()
+    harmless = shown.read_bytes()
+    (tmp_path / "m.pt2").write_bytes(read + harmless)
+    with pytest.raises(ModelError, match=r"m\.pt2: (is not a \.pt2 file|could run code)"):
+        export_program(tmp_path / "m.pt2", tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b'{"graph": ' * 100_000, b'{"guards_code": [1], "in_spec": 3}', b'{"guards_code": 1}', b"\xff"]
+)
+def test_torn_members(saved: Path, tmp_path: Path, data: bytes) -> None:
+    """JSON that is none, is nested without end, or holds other types than torch writes is refused in words."""
+    path = _changed(saved, tmp_path / "m.pt2", lambda name, old: data if name == "models/model.json" else old)
+    with pytest.raises(ModelError, match=r"m\.pt2: (is not a \.pt2 file|cannot be read by torch)"):
+        export_program(path, tmp_path / "m.onnx")
+
+
+def test_damaged_members(saved: Path, tmp_path: Path) -> None:
+    """Whatever byte of the archive is changed, nothing but a refusal in words comes of it."""
+    data = bytearray(saved.read_bytes())
+    for place in range(40, len(data), len(data) // 12):
+        changed = data.copy()
+        changed[place : place + 8] = b"\xff" * 8
+        (tmp_path / "m.pt2").write_bytes(changed)
+        with contextlib.suppress(ModelError):
+            export_program(tmp_path / "m.pt2", tmp_path / "m.onnx")
 
 
 def test_trusted(saved: Path, tmp_path: Path) -> None:

@@ -164,6 +164,28 @@ def test_no_disagreement_leaves_room(rows: int) -> None:
         assert drop.low == -drop.high
 
 
+@pytest.mark.parametrize("metric", ["roc_auc", "ndcg", "neighbours"])
+def test_a_twin_on_few_rows_is_not_proven_to_the_last_bit(metric: str) -> None:
+    """Nothing that changed on a few rows does not prove that nothing would: 20 of each class, 30 queries, 200 vectors."""
+    rows = {"roc_auc": 40, "ndcg": 300, "neighbours": 200}[metric]
+    told = np.random.default_rng(1).normal(size=(200, 8)) if metric == "neighbours" else np.linspace(0.0, 1.0, rows)
+    holdout = Holdout({}, np.tile([0.0, 1.0], rows // 2), np.arange(rows) // 10 if metric == "ndcg" else None)
+
+    assert compare(metric, holdout, told, told).judge(0.0001) == "not-proven"
+    assert compare(metric, holdout, told, told).judge(0.2) == "proven"
+
+
+def test_queries_without_an_order_are_no_witnesses() -> None:
+    """Of 60 queries, 40 have nothing relevant or nothing else: the 20 left are too few, and it is said how many rows would do."""
+    label = np.tile([0.0, 1.0], 150)
+    label[100:200], label[200:] = 0.0, 2.0
+    told = np.linspace(0.0, 1.0, 300)
+    quality = compare("ndcg", Holdout({}, label, np.arange(300) // 5), told, told)
+
+    assert quality.judge(1.0) == "not-proven"
+    assert quality.rows_needed(0.01) == 450
+
+
 @pytest.mark.parametrize("sides", [(0.9, 0.1), (0.1, 0.9)])
 def test_all_rows_differ(sides: tuple[float, float]) -> None:
     """A child that decides every row otherwise has lost, or won, them all, as far as an interval can say."""

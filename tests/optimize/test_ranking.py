@@ -51,6 +51,18 @@ def test_queries_without_anything_relevant() -> None:
     assert ndcg_drop(pair, 0.95, None).parent_value == 1.0
 
 
+def test_no_change_leaves_room() -> None:
+    """Queries, and rows to be found, whose order did not change leave room for about four that would; the uninformative do not count."""
+    rng = np.random.default_rng(8)
+    queries, label = np.arange(300) // 5, (np.arange(300) % 5 == 0).astype(np.float64)
+    label[150:200], label[200:] = 0.0, 1.0
+    told = rng.normal(size=300)
+    pair = Pair(label, told, told, queries, resamples=100)
+
+    assert ndcg_drop(pair, 0.95, None).drop.high == pytest.approx(1.96**2 / (30 + 1.96**2), rel=1e-3)
+    assert average_precision_drop(pair, 0.95).drop.high == pytest.approx(1.96**2 / (50 + 1.96**2), rel=1e-3)
+
+
 def _ranked(rng: np.random.Generator) -> Pair:
     label = (rng.random(500) < 0.2).astype(np.float64)
     parent = rng.normal(size=500) + 1.5 * label

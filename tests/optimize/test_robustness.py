@@ -14,6 +14,8 @@ from windtunnel.optimize.robustness import (
     Noise,
     Robustness,
     Scrambled,
+    batch_of,
+    draw_rows,
     paired_interval,
     robustness_parity,
 )
@@ -190,6 +192,17 @@ def test_a_real_child(mlp: Variant, rows: dict[str, Array], tmp_path: Any) -> No
     assert not first.disqualifies
     assert len(first.breakages) + len(first.skipped) == len(PERTURBATIONS)
     assert {each["outcome"] for each in first.to_dict()["breakages"]} <= {"breaks", "holds", "inconclusive"}
+
+
+def test_a_fixed_batch_of_the_usual_size() -> None:
+    """A model that takes 64 rows at once is not one that takes any number: whole batches are drawn, and a few rows refused."""
+    fixed = _Model(_value, (64, 4))
+
+    assert (batch_of(fixed), batch_of(_Model(_value))) == (64, None)
+    assert len(draw_rows(fixed, {"x": X}, 200, np.random.default_rng(1))) == 192
+    assert len(draw_rows(_Model(_value), {"x": X}, 200, np.random.default_rng(1))) == 200
+    with pytest.raises(DataError, match="give 64 or more"):
+        draw_rows(fixed, {"x": X[:50]}, 200, np.random.default_rng(1))
 
 
 def test_a_fixed_batch() -> None:

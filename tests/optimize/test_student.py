@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from sklearn.ensemble import RandomForestRegressor
 from torch import nn
 
 from windtunnel.errors import ModelError
+from windtunnel.model_names import ModelNames
+from windtunnel.optimize.distil import Lessons
 from windtunnel.optimize.export import export
 from windtunnel.optimize.student import Student, propose_students, teach
+from windtunnel.optimize.table_student import make_table_student, read_columns
 from windtunnel.runtime import open_session
 from windtunnel.session import run_in_batches
 from windtunnel.variant import Variant
@@ -190,6 +194,78 @@ def test_a_student_of_another_shape(mlp: Variant, rows: dict[str, NDArray[Any]],
     with pytest.raises(ModelError, match="give it the teacher's signature"):
         teach(mlp, tmp_path / "s.onnx", student, rows, seed=1)
     assert not list(tmp_path.iterdir())
+
+
+def _classifier(path: Path, extra: str = "") -> Variant:
+    """A softmax of the first three columns, float64, its class 3, 5 or 9 as `label`, and `extra` behind: a float."""
+    nodes = [
+        helper.make_node("Slice", ["in:0", "from", "to", "axis"], ["three"]),
+        helper.make_node("Softmax", ["three"], ["soft"], axis=1),
+        helper.make_node("Cast", ["soft"], ["p"], to=TensorProto.DOUBLE),
+        helper.make_node("ArgMax", ["p"], ["place"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["names", "place"], ["label"]),
+        *([helper.make_node("ReduceSum", ["three", "axis"], [extra])] if extra else []),
+    ]
+    outputs = [("p", TensorProto.DOUBLE, ["n", 3]), ("label", TensorProto.INT64, ["n"])]
+    outputs += [(extra, TensorProto.FLOAT, ["n", 1])] if extra else []
+    constants = {"from": [0], "to": [3], "axis": [1], "names": [3, 5, 9]}
+    graph = helper.make_graph(
+        nodes, "classifier",
+        [helper.make_tensor_value_info("in:0", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info(*each) for each in outputs],
+        [onnx.numpy_helper.from_array(np.array(value, np.int64), name) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    ModelNames((), (3, 5, 9)).write(model)
+    onnx.save(model, str(path))
+    return Variant.from_file(path)
+
+
+def test_the_label_comes_along(tmp_path: Path) -> None:
+    """A student gives all that its parent gives, by name, dtype and rank: the label is that of its own probabilities."""
+    parent = _classifier(tmp_path / "parent.onnx")
+    columns = read_columns(parent.signature, ROWS)
+    make = partial(make_table_student, columns, ROWS, "probabilities", np.zeros((9, 3)), (8,))
+    teach(parent, tmp_path / "s.onnx", Student("own", make, {}, Lessons(epochs=1)), ROWS, seed=1)
+    made = Variant.from_file(tmp_path / "s.onnx")
+    found = run_in_batches(open_session(made), ROWS)
+
+    assert [(each.name, each.dtype, len(each.shape)) for each in made.signature.outputs] == [
+        ("p", "float64", 2), ("label", "int64", 1)
+    ]  # fmt: skip
+    assert found["label"].tolist() == np.array([3, 5, 9])[found["p"].argmax(1)].tolist()
+
+
+class _Two(nn.Module):
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, first), nn.Linear(4, second)
+
+    def forward(self, in_0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.softmax(self.first(in_0), 1), self.second(in_0)
+
+
+def test_outputs_keep_their_places(tmp_path: Path) -> None:
+    """A student's second output takes the place of its parent's second output of floats, though a label lies between."""
+    parent = _classifier(tmp_path / "parent.onnx", "total")
+    student = Student("own", lambda: (_Two(3, 1), {"in_0": torch.zeros(3, 4)}), {}, Lessons(epochs=1))
+    teach(parent, tmp_path / "s.onnx", student, ROWS, seed=1)
+
+    assert [(each.name, each.dtype) for each in Variant.from_file(tmp_path / "s.onnx").signature.outputs] == [
+        ("p", "float64"), ("label", "int64"), ("total", "float32")
+    ]  # fmt: skip
+
+
+def test_outputs_that_are_missing(tmp_path: Path) -> None:
+    """A student that leaves out an output of floats is refused before it is taught, and nothing is written."""
+    parent = _classifier(tmp_path / "parent.onnx", "total")
+    student = Student("own", lambda: (nn.Linear(4, 3), {"input": torch.zeros(3, 4)}), {}, Lessons())
+
+    with pytest.raises(
+        ModelError, match=r"`own` gives \[3\] a row where the teacher's p, total are \[3\], \[1\]; give it"
+    ):
+        teach(parent, tmp_path / "s.onnx", student, ROWS, seed=1)
+    assert not (tmp_path / "s.onnx").exists()
 
 
 class _Wrong(nn.Module):

@@ -77,6 +77,19 @@ def test_lookup_is_exact(seen: np.ndarray[Any, Any]) -> None:
     assert (unknown == lookup.embed.weight[0]).all()
 
 
+def test_lookups_of_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table without a collision is found in some thousand tries, and is smaller than the square of its keys."""
+    seen = RNG.integers(0, 255, (1000, 8)).astype(np.uint8)
+    tries: list[int] = []
+    unique = np.unique
+    monkeypatch.setattr(np, "unique", lambda array, **given: (tries.append(1), unique(array, **given))[1])
+    lookup = Lookup(seen, 4)
+
+    assert len(tries) < 3000
+    assert len(lookup.table) < 1000**2
+    assert int(torch.count_nonzero(lookup.table)) == 1000
+
+
 def _order(lookup: Lookup, keys: np.ndarray[Any, Any]) -> list[int]:
     """The rank of each key among the lookup's own."""
     wide = keys.reshape(len(keys), -1).astype(np.int64) @ lookup.steps.numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,8 +12,10 @@ import numpy as np
 
 from windtunnel.errors import DataError, UserCodeError
 from windtunnel.feed import feed_table, matrix_columns
+from windtunnel.hardware import allowed_memory_bytes
 from windtunnel.model_names import ModelNames
 from windtunnel.npz_header import check_npz
+from windtunnel.quantity import format_bytes
 from windtunnel.source import call, load_function, passing_on
 from windtunnel.table import read_arrays, read_table, take_column
 
@@ -133,7 +136,7 @@ def read_rows(path: Path) -> Rows:
 
 
 @lru_cache(maxsize=1)
-def load_rows(source: str, home: Path, most_rows: int = MOST_ROWS) -> Rows:
+def load_rows(source: str, home: Path, most_rows: int = MOST_ROWS, most_bytes: int | None = None) -> Rows:
     """Call the user's loader once and join what it yields: its second run might yield other rows.
 
     Args:
@@ -141,6 +144,7 @@ def load_rows(source: str, home: Path, most_rows: int = MOST_ROWS) -> Rows:
             labels, or pairs of such a dict and the labels.
         home: what `source` is relative to.
         most_rows: beyond which it is refused.
+        most_bytes: the same; half of the memory that may be used where None.
 
     Raises:
         DataError: no rows, too many, or batches of unequal rows or names.
@@ -148,7 +152,8 @@ def load_rows(source: str, home: Path, most_rows: int = MOST_ROWS) -> Rows:
     """
     given = call(load_function(source, home), name=source)
     batches: list[Arrays] = []
-    rows = 0
+    limit = allowed_memory_bytes() // 2 if most_bytes is None else most_bytes
+    rows = held = 0
     for batch in _batches(given, source):
         arrays = _arrays(batch, source, len(batches))
         if batches and arrays.keys() != batches[0].keys():
@@ -162,11 +167,23 @@ def load_rows(source: str, home: Path, most_rows: int = MOST_ROWS) -> Rows:
             raise DataError(
                 f"has yielded more than {most_rows:,} rows", file=source, fix="let it come to an end before"
             )
+        held += sum(_held_bytes(array) for array in arrays.values())
+        if held > limit:
+            raise DataError(
+                f"has yielded {format_bytes(held)} where {format_bytes(limit)} may be held",
+                file=source, fix="let it come to an end before, or yield fewer rows",
+            )  # fmt: skip
     if not rows:
         raise DataError("yielded no rows", file=source, fix="yield dicts of arrays, rows on axis 0")
     with passing_on(source):  # batches of unequal width or dtype
-        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        # taken out one by one, so that not all of them lie beside what they are joined to
+        joined = {name: np.concatenate([batch.pop(name) for batch in batches]) for name in list(batches[0])}
     return Rows(source, joined)
+
+
+def _held_bytes(array: NDArray[Any]) -> int:
+    """What an array takes, with the texts that it points to."""
+    return array.nbytes + (sum(map(sys.getsizeof, array.flat)) if array.dtype.hasobject else 0)
 
 
 def _batches(given: Any, source: str) -> Iterable[Any]:
