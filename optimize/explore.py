@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.execution import RUNTIME
@@ -235,7 +237,19 @@ class Explorer:
         return sorted(self.found.candidates, key=lambda each: (self.slow(each.finish), -self.score(each)))
 
     def likely(self, each: Candidate) -> bool:
-        """Whether the learning rows were asked and do not say that it is worse: their best guess is within the tolerance."""
+        """Whether the learning rows were asked, and say that it is good enough and that the rows held out will show it."""
+        return each.asked and (each.lost is None or self._expected(each.lost) <= self.goal.max_drop)
+
+    def _expected(self, lost: Interval) -> float:
+        """Where the far end of the proof's interval is to be expected: as here, with more rows and at its level."""
+        reach = lost.high - lost.value
+        if not math.isfinite(reach):
+            return lost.value
+        wider = normal_quantile(self.goal.confidence_each(0, LIKELY)) / normal_quantile(lost.confidence)
+        return lost.value + reach * wider * math.sqrt(lost.samples / max(1, self.witness.held_rows))
+
+    def good(self, each: Candidate) -> bool:
+        """Whether the learning rows' best guess is that it is good enough."""
         return each.asked and (each.lost is None or each.lost.value <= self.goal.max_drop)
 
     def possible(self, each: Candidate) -> bool:
@@ -276,7 +290,7 @@ class Explorer:
     def _repair(self) -> None:
         """Where the fastest is not good enough, try what changes its numbers and little of its speed."""
         asked = [each for each in self.ranked() if each.asked]
-        self._mend([each for each in asked if not self.likely(each) and not self.slow(each.finish)])
+        self._mend([each for each in asked if not self.good(each) and not self.slow(each.finish)])
 
     def mend(self, failed: Sequence[Candidate]) -> None:
         """Repair what was likely to be good enough, and was not proven to be, until the budget is over."""
@@ -287,7 +301,7 @@ class Explorer:
         for each in failed:
             if each.branch is None:
                 continue
-            best = max((self.score(one) for one in self.ranked() if self.likely(one)), default=1.0)
+            best = max((self.score(one) for one in self.ranked() if self.good(one)), default=1.0)
             if self.score(each) < WORTH * best and not self.goal.exhaustive:
                 self._skip(each.branch.repairs, f"{each.variant.name} is hardly faster than what is good already")
             else:
@@ -311,13 +325,23 @@ class Explorer:
             self.files[step.name] = variant
             for one in self._race(variant, replace(branch, step=step, repairs=()), [way]):
                 self._ask(one)
-                if self.likely(one) and not self.goal.exhaustive:
+                if self.good(one) and not self.goal.exhaustive:
                     self._skip(branch.repairs[position + 1 :], f"{step.name} was enough")
                     return
 
     def _skip(self, steps: Sequence[Any], reason: str) -> None:
         known = {each.name for each in self.found.skipped} | set(self.files)
         self.found.skipped += [Skipped(step.name, reason) for step in steps if step.name not in known]
+
+
+def normal_quantile(confidence: float) -> float:
+    """How many standard deviations an interval of a level reaches.
+
+    Example:
+        >>> round(normal_quantile(0.95), 2)
+        1.96
+    """
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
 def narrowed(finishes: Sequence[Finish]) -> tuple[list[Execution], list[Skipped]]:

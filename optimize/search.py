@@ -187,6 +187,8 @@ class _Task:
                 explorer.found.candidates.remove(each)
             if any(each.status == "on-frontier" for each in judged[1:]) or (budget.is_over and wave):
                 return
+            if not budget.is_over:
+                explorer.sift()
             unproven = {each.variant.name for each in judged if each.status in {"worse", "not-proven"}}
             explorer.mend([each for each in members if each.variant.name in unproven])
 
@@ -211,7 +213,7 @@ class _Task:
         """What became of a candidate that was not proven."""
         if explorer.slow(each.finish):
             return "slower", f"{each.finish.worst:.2f} × as fast as the parent where it is slowest"
-        if each.lost is not None and not explorer.likely(each):
+        if each.lost is not None and not explorer.good(each):
             drop, metric = each.lost, self.goal.judge.name
             told = f"lost {drop.value:.4f} {metric} ({drop.low:.4f} to {drop.high:.4f}) on {drop.samples:,} rows to learn from"
             return ("not-proven" if explorer.possible(each) else "worse"), told

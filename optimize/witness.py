@@ -76,6 +76,11 @@ class Witness:
         check_metric(goal.judge, holdout, held, name, goal.output)
         return Witness(goal, holdout, some, min(untaught, LEARNING_ROWS), seed, held, learnt)
 
+    @property
+    def held_rows(self) -> int:
+        """How many rows there are to prove on."""
+        return len(next(iter(self.holdout.feeds.values())))
+
     def quality(self, session: Session, name: str, confidence: float) -> Quality:
         """Judge a child on the rows held out."""
         return self._compare(

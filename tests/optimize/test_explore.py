@@ -38,6 +38,7 @@ class _Learning:
     def __init__(self) -> None:
         self.lost: dict[str, float] = {}
         self.asked: list[str] = []
+        self.held_rows = 10**9
 
     def lost_on_learning(self, variant: Variant, *, taught: bool) -> Interval:
         del taught
@@ -216,11 +217,30 @@ def test_who_does_not_run_is_a_failure(explorer: Callable[..., Explorer], learni
 
 
 def test_who_was_not_asked_is_not_likely(explorer: Callable[..., Explorer]) -> None:
-    """A candidate is likely once the learning rows have said so, up to the whole of what may be lost."""
+    """A candidate is good by the best guess of the learning rows, once they were asked; where they cannot tell it may be."""
     tried = explorer(a=2.0)
     (one,) = tried.found.candidates
 
     told = [
         replace(one, asked=True, lost=None if value is None else _drop(value)) for value in (None, 0.0, 0.02, 0.0201)
     ]
-    assert [tried.likely(each) for each in (one, *told)] == [False, True, True, True, False]
+    assert [tried.good(each) for each in (one, *told)] == [False, True, True, True, False]
+    assert not tried.likely(one)
+
+
+def test_what_cannot_be_proven_is_not_likely(explorer: Callable[..., Explorer], learning: _Learning) -> None:
+    """A candidate whose loss is known too badly for the rows held out to prove it is proven only where none is surer."""
+    tried = explorer(wide=3.0, narrow=2.0)
+    wide, narrow = tried.found.candidates
+    wide.asked = narrow.asked = True
+    wide.lost, narrow.lost = Interval(0.0, -0.05, 0.05, 200, 0.95), Interval(0.01, 0.009, 0.011, 200, 0.95)
+    learning.held_rows = 400
+
+    assert (tried.good(wide), tried.likely(wide), tried.possible(wide)) == (True, False, True)
+    assert _names(tried.waiting()) == ["narrow"]
+
+    tried.found.candidates.remove(narrow)
+    assert _names(tried.waiting()) == ["wide"]
+
+    learning.held_rows = 40_000  # as many would tell
+    assert tried.likely(wide)

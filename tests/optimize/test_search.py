@@ -200,7 +200,9 @@ def test_what_is_not_likely_is_not_proven(study: _Study, tmp_path: Path, monkeyp
     """A child that loses too much on the rows to learn from takes no chance on the rows held out, however fast it is."""
     study.speeds.of = {"int8-dynamic": 9.0, "int8-static": 2.0}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant, **__: _lost(0.5) if "int8-dynamic" in variant.name else _lost(0.0)
+        witness.Witness,
+        "lost_on_learning",
+        lambda _, variant, **__: _lost(0.5) if "int8-dynamic" in variant.name else _lost(0.0),
     )
     found = study.run(tmp_path)
 
@@ -229,7 +231,9 @@ def test_what_is_hardly_faster_is_not_repaired(study: _Study, tmp_path: Path, mo
     """Repairs of a child that is hardly faster than a good one are not made, and it is said why."""
     study.speeds.of = {"int8-static": 2.01, "int8-dynamic": 2.0}
     monkeypatch.setattr(
-        witness.Witness, "lost_on_learning", lambda _, variant, **__: _lost(0.5) if variant.name == "int8-static" else _lost(0.0)
+        witness.Witness,
+        "lost_on_learning",
+        lambda _, variant, **__: _lost(0.5) if variant.name == "int8-static" else _lost(0.0),
     )
     found = study.run(tmp_path)
 
@@ -455,6 +459,18 @@ def test_some_rows_are_taught_to_nobody(rows: dict[str, NDArray[Any]]) -> None:
     assert untaught == 150
     assert set(learning.label[:150]).isdisjoint(taught.label)
     assert np.array_equal(learning.feeds["x"], rows["x"][learning.label.astype(int)])
+
+
+def test_who_was_not_asked_is_asked_when_the_first_fail(
+    study: _Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When all who were likely fail their proof the slower are asked and proven: the parent is not chosen for want of asking."""
+    monkeypatch.setattr(explore, "LIKELY", 1)
+    study.speeds.of = {"int8-dynamic": 3.0, "int8-static": 2.0}
+    study.goal = replace(GOAL, batching=True)
+    found = study.run(tmp_path)
+
+    assert _statuses(found.judged) == {"fp32": "dominated", "int8-dynamic": "batch-dependent", "int8-static": "chosen"}
 
 
 def test_what_was_not_proven_is_repaired(study: _Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

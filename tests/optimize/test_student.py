@@ -206,7 +206,10 @@ def _classifier(path: Path, extra: str = "") -> Variant:
         helper.make_node("Gather", ["names", "place"], ["label"]),
         *([helper.make_node("ReduceSum", ["three", "axis"], [extra])] if extra else []),
     ]
-    outputs = [("p", TensorProto.DOUBLE, ["n", 3]), ("label", TensorProto.INT64, ["n"])]
+    outputs: list[tuple[str, int, list[str | int | None]]] = [
+        ("p", TensorProto.DOUBLE, ["n", 3]),
+        ("label", TensorProto.INT64, ["n"]),
+    ]
     outputs += [(extra, TensorProto.FLOAT, ["n", 1])] if extra else []
     constants = {"from": [0], "to": [3], "axis": [1], "names": [3, 5, 9]}
     graph = helper.make_graph(
