@@ -32,6 +32,9 @@ FITTED = {".skops", ".pkl", ".pickle", ".joblib"}
 BOOSTED = {".txt", ".lgb", ".model", ".json", ".ubj"}
 """Suffixes of LightGBM's and XGBoost's own files."""
 
+RUNS_CODE = {".pt2", ".pkl", ".pickle", ".joblib"}
+"""Suffixes of files that may run code when they are read, and are read by permission only."""
+
 OTHER_FORMS = {".pt2"} | FITTED | BOOSTED
 """Suffixes of models that are no ONNX yet."""
 
@@ -113,7 +116,7 @@ def convert(
         return export(made.module, made.inputs, target, made.axes or None, source=text).to_dict()
     given = home / text
     check_form(text, home)
-    if allow_pickle:
+    if allow_pickle and given.suffix in RUNS_CODE:
         progress.say(f"warning: reading {text} may run code that it holds: --allow-pickle was given")
     if given.suffix == ".pt2":
         from windtunnel.optimize.program import export_program
