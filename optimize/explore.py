@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.execution import RUNTIME
 from windtunnel.fanout import Workers, fan_out
 
-from .judged import Failure, Raced, Skipped, reason_of
+from .judged import OUT_OF_TIME, Failure, Raced, Skipped, reason_of
 from .race import race
 from .step import NeedlessError
 from .workshop import make_beside, portable
@@ -118,7 +118,7 @@ class Explorer:
         for branch in branches:
             made = self.workshop.find(branch.step.name) is not None
             if self.budget.is_over or (self.budget.exploring_is_over and not made):
-                self.found.skipped.append(Skipped(branch.step.name, "the time for making was over"))
+                self.found.skipped.append(Skipped(branch.step.name, OUT_OF_TIME))
             else:
                 self._follow(branch)
         self.sift()
@@ -203,7 +203,7 @@ class Explorer:
     def _ahead(self, latest: Finish) -> str:
         """Who is ahead so far, where it is another."""
         first = self.ranked()[:1]
-        if not first or first[0].variant.name == latest.variant.name:
+        if not first or first[0].finish.speedup <= latest.speedup:
             return ""
         return f" (ahead so far: {first[0].variant.name}, {first[0].finish.speedup:.2f} ×)"
 
@@ -315,7 +315,7 @@ class Explorer:
     def _repair_one(self, each: Candidate, branch: Branch) -> None:
         for position, step in enumerate(branch.repairs):
             if self._is_over:
-                self._skip(branch.repairs[position:], "the time for making was over")
+                self._skip(branch.repairs[position:], OUT_OF_TIME)
                 return
             known = self.files.get(step.name)
             source, way = self.files[branch.of], each.variant.execution

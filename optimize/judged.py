@@ -24,6 +24,10 @@ UNPROVEN = dict.fromkeys(("speedup_low", "speedup_high", "quality", "quality_dro
 """What is not known of a variant that was not proven: every entry of the frontier has the same keys."""
 
 
+OUT_OF_TIME = "the time for making was over"
+"""Why a variant was not made, where more time would have made it."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """One variant with everything that was found about it.

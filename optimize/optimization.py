@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.quantity import format_bytes
 from windtunnel.verdict import Verdict
+
+from .judged import OUT_OF_TIME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .goal import Goal
     from .judged import Failure, Judged, Raced, Skipped
+
+
+BETTER = {"size": "smaller and as fast", "memory": "smaller in memory and as fast"}
+"""What a child must be beside proven, where it is not only faster."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +67,56 @@ class Optimization:
     @property
     def verdict(self) -> Verdict:
         """Go: there is always a variant that is not worse, at least the parent."""
-        unproven = [each for each in self.judged if each.status == "not-proven"]
-        changes = tuple(f"{each.variant.name}: {each.reason}" for each in unproven)
-        if self.interrupted:
-            changes += ("it was stopped before its end: the same command goes on from there",)
-        warnings = self.chosen.warnings
         return Verdict(
-            "go", (self._found(), *warnings), changes, {"chosen": self.chosen.variant.name, "tried": self.tried}
-        )
+            "go", (self._found(), *self.chosen.warnings), self._would_change(),
+            {"chosen": self.chosen.variant.name, "tried": self.tried},
+        )  # fmt: skip
+
+    def _would_change(self) -> tuple[str, ...]:
+        """What to do for another answer: more rows, more time, or the rest of a search that was stopped."""
+        changes = [f"{each.variant.name}: {each.reason}" for each in self.judged if each.status == "not-proven"]
+        room = self.parent.quality.drop.high
+        if room > self.goal.max_drop:
+            told = f"{room:.4f} {self.goal.judge.name}" if math.isfinite(room) else "anything"
+            rows = self.parent.quality.rows_needed(self.goal.max_drop)
+            more = f"hold out about {rows:,}, or allow more" if rows else "hold out more, or allow more"
+            changes.append(
+                f"{self.parent.quality.drop.samples:,} rows held out cannot rule out a loss below {told}: {more}"
+            )
+        late = sum(each.reason == OUT_OF_TIME for each in self.skipped)
+        if late and not self.interrupted:
+            changes.append(
+                f"{late} candidates were not made for want of time: give a --budget above {self.goal.budget_s:g}s"
+            )
+        if self.interrupted:
+            changes.append("it was stopped before its end: the same command goes on from there")
+        return tuple(changes)
 
     def _found(self) -> str:
-        chosen, parent = self.chosen, self.parent
+        chosen, parent, goal = self.chosen, self.parent, self.goal
         if chosen is parent:
-            return f"{parent.variant.name} stays: no child is both proven within {self.goal.max_drop:g} {self.goal.judge.name} and faster"
-        drop, speed = chosen.quality.drop, chosen.speedup
+            better = BETTER.get(goal.objective, "faster")
+            return (
+                f"{parent.variant.name} stays (run by {parent.variant.execution.label}): no child is both proven within "
+                f"{goal.max_drop:g} {goal.judge.name} and {better}"
+            )
+        drop = chosen.quality.drop
         return (
-            f"{chosen.variant.name} is {speed.value:.2f} × as fast as {parent.variant.name} ({speed.low:.2f} to {speed.high:.2f}) "
-            f"and loses {drop.value:.4f} {self.goal.judge.name} ({drop.low:.4f} to {drop.high:.4f}; allowed {self.goal.max_drop:g})"
+            f"{chosen.variant.name} is {self._gain()} "
+            f"and loses {drop.value:.4f} {goal.judge.name} ({drop.low:.4f} to {drop.high:.4f}; allowed {goal.max_drop:g})"
         )
+
+    def _gain(self) -> str:
+        """What was asked for, and what came of it."""
+        chosen, parent, speed = self.chosen, self.parent, self.chosen.speedup
+        fast = f"{speed.value:.2f} × as fast as {parent.variant.name} ({speed.low:.2f} to {speed.high:.2f})"
+        if self.goal.objective == "size":
+            return f"{chosen.variant.bytes / parent.variant.bytes:.2f} × as large and {fast}"
+        if self.goal.objective == "memory" and chosen.memory_bytes and parent.memory_bytes:
+            return (
+                f"served in {format_bytes(chosen.memory_bytes)} instead of {format_bytes(parent.memory_bytes)}, {fast}"
+            )
+        return fast + {"p99": " at p99", "throughput": " in rows a second"}.get(self.goal.objective, "")
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         """The result as JSON values, paths relative to a folder."""

@@ -218,7 +218,7 @@ class _Task:
             told = f"lost {drop.value:.4f} {metric} ({drop.low:.4f} to {drop.high:.4f}) on {drop.samples:,} rows to learn from"
             return ("not-proven" if explorer.possible(each) else "worse"), told
         if good:
-            return "dominated", "what was chosen was faster in a short race"
+            return "dominated", "what was chosen is better in what is asked for"
         return "not-proven", "the search ended before its proof"
 
     def _report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from windtunnel.quantity import format_duration
+from windtunnel.quantity import format_bytes, format_duration
 from windtunnel.report.section import Figure, Section, Table
 
 if TYPE_CHECKING:
@@ -51,8 +51,23 @@ def _notes(result: Optimization) -> list[str]:
             f"{len(result.judged) - 1} proven or shown to be no good, {len(result.raced)} left behind in short races, "
             f"{len(result.failures)} failed; {len(result.skipped)} were not made."
         ),
-        *(f"{result.chosen.variant.name}: {note}" for note in result.chosen.notes),
+        *_of_chosen(result),
     ]
+
+
+def _of_chosen(result: Optimization) -> list[str]:
+    """What else is known of the chosen one."""
+    chosen, name = result.chosen, result.chosen.variant.name
+    told = [f"{name}: {note}" for note in chosen.notes]
+    worst = chosen.quality.worst_slice
+    if worst is not None and chosen is not result.parent:
+        told.append(
+            f"{name}: of all slices it loses most where {worst.name} ({worst.rows:,} rows): {_places(worst.drop.value)} "
+            f"({_places(worst.drop.low)} to {_places(worst.drop.high)})"
+        )
+    if result.goal.attack and chosen is result.parent:
+        told.append("Nothing was attacked: the model itself was chosen, and there is no child to compare with it.")
+    return told
 
 
 def _compared(goal: Goal) -> str:
@@ -64,10 +79,10 @@ def _compared(goal: Goal) -> str:
 
 
 def _table(result: Optimization) -> Table:
-    cells = list(result.parent.speed.p50_s)
-    medians = tuple(f"p50, batch {cell}" for cell in cells)
+    cells, quantile = list(result.parent.speed.p50_s), "p99" if result.goal.objective == "p99" else "p50"
+    medians = tuple(f"{quantile}, batch {cell}" for cell in cells)
     brief = ("variant", "KiB", result.goal.judge.name, "loses", *medians, "× as fast", "status")
-    columns = (*brief[:-1], "moves with its neighbours", "negative flips", "status", "why")
+    columns = ("run by", *brief[:-1], "memory", "moves with its neighbours", "negative flips", "status", "why")
     return Table(
         "Every variant that was judged, beside its parent", columns, tuple(_row(each) for each in result.judged), brief
     )
@@ -76,12 +91,14 @@ def _table(result: Optimization) -> Table:
 def _row(each: Judged) -> tuple[str, ...]:
     drop, speed, flips = each.quality.drop, each.speedup, each.quality.flips
     return (
+        each.variant.execution.label,
         each.variant.name,
         f"{each.variant.bytes / 1024:,.0f}",
         f"{each.quality.value:.4f}",
         f"{_places(drop.value)} ({_places(drop.low)} to {_places(drop.high)})",
-        *(format_duration(seconds) for seconds in each.speed.p50_s.values()),
+        *(format_duration(seconds) for seconds in each.speed.quantile_s.values()),
         f"{speed.value:.2f} ({speed.low:.2f} to {speed.high:.2f})",
+        "—" if each.memory_bytes is None else format_bytes(each.memory_bytes),
         f"{each.dependence.neighbours:.1g}",
         "—" if flips is None or flips.negative is None else f"{flips.negative:.2%}",
         each.status,
@@ -92,10 +109,12 @@ def _row(each: Judged) -> tuple[str, ...]:
 def _raced(result: Optimization) -> Table:
     """Who was left behind: about how fast, and why nobody looked further."""
     rows = tuple(
-        (each.variant.name, f"about {each.speedup:.2f}", each.status, each.reason)
+        (each.variant.name, f"{each.variant.bytes / 1024:,.0f}", f"about {each.speedup:.2f}", each.status, each.reason)
         for each in sorted(result.raced, key=lambda each: -each.speedup)
     )
-    return Table("Left behind in a short race, its quality not proven", ("variant", "× as fast", "status", "why"), rows)
+    return Table(
+        "Left behind in a short race, its quality not proven", ("variant", "KiB", "× as fast", "status", "why"), rows
+    )
 
 
 def _unmade(result: Optimization) -> Table:

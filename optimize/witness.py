@@ -13,6 +13,7 @@ from windtunnel.runtime import open_session
 from windtunnel.session import first_line, run_in_batches
 from windtunnel.variant import Variant
 
+from .bootstrap import RESAMPLES
 from .material import digest_arrays
 from .quality import Holdout, Quality, check_metric, compare
 
@@ -74,7 +75,10 @@ class Witness:
         some = learning.first(LEARNING_ROWS)
         held, learnt = (ask(session, each.feeds, goal, name) for each in (holdout, some))
         check_metric(goal.judge, holdout, held, name, goal.output)
-        return Witness(goal, holdout, some, min(untaught, LEARNING_ROWS), seed, held, learnt)
+        witness = Witness(goal, holdout, some, min(untaught, LEARNING_ROWS), seed, held, learnt)
+        # a metric of the user's is called before anything is made: what it raises loses nothing then
+        witness._compare(holdout, held, held, name, goal.confidence, resamples=ESTIMATED)
+        return witness
 
     @property
     def held_rows(self) -> int:
@@ -120,10 +124,12 @@ class Witness:
         """Says whether a file, run in a way, is good enough on the learning rows."""
         return Acceptor(self, execution)
 
-    def _compare(self, rows: Holdout, parent: Answers, child: Answers, name: str, confidence: float) -> Quality:
+    def _compare(
+        self, rows: Holdout, parent: Answers, child: Answers, name: str, confidence: float, resamples: int = RESAMPLES
+    ) -> Quality:
         return compare(
-            self.goal.judge, rows, parent, child, confidence=confidence, seed=self.seed, name=name, output=self.goal.output,
-            **({} if rows is self.holdout else {"resamples": ESTIMATED}),
+            self.goal.judge, rows, parent, child, confidence=confidence, seed=self.seed, name=name,
+            output=self.goal.output, resamples=resamples if rows is self.holdout else ESTIMATED,
         )  # fmt: skip
 
 

@@ -206,7 +206,8 @@ class _Pipeline:
             measure=timing(self.seeds, self.progress), folder=work, seeds=self.seeds,
             weigh=weighing(self.seeds), workers=self.workers, progress=self.progress,
         )  # fmt: skip
-        drop_strays(work, found.files)
+        if not found.interrupted:  # what was made and not yet raced is of use to who goes on
+            drop_strays(work, found.files)
         chosen = found.chosen.variant
         result = found.to_dict(work)
         sample = sample_rows(chosen, feed_table(held.features.head(64), parent.signature, file="recording"))

@@ -264,10 +264,11 @@ def _put_back(path: Path) -> None:
 
 
 def _take_back(made: list[Path]) -> None:
-    """Remove the folders that were made for a run, innermost first, unless a stage, or a model on the way, was finished in them."""
-    kept = (f"*/{MANIFEST}", ".work-*/*.onnx")
-    if not made or any(True for pattern in kept for _ in made[0].glob(pattern)):
+    """Remove the folders that were made for a run, innermost first, unless a stage, or a child of a model, was finished in them."""
+    if not made or any(made[0].glob(f"*/{MANIFEST}")):
         return
+    if any(len(list(work.glob("*.onnx"))) > 1 for work in made[0].glob(".work-*")):
+        return  # the model and at least one child of it: what was made is used by the next run
     shutil.rmtree(made[0])
     for folder in made[1:]:
         with contextlib.suppress(OSError):  # another run has moved in

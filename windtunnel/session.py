@@ -199,6 +199,10 @@ def check_feeds(feeds: Feeds, signature: Signature, file: Path | None = None) ->
 
 
 def _check_tensor(array: NDArray[Any], tensor: Tensor, file: Path | None) -> None:
+    if not isinstance(array, np.ndarray):
+        raise ModelError(  # a caller without types
+            f"is a {type(array).__name__}, not an array", file=file, field=tensor.name, fix="feed a numpy array"
+        )
     text = tensor.dtype == "object" and array.dtype.kind in "OUS"
     if not text and str(array.dtype) != tensor.dtype:
         raise ModelError(

@@ -156,7 +156,7 @@ CASES: list[tuple[str, str, Spoil, list[str]]] = [
     ("metric without labels", f"{OPTIMIZE} --metric roc_auc", arrays(x=X), ["holdout.npz: `labels` are needed for roc_auc", "use the metric agreement"]),
     ("metric unknown", f"{OPTIMIZE} --metric rocauc", nothing, ["`--metric` (='rocauc')", "did you mean `roc_auc`?"]),
     ("label unknown", f"{OPTIMIZE} --label lable", nothing, ["holdout.npz: `lable` is not an array", "the arrays are: x, label"]),
-    ("share too large", f"{OPTIMIZE} --max-drop 5", nothing, ["`--max-drop` (=5.0) is outside 0 to 1, and agreement is a share", "write 0.01 or 1%"]),
+    ("share too large", f"{OPTIMIZE} --max-drop 5", nothing, ["`--max-drop` (=5.0) allows everything, for agreement is a share", "write 0.01 or 1%"]),
     ("share of letters", f"{OPTIMIZE} --max-drop one", nothing, ["`--max-drop` (='one') is not a tolerance"]),
     ("list of letters", f"{OPTIMIZE} --batch 1,x", nothing, ["`--batch` (='1,x') is not a list of whole numbers", "write 1,8,64"]),
     ("duration without unit", f"{OPTIMIZE} --budget 5", nothing, ["`--budget` (='5') is not a duration", "50ms, 2s"]),

@@ -119,12 +119,12 @@ def test_facts_see_inner_graphs(tmp_path: Path, inner: bool) -> None:
 
 
 def test_compressed_weights_are_run_in_their_own_way() -> None:
-    """Bytes for weights come right after NNCF's int8; OpenVINO is told how to quantize their activations, other runtimes nothing."""
+    """Bytes for weights, made in a second, come before NNCF's int8, which takes many; OpenVINO is told how to quantize their activations, other runtimes nothing."""
     branches, _ = propose(_facts("MatMul", "Softmax"), XEON)
     names = [branch.step.name for branch in branches]
     coarse, fine = (next(b for b in branches if b.step.name == name) for name in ("int8-weights", "int8-weights-fine"))
 
-    assert names.index("int8-weights") == names.index("int8-nncf") + 1
+    assert names.index("int8-weights") < names.index("int8-nncf")
     assert coarse.way(Execution("openvino", 2)).label == "openvino-2t-group=128"
     assert fine.way(Execution("openvino-bf16")).label == "openvino-bf16-group=32"
     assert coarse.way(Execution()) == Execution()

@@ -81,7 +81,7 @@ def _print_table(console: Console, table: Table, rows: int) -> None:
         grid.add_row(*(Text(row[position]) for position in shown))
     console.print(grid)
     if len(table.rows) > rows:
-        console.print(f"   … and {len(table.rows) - rows} more rows in the report")
+        console.print(f"   … and {len(table.rows) - rows} more rows in the report (windtunnel report writes it)")
 
 
 def _is_figures(table: Table, position: int) -> bool:

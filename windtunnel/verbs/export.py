@@ -29,5 +29,6 @@ def export(model: str, out: Path, *, allow_pickle: bool = False, progress: Progr
     check_form(model, Path())
     if out.exists():
         raise ConfigError("exists", field="--out", value=str(out), fix="choose another file, or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
     found = convert(model, out, Path(), allow_pickle=allow_pickle, progress=progress)
     return {"schema": "windtunnel.export/1", **found, **Variant.from_file(out).to_dict(out.parent)}

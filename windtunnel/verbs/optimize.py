@@ -216,7 +216,7 @@ def optimize(
         check_file(Path(rows.source))
     with naming(field="" if is_function(metric) else "--metric"):  # a function is named by its own name
         judge = read_metric(metric, home)
-    if judge.share and max_drop > 1.0:
+    if judge.share and max_drop >= 1.0:
         raise ConfigError(
             f"is outside 0 to 1, and {judge.name} is a share",
             field="--max-drop",
@@ -241,6 +241,7 @@ def optimize(
     done = run_alone("optimize", out, parameters, inputs, partial(_run, task), seed=seed, progress=progress)
     if bundle is not None:
         _bundle(done, rows, batch, bundle)
+        progress.say(f"bundle: {bundle}; see that it runs with: python {bundle / 'check.py'}")
     return done
 
 
@@ -260,6 +261,8 @@ def _look_at(model: str, home: Path, rows: Data, metric: Any, output: str) -> No
     if is_function(model):
         load_function(model, home)
         return
+    if model.endswith(".py"):
+        raise ConfigError("names no function", field="MODEL", value=model, fix=f"write {model}:factory")
     if not model.endswith(".onnx"):
         return
     given = Variant.from_file(home / model)
@@ -363,7 +366,8 @@ def _run(task: _Task, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
         sizes=_sizes(holdout.feeds, parent, task.search.sizes), weigh=weighing(task.seeds),
         workers=task.workers, progress=task.progress,
     )  # fmt: skip
-    drop_strays(work, found.files)
+    if not found.interrupted:  # what was made and not yet raced is of use to who goes on
+        drop_strays(work, found.files)
     return found.to_dict(work), draw(found), found.verdict
 
 
