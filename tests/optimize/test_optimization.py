@@ -54,7 +54,9 @@ def test_the_parent_stays(judged_as: Callable[..., Judged]) -> None:
     found = Optimization(GOAL, (judged_as("fp32", "chosen"), judged_as("int8", "slower", 0.5)))
 
     assert found.chosen is found.parent
-    assert found.verdict.reasons == ("fp32 stays (run by ort): no child is both proven within 0.02 agreement and faster",)
+    assert found.verdict.reasons == (
+        "fp32 stays (run by ort): no child is both proven within 0.02 agreement and faster",
+    )
     assert found.verdict.would_change == ()
 
 

@@ -169,7 +169,9 @@ def test_batch_dependent_children_are_kept_out_of_batches(study: _Study, tmp_pat
     found = study.run(tmp_path)
     assert found.chosen is found.parent
     assert _statuses(found.judged)["int8-dynamic"] == "batch-dependent"
-    assert found.verdict.reasons == ("fp32 stays (run by ort): no child is both proven within 0.02 agreement and faster",)
+    assert found.verdict.reasons == (
+        "fp32 stays (run by ort): no child is both proven within 0.02 agreement and faster",
+    )
 
 
 def test_too_few_rows_prove_nothing(study: _Study, tmp_path: Path) -> None:
