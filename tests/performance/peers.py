@@ -93,11 +93,13 @@ def export_trees(found: Example, path: Path) -> None:
         from onnxmltools import convert_lightgbm
 
         # of the booster, for the classifier's boolean classes are more than the converter takes
-        model = convert_lightgbm(found.model.booster_, initial_types=[("x", OtherFloats([None, width], target_opset=15))], zipmap=False)
+        model = convert_lightgbm(
+            found.model.booster_, initial_types=[("x", OtherFloats([None, width]))], target_opset=15, zipmap=False
+        )
     elif kind == "xgboost":
         from onnxmltools import convert_xgboost
 
-        model = convert_xgboost(found.model, initial_types=[("x", OtherFloats([None, width], target_opset=15))])
+        model = convert_xgboost(found.model, initial_types=[("x", OtherFloats([None, width]))], target_opset=15)
     else:
         options, kinds = {id(found.model): {"zipmap": False}}, [("x", FloatTensorType([None, width]))]
         with _whole_numbers():
