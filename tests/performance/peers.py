@@ -104,6 +104,9 @@ def export_trees(found: Example, path: Path) -> None:
         options, kinds = {id(found.model): {"zipmap": False}}, [("x", FloatTensorType([None, width]))]
         with _whole_numbers():
             model = to_onnx(found.model, initial_types=kinds, options=options, target_opset=18)
+    for each in model.opset_import:
+        if each.domain == "":  # onnxmltools writes the oldest that would do, which is older than we read
+            each.version = max(each.version, 15)
     path.write_bytes(model.SerializeToString())
 
 
