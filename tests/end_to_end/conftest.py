@@ -42,7 +42,7 @@ CHANGES = {
     "flights.py:": "slice.py:",
     "develop_until = 2013-04-01": "develop_until = 2013-02-10",
     'holdout = "14d"': 'holdout = "10d"',
-    'budget = "20s"': 'budget = "3s"',
+    'budget = "40s"': 'budget = "15s"',
     'budget = "75s"': 'budget = "5s"',
     "\nbatch = [1, 2, 4, 8, 16, 32, 64]": "\nbatch = [1, 8, 64]",
     "speed = 5_000_000": "speed = 2_000_000",

@@ -79,7 +79,7 @@ def run_alone(
         if not (folder / "manifest.json").exists():
             opened.seal(whole)
         elif RunManifest.from_file(folder / "manifest.json").inputs != inputs:
-            progress.say(f"{folder} holds another run ({stage}) of something else, whose place this one takes")
+            progress.say(f"{folder} holds the {stage} of something else, which this one takes the place of")
         finished = run_stage(
             opened,
             stage,

@@ -218,7 +218,7 @@ def optimize(
         judge = read_metric(metric, home)
     if judge.share and max_drop >= 1.0:
         raise ConfigError(
-            f"is outside 0 to 1, and {judge.name} is a share",
+            f"allows everything, for {judge.name} is a share",
             field="--max-drop",
             value=max_drop,
             fix="write 0.01 or 1%",
