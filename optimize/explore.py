@@ -47,6 +47,9 @@ SLOW_PRECISION, SLOW_THREADS = 1.2, 1.2
 SIDE_BY_SIDE = 0.4
 """The share of the budget after which files are no longer made side by side: they are to be raced too."""
 
+UNSURE = 2
+"""So many that are faster than the likely, and may be good enough, are proven beside them."""
+
 WORTH = 1.05
 """A child must be so many times as good as the best likely one for its repairs to be worth making."""
 
@@ -257,11 +260,14 @@ class Explorer:
         return each.lost is not None and each.lost.low <= self.goal.max_drop
 
     def waiting(self) -> list[Candidate]:
-        """Who is to be proven next: the likely, or where there are none the possible; the best in the race first."""
+        """Who is to be proven next, the best in the race first: the likely, and a few that are faster and not so sure."""
         everyone = [each for each in self.ranked() if not self.slow(each.finish) or self.goal.exhaustive]
         if self.goal.exhaustive:
             return everyone
-        return [each for each in everyone if self.likely(each)] or [each for each in everyone if self.possible(each)]
+        likely = [each for each in everyone if self.likely(each)]
+        bar = WORTH * max((self.score(each) for each in likely), default=0.0)
+        unsure = [e for e in everyone if not self.likely(e) and self.possible(e) and self.score(e) > bar]
+        return [*unsure[:UNSURE], *likely] if likely else unsure
 
     def sift(self, *, hurry: bool = False) -> None:
         """Ask the rows that sift about the fastest, until enough of them are likely to be good enough.

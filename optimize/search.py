@@ -213,7 +213,7 @@ class _Task:
         """What became of a candidate that was not proven."""
         if explorer.slow(each.finish):
             return "slower", f"{each.finish.worst:.2f} × as fast as the parent where it is slowest"
-        if each.lost is not None and not explorer.good(each):
+        if each.lost is not None and not explorer.likely(each):
             drop, metric = each.lost, self.goal.judge.name
             told = f"lost {drop.value:.4f} {metric} ({drop.low:.4f} to {drop.high:.4f}) on {drop.samples:,} rows to learn from"
             return ("not-proven" if explorer.possible(each) else "worse"), told

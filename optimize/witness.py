@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BATCH = 64
 """Rows that are asked at once where requests share batches: memory stays bounded for models of images."""
 
-LEARNING_ROWS = 1000
+LEARNING_ROWS = 4000
 """So many learning rows say whether a child is likely to be good enough."""
 
 ESTIMATED = 20
