@@ -14,10 +14,11 @@ import numpy as np
 from windtunnel.energy import POWERCAP, Energy, EnergyMeter
 from windtunnel.errors import ConfigError, MeasurementError, MissingError
 from windtunnel.gpu import GpuMeter
+from windtunnel.session import cut
 from windtunnel.stats import mean_interval
 
 from .instances import Instances, Processes
-from .measure import MIN_CALLS, cut
+from .measure import MIN_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

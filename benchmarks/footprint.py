@@ -13,9 +13,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.footprint import Footprint
+from windtunnel.session import cut
 
 from .instances import FIRST_S, RUNTIME, name_of, opening
-from .measure import cut
 from .process import Process
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from windtunnel.errors import MeasurementError
+from windtunnel.session import cut
 from windtunnel.timer import time_calls
 
-from .measure import cut
 from .process import PATIENCE_S, Process, checked
 
 if TYPE_CHECKING:

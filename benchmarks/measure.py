@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from windtunnel.progress import SILENT, Progress
-from windtunnel.session import NullSession
+from windtunnel.session import NullSession, cut
 from windtunnel.stats import quantile_interval
 from windtunnel.timer import time_calls
 from windtunnel.timings import Timings
@@ -279,18 +279,6 @@ def precise(series: Floats, effort: Effort, rounds: int, clock_s: float = 0.0) -
 def clock_s(calls: int = 5000) -> float:
     """What a call that does nothing at all reads on the clock: two honest ways of timing a call differ by about as much."""
     return float(np.median(time_calls(lambda: None, calls)))
-
-
-def cut(feeds: Arrays, rows: int) -> dict[str, NDArray[Any]]:
-    """Take the first rows of real inputs, from the top again where there are too few.
-
-    Example:
-        >>> cut({"x": np.array([1, 2])}, 3)["x"].tolist()
-        [1, 2, 1]
-    """
-    have = len(next(iter(feeds.values())))
-    index = np.arange(rows) % have
-    return {name: np.ascontiguousarray(array[index]) for name, array in feeds.items()}
 
 
 def harness_floor_s(session: Session, feeds: Arrays, calls: int = 2000) -> float:

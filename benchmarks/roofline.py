@@ -18,12 +18,12 @@ from windtunnel.gpu_spec import find_gpu
 from windtunnel.hardware import Hardware
 from windtunnel.peak import gpu_peak
 from windtunnel.price import ARCHITECTURES
+from windtunnel.session import cut
 from windtunnel.verdict import Verdict
 
 from .calibration import bound, calibrate
 from .clock import clock_ghz
 from .leave_one_out import leave_one_out
-from .measure import cut
 from .peaks import measure_peak
 
 if TYPE_CHECKING:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.session import DeviceSession
+from windtunnel.session import DeviceSession, cut
 from windtunnel.stats import Interval, series_mean_interval
 from windtunnel.timer import time_calls
-
-from .measure import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,7 +24,6 @@ from .robustness import (
     Breakage,
     Robustness,
     ask,
-    batch_of,
     compare_answers,
     draw_rows,
     paired_interval,
@@ -203,7 +202,7 @@ def _walk_both(
 
     The walk starts from the floats of the nearest other row with which both decide otherwise.
     """
-    if not {batch_of(parent), batch_of(child)} <= {1, None}:
+    if not {parent.signature.fixed_batch, child.signature.fixed_batch} <= {1, None}:
         return "the model takes a fixed number of rows at once"
     units = cells.of_rows(rows)
     distances = []

@@ -18,7 +18,7 @@ import numpy as np
 from windtunnel.errors import DataError
 from windtunnel.stats import mean_interval
 
-from .robustness import BATCH, batch_of, draw_rows
+from .robustness import BATCH, draw_rows
 from .yardstick import Yardstick
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def effects_of(session: Session, feeds: Feeds, *, seed: int, asked: int = 4096) 
     chosen = draw_rows(session, feeds, max(LEAST_ROWS, asked // (REPEATS * len(features))), rng)
     donors = np.stack([_donors(have, chosen, rng) for _ in range(REPEATS)])
     rows = {name: np.ascontiguousarray(array[chosen]) for name, array in feeds.items()}
-    batch = batch_of(session) or BATCH
+    batch = session.signature.fixed_batch or BATCH
     first = session.run(_batch(rows, 0, batch))
     look = _Look.of(session, first, batch, seed)
     own = look.at(rows, first)

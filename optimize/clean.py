@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ModelError
+from windtunnel.session import first_line
 
 from .draft import Draft
-from .export import first_line
 from .step import NeedlessError
 
 if TYPE_CHECKING:

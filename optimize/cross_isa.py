@@ -123,8 +123,7 @@ def cross_isa(variant: Variant, feeds: Feeds, rows: int = 16) -> tuple[TargetRis
 
 def _some(variant: Variant, feeds: Feeds, rows: int) -> Feeds:
     """The first rows; as many as the model takes at once, where it takes no other number."""
-    fixed = next((tensor.shape[0] for tensor in variant.signature.inputs if tensor.shape), None)
-    rows = fixed if isinstance(fixed, int) else rows
+    rows = variant.signature.fixed_batch or rows
     return {name: np.ascontiguousarray(array[:rows]) for name, array in feeds.items()}
 
 

@@ -220,9 +220,9 @@ def ask_teacher(teacher: Session, feeds: Arrays) -> list[NDArray[np.float32]]:
 
 def batch_of(teacher: Session, feeds: Arrays) -> int:
     """How many rows the teacher is asked about at once: its own number where its batch axis is fixed."""
-    for tensor in teacher.signature.inputs:
-        if tensor.shape and isinstance(tensor.shape[0], int):
-            return tensor.shape[0]
+    fixed = teacher.signature.fixed_batch
+    if fixed is not None:
+        return fixed
     elements = sum(array[:1].size for array in feeds.values())
     return min(4096, max(8, ASKED_ELEMENTS // max(1, elements)))
 

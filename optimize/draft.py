@@ -68,11 +68,6 @@ class Draft:
                 self._takers.setdefault(name, []).append(node)
 
     @property
-    def opset(self) -> int:
-        """The version of the standard operators."""
-        return next(int(each.version) for each in self.model.opset_import if each.domain in {"", "ai.onnx"})
-
-    @property
     def inputs(self) -> list[str]:
         """What the model takes, constants that stand among its inputs left out."""
         return [each.name for each in self.graph.input if each.name not in self._constants]

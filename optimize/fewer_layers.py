@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.errors import ModelError
+from windtunnel.session import first_line
 
 from .distil import argument
 from .parity import flat
@@ -141,7 +142,7 @@ def _distance(small: torch.nn.Module, asked: Mapping[str, torch.Tensor], wanted:
         AttributeError,
     ) as error:  # how a module's code says that a block is missing
         raise ModelError(
-            f"does not run with fewer blocks ({(str(error).strip() or type(error).__name__).splitlines()[0]})",
+            f"does not run with fewer blocks ({first_line(error)})",
             field="module", fix="let `forward` walk over all blocks there are",
         ) from error  # fmt: skip
     return float((answer - wanted).square().mean())

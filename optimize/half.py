@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from windtunnel.errors import ModelError
+from windtunnel.session import first_line
 
 from .draft import Draft, attribute, inputs_of
-from .export import first_line
 from .int8 import name_nodes, raised
 from .tap import watch
 

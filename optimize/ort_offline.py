@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from windtunnel.errors import ModelError
+from windtunnel.session import first_line
 
 from .draft import Draft
-from .export import first_line
 from .int8 import hushed
 from .step import NeedlessError
 

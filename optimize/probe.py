@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.errors import ModelError
+from windtunnel.session import first_line
 
 from .draft import inputs_of
-from .export import first_line
 from .int8 import hushed
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ModelError
+from windtunnel.session import first_line
 
 from .distil import argument
 from .parity import flat
@@ -111,7 +112,7 @@ def find_groups(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> 
     try:
         program = torch.export.export(module, (), dict(inputs), strict=False)
     except Exception as error:  # the exporter's errors share no base class; each is passed on with its words
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = first_line(error)
         raise ModelError(
             f"cannot be traced, so nothing can be cut out of it ({said})", field="module",
             fix="give a smaller student of your own: module.py:student",

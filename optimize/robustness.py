@@ -337,18 +337,12 @@ def _after(parent: Session, child: Session, disturbed: Feeds) -> tuple[Answers, 
 
 def ask(session: Session, feeds: Feeds) -> dict[str, NDArray[Any]]:
     """The answers to some rows, in batches of the size that the model takes."""
-    return run_in_batches(session, feeds, batch_of(session) or BATCH)
-
-
-def batch_of(session: Session) -> int | None:
-    """How many rows a model takes at once, where it takes no other number; None where it does."""
-    fixed = next((tensor.shape[0] for tensor in session.signature.inputs if tensor.shape), None)
-    return fixed if isinstance(fixed, int) else None
+    return run_in_batches(session, feeds, session.signature.fixed_batch or BATCH)
 
 
 def draw_rows(session: Session, feeds: Feeds, rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Which rows are asked, in their own order: whole batches of them, where the model takes no other number."""
-    have, batch = len(next(iter(feeds.values()))), batch_of(session)
+    have, batch = len(next(iter(feeds.values()))), session.signature.fixed_batch
     count = min(rows, have)
     if batch is not None:
         count = max(batch, count // batch * batch)

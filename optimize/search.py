@@ -20,6 +20,7 @@ from windtunnel.fanout import Workers
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
 from windtunnel.runtime import open_session
+from windtunnel.session import cut
 
 from .budget import Budget
 from .checks import SHARE, Checks
@@ -265,9 +266,3 @@ def apart(material: Material) -> tuple[Material, Holdout, int]:
     feeds, label, groups = rows(~sifts)
     taught = replace(material, feeds=feeds, label=label, groups=groups)
     return taught, Holdout(*rows(order)), int(sifts.sum())
-
-
-def cut(feeds: Arrays, rows: int) -> dict[str, NDArray[Any]]:
-    """The first rows of real inputs, from the top again where there are too few."""
-    have = len(next(iter(feeds.values())))
-    return {name: np.ascontiguousarray(np.asarray(array)[np.arange(rows) % have]) for name, array in feeds.items()}

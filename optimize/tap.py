@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ModelError
+from windtunnel.session import first_line
 
 from .calibrator import BUDGET_BYTES, fixed_batch, grouped, starts
-from .export import first_line
 from .int8 import hushed
 
 if TYPE_CHECKING:

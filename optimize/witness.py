@@ -171,19 +171,13 @@ def ask(session: Session, feeds: Answers, goal: Goal, name: str) -> dict[str, ND
     Raises:
         ModelError: it does not run on them.
     """
-    fixed = fixed_batch(session)
+    fixed = session.signature.fixed_batch
     try:
         return run_in_batches(session, feeds, serving_batch(goal)) if not fixed else _padded(session, feeds, fixed)
     except Exception as error:  # the runtime's errors share no base class; each is passed on with its words
         raise ModelError(
             f"does not run on the rows ({first_line(error)})", field=name, fix="see whether they fit its inputs"
         ) from error
-
-
-def fixed_batch(session: Session) -> int:
-    """The only batch size that a model takes; 0 where its first axis is free."""
-    sizes = [tensor.shape[0] for tensor in session.signature.inputs if tensor.shape]
-    return next((size for size in sizes if isinstance(size, int)), 0)
 
 
 def _padded(session: Session, feeds: Answers, batch: int) -> dict[str, NDArray[Any]]:

@@ -70,8 +70,7 @@ def facts_of(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def sample_rows(variant: Variant, feeds: Arrays) -> dict[str, NDArray[Any]]:
     """The first rows: a handful, or as many as the model takes at once where it takes no other number."""
-    fixed = next((tensor.shape[0] for tensor in variant.signature.inputs if tensor.shape), SAMPLE_ROWS)
-    rows = fixed if isinstance(fixed, int) else SAMPLE_ROWS
+    rows = variant.signature.fixed_batch or SAMPLE_ROWS
     return {name: np.ascontiguousarray(array[:rows]) for name, array in feeds.items()}
 
 

@@ -35,6 +35,12 @@ class Signature:
         """Whether every input's first axis is free."""
         return all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in self.inputs)
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """The only number of rows that the model takes at once; None where its first axes are free."""
+        sizes = (tensor.shape[0] for tensor in self.inputs if tensor.shape)
+        return next((size for size in sizes if isinstance(size, int)), None)
+
     def to_dict(self) -> dict[str, Any]:
         """The signature as JSON values."""
         return {

@@ -15,7 +15,6 @@ from windtunnel.benchmarks.measure import (
     WARM_S,
     Effort,
     clock_s,
-    cut,
     harness_floor_s,
     measure,
     precise,
@@ -219,15 +218,6 @@ def test_garbage_is_collected_again(clock: _Clock, collecting: bool, fails: bool
     finally:
         (gc.enable if before else gc.disable)()
     assert not any(seen)
-
-
-@pytest.mark.parametrize(("rows", "expected"), [(1, [0]), (3, [0, 1, 2]), (7, [0, 1, 2, 0, 1, 2, 0])])
-def test_cut(rows: int, expected: list[int]) -> None:
-    """Rows are taken from the top, and from the top again where there are too few."""
-    batch = cut({"x": np.array([0, 1, 2]), "z": np.array([[0], [1], [2]])}, rows)
-
-    assert batch["x"].tolist() == expected
-    assert batch["z"].tolist() == [[each] for each in expected]
 
 
 def test_harness_floor(clock: _Clock) -> None:

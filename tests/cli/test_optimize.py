@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import signal
@@ -200,9 +201,9 @@ def _signalled(home: Path, record: str, number: signal.Signals, *, out: str) -> 
     process = subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until_s = time.monotonic() + DEADLINE_S
     while not list((home / out).glob(f".work-*/{record}")):
-        assert process.poll() is None, process.communicate()
         assert time.monotonic() < until_s
-        time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # that it goes on is what is hoped for
+            raise AssertionError(process.communicate(timeout=0.02))
     process.send_signal(number)
     printed = process.communicate(timeout=DEADLINE_S)
     return subprocess.CompletedProcess(command, process.returncode, *printed)

@@ -83,7 +83,24 @@ def _feeds(kind: str) -> Arrays:
     rng = np.random.default_rng(1)
     if kind == "text":
         return {"tokens": rng.integers(0, 50, size=(96, 8))}
-    return {"x": rng.normal(size=(96, 128) if kind == "table" else (96, 3, 12, 12)).astype(np.float32)}
+    if kind == "image":
+        return {"x": rng.normal(size=(96, 3, 12, 12)).astype(np.float32)}
+    # two columns lie far out, as the activations of some models do
+    return {"x": (rng.normal(size=(96, 128)) * np.where(np.arange(128) < 2, 20.0, 1.0)).astype(np.float32)}
+
+
+def _with_work_to_do(path: Path) -> None:
+    """Give a file what exporters no longer leave behind: a weight too small to be normal, and an operator that does nothing."""
+    model = onnx.load(str(path))
+    first = next(node for node in model.graph.node if model.graph.input[0].name in node.input)
+    place = list(first.input).index(model.graph.input[0].name)
+    model.graph.node.insert(0, onnx.helper.make_node("Identity", [first.input[place]], ["passed_on"]))
+    first.input[place] = "passed_on"
+    matrix = next(each for each in model.graph.initializer if len(each.dims) == 2)
+    weights = onnx.numpy_helper.to_array(matrix).copy()
+    weights[0, 0] = 1e-40
+    matrix.CopyFrom(onnx.numpy_helper.from_array(weights, matrix.name))
+    onnx.save(model, str(path))
 
 
 class _Anything:
@@ -107,6 +124,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Variant,
         torch.manual_seed(0)
         path, feeds = tmp_path_factory.mktemp(kind) / "fp32.onnx", _feeds(kind)
         export(module(), {name: torch.from_numpy(array[:3]) for name, array in feeds.items()}, path)
+        if kind == "table":
+            _with_work_to_do(path)
         made[kind] = Variant.from_file(path), feeds
     return made
 
@@ -148,6 +167,9 @@ def _made(step: Step, branch: Branch, parent: Variant, workshop: Workshop) -> Va
         reason = error.problem
     assert reason
     assert str(workshop.folder) not in reason
+    assert "table" not in parent.path.parent.name, (
+        reason
+    )  # that model has work for every step, so that none is never walked
     pytest.skip(f"not for this model: {reason}")
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from windtunnel.errors import ModelError
-from windtunnel.session import NullSession, OnnxSession, Session, run_in_batches
+from windtunnel.session import NullSession, OnnxSession, Session, cut, run_in_batches
 from windtunnel.variant import Signature, Tensor, read_signature
 
 if TYPE_CHECKING:
@@ -107,3 +107,12 @@ def test_batches_of_a_real_model(tiny_model: Path, rows: int, batch: int) -> Non
     session, x = OnnxSession(tiny_model), _rows(rows)
 
     assert np.allclose(session.run({"x": x})["y"], run_in_batches(session, {"x": x}, batch)["y"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, [0]), (3, [0, 1, 2]), (7, [0, 1, 2, 0, 1, 2, 0])])
+def test_cut(rows: int, expected: list[int]) -> None:
+    """Rows are taken from the top, and from the top again where there are too few."""
+    batch = cut({"x": np.array([0, 1, 2]), "z": np.array([[0], [1], [2]])}, rows)
+
+    assert batch["x"].tolist() == expected
+    assert batch["z"].tolist() == [[each] for each in expected]

@@ -165,3 +165,11 @@ def test_output_that_is_no_tensor(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match=r"m\.onnx: `p` is a sequence_type, not a tensor; .*'zipmap': False"):
         read_signature(path)
+
+
+@pytest.mark.parametrize(("axis", "fixed"), [("batch", None), (8, 8)])
+def test_fixed_batch(axis: int | str, fixed: int | None) -> None:
+    """A first axis with a size is the only number of rows; one with a name is free, and a scalar input says nothing."""
+    scalar = Tensor("t", "float32", ())
+
+    assert Signature((scalar, Tensor("x", "float32", (axis, 4))), ()).fixed_batch == fixed

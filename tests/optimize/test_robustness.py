@@ -14,7 +14,6 @@ from windtunnel.optimize.robustness import (
     Noise,
     Robustness,
     Scrambled,
-    batch_of,
     draw_rows,
     paired_interval,
     robustness_parity,
@@ -198,7 +197,7 @@ def test_a_fixed_batch_of_the_usual_size() -> None:
     """A model that takes 64 rows at once is not one that takes any number: whole batches are drawn, and a few rows refused."""
     fixed = _Model(_value, (64, 4))
 
-    assert (batch_of(fixed), batch_of(_Model(_value))) == (64, None)
+    assert (fixed.signature.fixed_batch, _Model(_value).signature.fixed_batch) == (64, None)
     assert len(draw_rows(fixed, {"x": X}, 200, np.random.default_rng(1))) == 192
     assert len(draw_rows(_Model(_value), {"x": X}, 200, np.random.default_rng(1))) == 200
     with pytest.raises(DataError, match="give 64 or more"):

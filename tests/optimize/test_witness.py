@@ -12,7 +12,7 @@ from windtunnel.execution import Execution
 from windtunnel.optimize import witness as asking
 from windtunnel.optimize.goal import Goal
 from windtunnel.optimize.quality import Holdout
-from windtunnel.optimize.witness import Witness, ask, fixed_batch
+from windtunnel.optimize.witness import Witness, ask
 from windtunnel.runtime import open_session
 from windtunnel.session import Session
 from windtunnel.variant import Signature, Tensor, Variant
@@ -64,12 +64,6 @@ def test_a_fixed_batch_is_filled_up(rows: int) -> None:
 
     assert np.array_equal(ask(model, {"x": X[:rows]}, GOAL, "m")["y"], X[:rows].sum(axis=1))
     assert set(model.asked) == {8}
-
-
-@pytest.mark.parametrize(("batch", "size"), [("n", 0), (8, 8)])
-def test_fixed_batch(batch: int | str, size: int) -> None:
-    """A free first axis is no fixed batch."""
-    assert fixed_batch(_Model(_total, batch)) == size
 
 
 def test_a_model_that_fails_is_named() -> None:
