@@ -68,9 +68,9 @@ def _refuse_nan(array: Array, name: str) -> None:
     if wrong.any():
         count = int((~np.isfinite(array)).sum())
         raise ModelError(
-            f"gives {count} answers that are NaN or infinite, first in row {int(wrong.argmax())}",
+            f"gives {count} answers that are NaN or infinite, first in row {int(wrong.argmax())} of the {len(array)} asked",
             field=name,
-            fix="see what that row holds, and whether a narrower type overflows",
+            fix="see whether inputs hold NaN there, and whether a narrower type overflows",
         )
 
 

@@ -145,12 +145,14 @@ class Tap:
     Args:
         model: left as it is.
         tensors: what is answered; an input is handed through.
-        folder: where the file for the runtime goes; it is deleted as soon as it is read.
+        folder: where the file for the runtime goes, and its weights where they are too large for it; deleted as soon as it is read.
     """
 
     def __init__(self, model: onnx.ModelProto, tensors: Sequence[str], folder: Path) -> None:
         import onnx
         import onnxruntime
+
+        from windtunnel.onnx_file import save_model
 
         inputs = {value.name for value in model.graph.input}
         self._through = [name for name in tensors if name in inputs]
@@ -163,14 +165,15 @@ class Tap:
         if not self._inner:
             model.graph.output.extend(outputs)
         try:
-            onnx.save(model, str(path))
+            save_model(model, path)
         finally:
             del model.graph.output[:]
             model.graph.output.extend(outputs)
         options = onnx_options(1)
         options.enable_cpu_mem_arena = False  # the arena keeps the largest batch for ever
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        path.unlink()
+        for written in folder.glob("tapped.onnx*"):
+            written.unlink()  # what the runtime mapped it keeps
 
     def __call__(self, rows: Feeds) -> dict[str, NDArray[Any]]:
         """Run one batch."""

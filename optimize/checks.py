@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ from windtunnel.runtime import open_session
 
 from .attack import attack_parity
 from .attribution import attribution_parity
+from .budget import OutOfTime
 from .cross_isa import cross_isa
 from .judged import reason_of
 from .robustness import robustness_parity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     import torch
     from numpy.typing import NDArray
@@ -32,6 +35,12 @@ SHARE = 0.03
 RUNS_A_ROW = 16
 """So many times, about, a row is asked while robustness is looked at: before and after each disturbance, of both models."""
 
+EMULATED, LEAST_EMULATED, MOST_EMULATED = 50, 4, 16
+"""A row whose integers are emulated takes so many times as long, about; so many rows are emulated."""
+
+LEAST_ROWS, LEAST_ASKED = 16, 128
+"""So many rows are disturbed, and so many asked with features exchanged, at least."""
+
 
 @dataclass(frozen=True)
 class Checks:
@@ -43,6 +52,7 @@ class Checks:
         look_s: how long a look may take, about.
         attack: whether attacks are tried too (needs the extra `robustness`).
         module: makes the torch module behind the parent, for attacks that follow gradients; None where there is none.
+        in_time: stops a look that outlasts the budget.
     """
 
     feeds: Arrays
@@ -50,6 +60,7 @@ class Checks:
     look_s: float = 10.0
     attack: bool = False
     module: Callable[[], torch.nn.Module] | None = None
+    in_time: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def look(self, each: Judged, parent: Variant) -> Judged:
         """Look closer at a child.
@@ -61,25 +72,47 @@ class Checks:
         found: dict[str, Any] = {}
         for name, look in self._looks(each, before, after).items():
             try:
-                found[name] = look()
+                with self.in_time():
+                    found[name] = look()
+            except OutOfTime:
+                told = f"{name.replace('_', ' ')} not looked at: the budget was over"
+                each = replace(each, warnings=(*each.warnings, told))
             except Exception as error:  # noqa: BLE001  # a look that fails is told, and loses no search
                 each = replace(each, notes=(*each.notes, f"{name} could not be looked at: {reason_of(error)}"))
         return _judged(each, found)
 
     def _looks(self, each: Judged, before: Session, after: Session) -> dict[str, Callable[[], Any]]:
         row_s = min(each.speed.p50_s.values()) * max(1.0, each.speedup.value)
-        rows = max(16, min(256, int(self.look_s / (RUNS_A_ROW * row_s))))
-        asked = max(128, min(4096, int(self.look_s / (2 * row_s))))
+        rows = max(LEAST_ROWS, min(256, int(self.look_s / (RUNS_A_ROW * row_s))))
+        asked = max(LEAST_ASKED, min(4096, int(self.look_s / (2 * row_s))))
+        emulated = max(LEAST_EMULATED, min(MOST_EMULATED, int(self.look_s / (EMULATED * row_s))))
+        # what may keep a child out is looked at first: the last may come too late
         looks: dict[str, Callable[[], Any]] = {
-            "other_processors": lambda: cross_isa(each.variant, self.feeds),
-            "attribution": lambda: attribution_parity(before, after, self.feeds, seed=self.seed, asked=asked),
             "robustness": lambda: robustness_parity(before, after, self.feeds, seed=self.seed, rows=rows),
+            "attribution": lambda: attribution_parity(before, after, self.feeds, seed=self.seed, asked=asked),
+            "other_processors": lambda: cross_isa(each.variant, self.feeds, emulated),
         }
         if self.attack:
             looks["attacks"] = lambda: attack_parity(
                 before, after, self.feeds, seed=self.seed, module=self.module() if self.module is not None else None
             )
         return looks
+
+
+def looks_s(row_s: float, look_s: float) -> float:
+    """How long a child and its parent are looked at, about, attacks aside.
+
+    Args:
+        row_s: how long the parent takes for a row.
+        look_s: how long each look may take, about.
+
+    Example:
+        >>> round(looks_s(0.0, 2.0), 3), round(looks_s(0.01, 2.0), 3)
+        (4.0, 7.12)
+    """
+    few = (LEAST_ROWS * RUNS_A_ROW, 2 * LEAST_ASKED)
+    emulated = min(MOST_EMULATED, max(LEAST_EMULATED, look_s / (EMULATED * row_s))) if row_s else 0
+    return sum(max(look_s, count * row_s) for count in few) + EMULATED * row_s * emulated
 
 
 def _judged(each: Judged, found: Mapping[str, Any]) -> Judged:

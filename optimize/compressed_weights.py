@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,15 +16,10 @@ from .product import products_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from windtunnel.variant import Variant
 
     from .grid import Floats
     from .product import Product
-
-    Coded = tuple[NDArray[Any], Floats, NDArray[np.uint8] | None]
-    """Weights as bytes [outputs, inputs], and for each output the scale and the byte that stands for nought."""
 
 BITS = 8
 
@@ -34,25 +28,10 @@ GROUP = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 floats, and so does a group larger than the row."""
 
 
-@dataclass(frozen=True)
-class CompressedWeights:
-    """How weights are written in one byte.
+def compressed_weights(parent: Variant, path: Path) -> None:
+    """Write each product's weights as bytes and a `DequantizeLinear`, with a grid for each output.
 
-    Args:
-        symmetric: each output's grid lies around nought (`int8`, which then needs no zero points); otherwise it reaches from
-            the smallest to the largest of its weights (`uint8`), which is nearer and in OpenVINO as fast.
-    """
-
-    symmetric: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values, for the origin."""
-        return asdict(self)
-
-
-def compressed_weights(parent: Variant, path: Path, settings: CompressedWeights) -> None:
-    """Write each product's weights as bytes and a `DequantizeLinear`, with a scale for each output.
-
+    A grid reaches from the smallest to the largest weight, which is nearer than one around nought, and in OpenVINO as fast.
     OpenVINO (2026.4) keeps such weights as they are, and on processors with VNNI multiplies integers: it quantizes each row's
     activations in groups of `GROUP`, so that no row's answer hangs on its neighbours. ONNX Runtime makes floats of the
     weights when the file is loaded; there only the file is smaller.
@@ -60,7 +39,6 @@ def compressed_weights(parent: Variant, path: Path, settings: CompressedWeights)
     Args:
         parent: a float model.
         path: where the file goes.
-        settings: how.
 
     Raises:
         ModelError: it multiplies nothing with weights of its own.
@@ -72,11 +50,11 @@ def compressed_weights(parent: Variant, path: Path, settings: CompressedWeights)
         raise ModelError("multiplies nothing with weights of its own", file=parent.path, fix="leave it as it is")
     written: dict[tuple[str, str], str] = {}
     for product in products:
-        _compress(draft, product, settings, written)
+        _compress(draft, product, written)
     draft.save(path)
 
 
-def _compress(draft: Draft, product: Product, settings: CompressedWeights, written: dict[tuple[str, str], str]) -> None:
+def _compress(draft: Draft, product: Product, written: dict[tuple[str, str], str]) -> None:
     """Let a product read bytes; `written` knows whose weights are there already, for some products share theirs."""
     node = product.node
     gemm = node.op_type == "Gemm"
@@ -84,28 +62,20 @@ def _compress(draft: Draft, product: Product, settings: CompressedWeights, writt
     scaling = attribute(node, "alpha", 1.0) if gemm else 1.0
     key = (node.input[1], f"{turned} {scaling}")
     if key not in written:
-        written[key] = _dequantized(draft, product.weights, settings, turned=turned)
+        written[key] = _dequantized(draft, product.weights, turned=turned)
     for each in [each for each in node.attribute if gemm and each.name == "alpha"]:
         node.attribute.remove(each)  # the weights hold it
     node.input[1] = written[key]
 
 
-def _dequantized(draft: Draft, weights: Floats, settings: CompressedWeights, *, turned: bool) -> str:
+def _dequantized(draft: Draft, weights: Floats, *, turned: bool) -> str:
     """The name of what `DequantizeLinear` makes of weights [inputs, outputs], [outputs, inputs] where they are turned."""
     by_output = np.ascontiguousarray(weights.T)
-    codes, scale, zero = (_around_nought if settings.symmetric else _to_both_ends)(by_output)
-    inputs = [draft.weight(codes if turned else codes.T, "codes"), draft.weight(scale, "scales")]
-    if zero is not None:
-        inputs.append(draft.weight(zero, "zeros"))
+    grid = Grid.around(by_output, BITS)
+    codes = grid.codes(by_output).astype(np.uint8)
+    inputs = [
+        draft.weight(codes if turned else codes.T, "codes"),
+        draft.weight(grid.scale[:, 0], "scales"),
+        draft.weight(grid.zero[:, 0].astype(np.uint8), "zeros"),
+    ]
     return draft.node("DequantizeLinear", inputs, axis=0 if turned else 1)
-
-
-def _around_nought(weights: Floats) -> Coded:
-    scale = (np.abs(weights).max(axis=1) / np.float32(127)).astype(np.float32)
-    scale[scale < np.finfo(np.float32).tiny] = 1.0
-    return np.rint(weights / scale[:, None]).astype(np.int8), scale, None
-
-
-def _to_both_ends(weights: Floats) -> Coded:
-    grid = Grid.around(weights, BITS)
-    return grid.codes(weights).astype(np.uint8), grid.scale[:, 0], grid.zero[:, 0].astype(np.uint8)

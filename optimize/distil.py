@@ -6,27 +6,25 @@ import copy
 import keyword
 import math
 import re
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from windtunnel.errors import ModelError
+from windtunnel.errors import ModelError, nearest
 from windtunnel.session import run_in_batches
 
 from .parity import flat
 from .reproducible import reproducible
-from .teaching_loss import TINY, TeachingLoss, answer_kind, fit_labels
+from .teaching_loss import TINY, Kind, TeachingLoss, answer_kind, fit_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from numpy.typing import NDArray
 
     from windtunnel.session import Session
-
-    from .teaching_loss import Kind
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -42,8 +40,14 @@ WORK = 3e11
 ALIVE = 1 << 13
 """Rows times uses that a step may hold the inner values of."""
 
+INNER_BYTES = 1 << 29
+"""What a teacher's inner values may take in memory; where they would take more, only the last of them are matched."""
+
 WARM_UP = 0.05
-"""The share of the steps over which the learning rate rises from nothing."""
+"""The share of the steps over which the learning rate rises from nothing; it falls to nothing over all of them, as a cosine does."""
+
+KEPT_APART = 0.1
+"""The share of the rows that are not taught, but tell when to stop."""
 
 STEADY = 32
 """From fewer rows a step no statistics are learnt where there are some: they would jump about."""
@@ -61,13 +65,10 @@ class Lessons:
         patience: epochs without a better validation loss before it stops; the best epoch is kept.
         batch: rows a step.
         learning_rate: of AdamW, at its highest.
-        schedule: `cosine`: the rate rises over a twentieth of the steps and falls to nothing over all epochs; `constant`.
         hard_share: the weight of the labels where there are some; the teacher's answers have the rest.
         temperature: of the teacher's and student's probabilities; above 1 the small ones count for more.
-        robust: Huber's loss for values.
         feature_share: the weight of inner values, where there are some to match.
-        validation_share: rows kept apart to know when to stop.
-        kind: what the answers are; `auto` looks at them.
+        kind: what the answers are; `auto` looks at them, and `decision` too, but takes the largest of a row for its decision.
         rows: at most so many are taught, drawn by the seed.
         threads: of torch; they decide the last bits of every sum, and so belong to what is asked for.
     """
@@ -76,13 +77,10 @@ class Lessons:
     patience: int = 2
     batch: int = 1024
     learning_rate: float = 3e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
     hard_share: float = 0.2
     temperature: float = 1.0
-    robust: bool = False
     feature_share: float = 0.2
-    validation_share: float = 0.1
-    kind: Kind | Literal["auto"] = "auto"
+    kind: Kind | Literal["auto", "decision"] = "auto"
     rows: int = 1 << 20
     threads: int = 1
 
@@ -109,9 +107,57 @@ class Lessons:
         batch = min(1024, max(8, 1 << max(0, (taught // 32).bit_length() - 1)), max(8, ALIVE // max(1, uses)))
         return Lessons(epochs=epochs, patience=max(2, epochs // 6), batch=batch, rows=taught)
 
+    def told(self, wishes: Mapping[str, Any]) -> Lessons:
+        """These lessons with some settings as a user wishes them.
+
+        Raises:
+            ModelError: there is no such setting, or it cannot be that.
+
+        Example:
+            >>> Lessons().told({"temperature": 2.0, "hard_share": 0.5}).hard_share
+            0.5
+        """
+        known = {each.name for each in fields(self)}
+        for name, value in wishes.items():
+            if name not in known:
+                raise ModelError("is no setting of a lesson", field=name, fix=nearest(name, known))
+            _check_wish(name, value)
+        return replace(self, **wishes)
+
+    def kind_of(self, answers: NDArray[Any], labels: NDArray[np.float64] | None) -> Kind:
+        """What a teacher's answers are taken for."""
+        match self.kind:
+            case "auto":
+                return answer_kind(answers, labels)
+            case "decision":
+                return answer_kind(answers, labels, decides=True)
+            case kind:
+                return kind
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values, for the origin."""
         return asdict(self)
+
+
+SHARES = ("hard_share", "feature_share")
+
+KINDS = ("auto", "decision", *get_args(Kind))
+
+
+def _check_wish(name: str, value: Any) -> None:
+    """Refuse what a setting cannot be."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if name == "kind":
+        fits, wanted = value in KINDS, f"one of {', '.join(KINDS)}"
+    elif name in SHARES:
+        fits, wanted = number and 0.0 <= value <= 1.0, "a share from 0 to 1"
+    elif name in {"temperature", "learning_rate"}:
+        fits, wanted = number and value > 0.0, "a number above 0"
+    else:
+        least = 0 if name == "patience" else 1
+        fits, wanted = number and isinstance(value, int) and value >= least, f"a whole number of {least} or more"
+    if not fits:
+        raise ModelError("cannot be that", field=name, value=value, fix=f"give {wanted}")
 
 
 @dataclass(frozen=True)
@@ -119,9 +165,10 @@ class Features:
     """Inner values that a student is drawn to, where teacher and student are both modules.
 
     Args:
-        teacher: the module behind the teacher's session.
-        pairs: a submodule of the teacher and one of the student each, by name; where widths differ the student's are
-            brought to the teacher's by a linear map that is thrown away after (Romero et al., FitNets, 2015).
+        teacher: the module behind the teacher's session; it gives what it makes of each row at that row's place on axis 0.
+        pairs: a submodule of the teacher and one of the student each, by name, the first in the model first; where widths
+            differ the student's are brought to the teacher's by a linear map that is thrown away after (Romero et al.,
+            FitNets, 2015).
     """
 
     teacher: torch.nn.Module
@@ -165,8 +212,8 @@ def distil(
         taught = {name: np.ascontiguousarray(array[rows]) for name, array in feeds.items()}
         answers = ask_teacher(teacher, taught)
         known = None if labels is None or np.isnan(labels[rows]).all() else labels[rows]
-        kind = answer_kind(answers[0], known) if plan.kind == "auto" else plan.kind
-        loss = TeachingLoss.of(answers[0], kind, temperature=plan.temperature, robust=plan.robust)
+        kind = plan.kind_of(answers[0], known)
+        loss = TeachingLoss.of(answers[0], kind, temperature=plan.temperature)
         if known is not None and plan.hard_share:
             known = fit_labels(known, kind, answers[0].shape)
         pupil = _Pupil(student, taught, answers, known, loss, plan, features)
@@ -259,10 +306,10 @@ class _Pupil:
         self.inputs = {argument(name): torch.from_numpy(array) for name, array in feeds.items()}
         self.answers = [torch.from_numpy(array) for array in answers]
         self.labels = None if labels is None else torch.from_numpy(labels.astype(np.float32))
-        self.views = None if features is None else _Views(features, student)
+        self.views = None if features is None else _Views(features, student, self.inputs)
         self.bridges = torch.nn.ModuleList()
         order = torch.randperm(len(answers[0]))
-        held = max(1, int(len(order) * lessons.validation_share))
+        held = max(1, int(len(order) * KEPT_APART))
         self.training, self.validation = order[held:], order[:held]
         self._build_bridges()
         self.optimizer = torch.optim.AdamW(
@@ -291,13 +338,11 @@ class _Pupil:
         self.student.load_state_dict(best_state)
 
     def close(self) -> None:
-        """Leave both modules as they were: nobody looks into them any more."""
+        """Leave the student as it was: nobody looks into it any more."""
         if self.views is not None:
             self.views.close()
 
     def _rate(self, step: int, steps: int) -> float:
-        if self.lessons.schedule == "constant":
-            return 1.0
         warm = max(1, int(WARM_UP * steps))
         return min((step + 1) / warm, 0.5 * (1.0 + math.cos(math.pi * step / max(1, steps))))
 
@@ -376,7 +421,7 @@ class _Pupil:
                 fix="give it the teacher's signature",
             )
         further = [(mine, theirs[rows]) for mine, theirs in zip(outputs[1:], self.answers[1:], strict=False)]
-        return outputs, further if self.views is None else further + self.views.pairs(feeds)
+        return outputs, further if self.views is None else further + self.views.pairs(rows)
 
     def _build_bridges(self) -> None:
         """A map from the student's width to the teacher's for each inner value; nothing where they are the same."""
@@ -397,41 +442,84 @@ class _Pupil:
 
 
 class _Views:
-    """Looks at inner values of both modules while they run."""
+    """The teacher's inner values on all rows, asked once, beside the student's while it runs."""
 
-    def __init__(self, features: Features, student: torch.nn.Module) -> None:
-        self.features = features
-        self.seen: dict[tuple[str, str], torch.Tensor] = {}
-        features.teacher.eval()
-        self.hooks = [
-            self._watch(side, module, name)
-            for theirs, mine in features.pairs
-            for side, module, name in (("teacher", features.teacher, theirs), ("student", student, mine))
-        ]
-
-    def _watch(self, side: str, module: torch.nn.Module, name: str) -> torch.utils.hooks.RemovableHandle:
-        found = dict(module.named_modules()).get(name)
-        if found is None:
-            raise ModelError("is not a submodule", field=f"{side}.{name}", fix="see named_modules()")
-
-        def keep(_module: torch.nn.Module, _arguments: Any, output: Any) -> None:
-            self.seen[side, name] = next(iter(flat(output).values()))
-
-        handle: torch.utils.hooks.RemovableHandle = found.register_forward_hook(keep)
-        return handle
+    def __init__(self, features: Features, student: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> None:
+        wanted = [theirs for theirs, _ in features.pairs]
+        self.theirs = _inner_values(features.teacher, wanted, inputs)
+        self.names = [mine for theirs, mine in features.pairs if theirs in self.theirs]
+        self.wanted = [theirs for theirs in wanted if theirs in self.theirs]
+        self.seen: dict[str, torch.Tensor] = {}
+        self.hooks = [_watched("student", student, name, self.seen) for name in self.names]
 
     def close(self) -> None:
         """Look no more."""
         for hook in self.hooks:
             hook.remove()
 
-    def pairs(self, feeds: Mapping[str, torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """The student's and the teacher's inner values on a batch that the student has just seen."""
-        import torch
+    def pairs(self, rows: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The student's and the teacher's inner values of some rows that the student has just seen."""
+        pairs = zip(self.names, self.wanted, strict=True)
+        return [(self.seen[mine], self.theirs[theirs][rows]) for mine, theirs in pairs]
 
+
+def _watched(
+    side: str, module: torch.nn.Module, name: str, seen: dict[str, torch.Tensor]
+) -> torch.utils.hooks.RemovableHandle:
+    """Keep what a submodule gives, each time that it runs."""
+    found = dict(module.named_modules()).get(name)
+    if found is None:
+        raise ModelError("is not a submodule", field=f"{side}.{name}", fix="see named_modules()")
+
+    def keep(_module: torch.nn.Module, _arguments: Any, output: Any) -> None:
+        seen[name] = next(iter(flat(output).values()))
+
+    handle: torch.utils.hooks.RemovableHandle = found.register_forward_hook(keep)
+    return handle
+
+
+def _inner_values(
+    teacher: torch.nn.Module, names: Sequence[str], inputs: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """What submodules of a teacher give to each row; the last of them only where memory has no room for all.
+
+    Raises:
+        ModelError: there is none of that name, or its values do not lie row by row.
+    """
+    import torch
+
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [_watched("teacher", teacher, name, seen) for name in dict.fromkeys(names)]
+    count = len(next(iter(inputs.values())))
+    size = max(8, ASKED_ELEMENTS // max(1, sum(array[:1].numel() for array in inputs.values())))
+    parts: dict[str, list[torch.Tensor]] = {}
+    try:
+        teacher.eval()
         with torch.no_grad():
-            self.features.teacher(**feeds)
-        return [(self.seen["student", mine], self.seen["teacher", theirs]) for theirs, mine in self.features.pairs]
+            for start in range(0, count, size):
+                teacher(**{name: array[start : start + size] for name, array in inputs.items()})
+                for name in parts or _room(seen, count, min(size, count)):
+                    parts.setdefault(name, []).append(seen[name].clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: torch.cat(part) for name, part in parts.items()}
+
+
+def _room(seen: Mapping[str, torch.Tensor], count: int, asked: int) -> list[str]:
+    """Which inner values of all rows there is memory for, from the last one back; those of the first rows are seen."""
+    left, found = INNER_BYTES // 2, []  # as parts and as a whole they are there twice for a moment
+    for name, values in reversed(list(seen.items())):
+        if len(values) != asked:
+            raise ModelError(
+                f"gives {list(values.shape)} for {asked} rows", field=f"teacher.{name}",
+                fix="match what has a row's values at the row's place on axis 0",
+            )  # fmt: skip
+        left -= count * values[:1].numel() * values.element_size()
+        if left < 0:
+            break
+        found.append(name)
+    return found
 
 
 def _width_last(values: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.onnx_file import MAX_BYTES
+from windtunnel.onnx_file import save_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -178,17 +178,12 @@ class Draft:
 
     def save(self, path: Path) -> None:
         """Drop what is not needed, put the nodes in order and write the file; weights too large for it lie beside it."""
-        import onnx
-
         self.sweep()
         ordered = _in_order(list(self.graph.node))
         del self.graph.node[:]
         self.graph.node.extend(ordered)
         self._forget_domains()
-        if self.model.ByteSize() > MAX_BYTES:
-            onnx.save(self.model, str(path), save_as_external_data=True, location=f"{path.name}.data")
-        else:
-            onnx.save(self.model, str(path))
+        save_model(self.model, path)
 
     def _forget_domains(self) -> None:
         """Claim no domain that no operator is of."""

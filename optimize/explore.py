@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from windtunnel.execution import RUNTIME
-from windtunnel.fanout import Workers, fan_out
+from windtunnel.fanout import WORTH_RAY_S, Workers, fan_out
 
+from .budget import OutOfTime
 from .judged import OUT_OF_TIME, Failure, Raced, Skipped, reason_of
 from .race import race
 from .step import NeedlessError
 from .workshop import make_beside, portable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from windtunnel.execution import Execution
     from windtunnel.progress import Progress
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from .step import Accept, Step
     from .witness import Witness
     from .workshop import Workshop
+
+Result = TypeVar("Result")
 
 AS_FAST = 0.98
 """In a short race, so much of the parent's speed may be as fast as the parent: what it decides is timed again."""
@@ -52,6 +56,9 @@ UNSURE = 2
 
 WORTH = 1.05
 """A child must be so many times as good as the best likely one for its repairs to be worth making."""
+
+MAKING, RACES, SIFTING, BESIDE = "making files", "races", "rows to learn from", "side by side"
+"""What time is told under."""
 
 
 @dataclass
@@ -84,6 +91,12 @@ class Findings:
     raced: list[Raced] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    proven: list[Candidate] = field(default_factory=list)
+
+    def take(self, each: Candidate) -> None:
+        """A candidate was judged, for better or worse."""
+        self.candidates.remove(each)
+        self.proven.append(each)
 
     def leave(self, finish: Finish, status: Status, reason: str) -> None:
         """A variant was raced and goes no further."""
@@ -120,17 +133,38 @@ class Explorer:
         self._make_beside(branches, workers)
         for branch in branches:
             made = self.workshop.find(branch.step.name) is not None
-            if self.budget.is_over or (self.budget.exploring_is_over and not made):
-                self.found.skipped.append(Skipped(branch.step.name, OUT_OF_TIME))
+            if self._fits(branch.step, made=made):
+                self._in_time(branch.step.name, partial(self._follow, branch))
             else:
-                self._follow(branch)
+                self.found.skipped.append(Skipped(branch.step.name, OUT_OF_TIME))
         self.sift()
         self._repair()
+
+    def _in_time(self, name: str, work: Callable[[], Result]) -> Result | None:
+        """Make or race something; stop it when what is left is needed for proving the best so far."""
+        try:
+            with self.budget.stopping(self.budget.making_s(self._best)):
+                return work()
+        except OutOfTime:
+            self.found.skipped.append(Skipped(name, OUT_OF_TIME))
+            return None
+
+    @property
+    def _best(self) -> Finish | None:
+        """How the best did of those that are as fast as the parent and can still be proven in time; None where there is none."""
+        finishes = (each.finish for each in self.ranked())
+        return next((each for each in finishes if not self.slow(each) and self.budget.may_ask(each, first=True)), None)
+
+    def _fits(self, step: Step, *, made: bool) -> bool:
+        """Whether a step and the race of its file are expected to end in time; one whose kind is new is tried."""
+        kinds = (RACES,) if made else (step.kind, RACES)
+        return self.budget.may_make(self.budget.expected_s(*kinds), self._best, late=made or self._mending)
 
     def _race_parent(self) -> None:
         """Run the parent's file in the other runtimes, and take from that in which ways its children are run at all."""
         others = [way for way in self.ways if way.runtime != RUNTIME]
-        finishes = self._enter(self.parent, None, others)
+        enter = partial(self._enter, self.parent, None, others)
+        finishes = (self._in_time(f"{self.parent.name} run by other runtimes", enter) or []) if others else []
         if not self.goal.exhaustive:
             ways, needless = narrowed([*self.usual, *finishes])
             self.ways = [way for way in ways if way.runtime in self.goal.runtimes]
@@ -140,8 +174,9 @@ class Explorer:
 
     def _make_beside(self, branches: Sequence[Branch], workers: Workers) -> None:
         """Where there are workers, make files side by side, a few at a time; they are found in the folder when their turn comes."""
-        if workers.count <= 1 and not workers.ray_address:
+        if (workers.count <= 1 or self.budget.left_s < WORTH_RAY_S) and not workers.ray_address:
             return
+        made = 0
         for level in ([b for b in branches if not b.of], [b for b in branches if b.of]):
             for of in dict.fromkeys(branch.of for branch in level):
                 source = self.files[""] if not of else self.workshop.find(of)
@@ -149,10 +184,23 @@ class Explorer:
                 few_at_once = max(2, 2 * workers.count)
                 for start in range(0, len(steps) if source is not None else 0, few_at_once):
                     few = steps[start : start + few_at_once]
-                    if self.budget.spent_s > SIDE_BY_SIDE * self.budget.seconds and not self.budget.endless:
+                    made += len(few)
+                    if not self._make_few(few, source, workers, made):
                         return
-                    self.progress.say(f"  making {', '.join(step.name for step in few)}, side by side")
-                    fan_out(make_beside, few, shared=(portable(self.workshop), source), workers=workers)
+
+    def _make_few(self, steps: list[Step], source: Variant | None, workers: Workers, made: int) -> bool:
+        """Make a few files at once, if they and all that were made before can still be raced; says whether they were."""
+        room_s = self.budget.making_s(self._best) - made * self.budget.expected_s(RACES)
+        late = self.budget.spent_s > SIDE_BY_SIDE * self.budget.seconds and not self.budget.endless
+        if late or room_s <= self.budget.expected_s(BESIDE):
+            return False
+        self.progress.say(f"  making {', '.join(step.name for step in steps)}, side by side")
+        try:
+            with self.budget.spending(MAKING, BESIDE), self.budget.stopping(room_s):
+                fan_out(make_beside, steps, shared=(portable(self.workshop), source), workers=workers)
+        except OutOfTime:
+            return False
+        return True
 
     def _follow(self, branch: Branch) -> None:
         """Make one file and race it."""
@@ -168,7 +216,8 @@ class Explorer:
     def _make(self, step: Step, source: Variant, accept: Accept | None = None) -> Variant | None:
         self.progress.say(f"  making {step.name}")
         try:
-            return self.workshop.make(step, source, accept)
+            with self.budget.spending(MAKING, step.kind):
+                return self.workshop.make(step, source, accept)
         except NeedlessError as error:
             self.found.skipped.append(Skipped(step.name, reason_of(error)))
             return None
@@ -183,9 +232,10 @@ class Explorer:
         return self.found.candidates[before:]
 
     def _enter(self, variant: Variant, branch: Branch | None, ways: Sequence[Execution]) -> list[Finish]:
-        finishes, refused = race(
-            self.parent, [variant.run_by(way) for way in ways], self.cells, to_the_end=self.goal.exhaustive
-        )
+        with self.budget.spending(RACES):
+            finishes, refused = race(
+                self.parent, [variant.run_by(way) for way in ways], self.cells, to_the_end=self.goal.exhaustive
+            )
         self._refuse(variant, refused)
         gone_on: set[str] = set()
         for finish in sorted(finishes, key=lambda each: (self.slow(each), -each.speedup)):
@@ -260,14 +310,14 @@ class Explorer:
         return each.lost is not None and each.lost.low <= self.goal.max_drop
 
     def waiting(self) -> list[Candidate]:
-        """Who is to be proven next, the best in the race first: the likely, and a few that are faster and not so sure."""
+        """Who is to be proven next: the best of the likely, a few that are faster and not so sure, and the other likely."""
         everyone = [each for each in self.ranked() if not self.slow(each.finish) or self.goal.exhaustive]
         if self.goal.exhaustive:
             return everyone
         likely = [each for each in everyone if self.likely(each)]
         bar = WORTH * max((self.score(each) for each in likely), default=0.0)
         unsure = [e for e in everyone if not self.likely(e) and self.possible(e) and self.score(e) > bar]
-        return [*unsure[:UNSURE], *likely] if likely else unsure
+        return [*likely[:1], *unsure[:UNSURE], *likely[1:]] if likely else unsure
 
     def sift(self, *, hurry: bool = False) -> None:
         """Ask the rows that sift about the fastest, until enough of them are likely to be good enough.
@@ -281,14 +331,17 @@ class Explorer:
             enough = likely >= LIKELY or late or self.slow(each.finish)
             if enough and not self.goal.exhaustive:
                 return
-            if not each.asked:
+            if not each.asked and self.budget.may_ask(each.finish, first=not likely):
                 self._ask(each)
             likely += self.likely(each)
 
     def _ask(self, each: Candidate) -> None:
         taught = each.branch is not None and each.branch.taught
         try:
-            each.lost, each.asked = self.witness.lost_on_learning(each.variant, taught=taught), True
+            with self.budget.spending(SIFTING), self.budget.stopping(self.budget.left_s):
+                each.lost, each.asked = self.witness.lost_on_learning(each.variant, taught=taught), True
+        except OutOfTime:
+            return  # nobody knows, and there is no time to find out
         except Exception as error:  # noqa: BLE001  # whatever a runtime or a metric raises, it is that candidate's failure
             self.found.failures.append(Failure(each.variant.name, reason_of(error)))
             self.found.candidates.remove(each)
@@ -313,27 +366,25 @@ class Explorer:
             else:
                 self._repair_one(each, each.branch)
 
-    @property
-    def _is_over(self) -> bool:
-        """Whether nothing more is made: a little early, unless what was proven was no good."""
-        return self.budget.is_over if self._mending else self.budget.exploring_is_over
-
     def _repair_one(self, each: Candidate, branch: Branch) -> None:
         for position, step in enumerate(branch.repairs):
-            if self._is_over:
+            if not self._fits(step, made=False):
                 self._skip(branch.repairs[position:], OUT_OF_TIME)
                 return
-            known = self.files.get(step.name)
-            source, way = self.files[branch.of], each.variant.execution
-            variant = known or self._make(step, source, self.witness.acceptor(way))
-            if variant is None:
-                continue
-            self.files[step.name] = variant
-            for one in self._race(variant, replace(branch, step=step, repairs=()), [way]):
+            for one in self._in_time(step.name, partial(self._mended, step, each, branch)) or []:
                 self._ask(one)
                 if self.good(one) and not self.goal.exhaustive:
                     self._skip(branch.repairs[position + 1 :], f"{step.name} was enough")
                     return
+
+    def _mended(self, step: Step, each: Candidate, branch: Branch) -> list[Candidate]:
+        """Make one repair and race it in the way in which the first was fast."""
+        way = each.variant.execution
+        variant = self.files.get(step.name) or self._make(step, self.files[branch.of], self.witness.acceptor(way))
+        if variant is None:
+            return []
+        self.files[step.name] = variant
+        return self._race(variant, replace(branch, step=step, repairs=()), [way])
 
     def _skip(self, steps: Sequence[Any], reason: str) -> None:
         known = {each.name for each in self.found.skipped} | set(self.files)

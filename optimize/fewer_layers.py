@@ -98,8 +98,8 @@ def keep_blocks(module: torch.nn.Module, kept: tuple[int, ...]) -> torch.nn.Modu
     return small
 
 
-def fewer_layers(module: torch.nn.Module, rows: Mapping[str, NDArray[Any]], every: int) -> torch.nn.Module:
-    """Keep one in so many of a module's equal blocks: those with which it answers most as before, unlearnt.
+def choose_blocks(module: torch.nn.Module, rows: Mapping[str, NDArray[Any]], every: int) -> tuple[int, ...]:
+    """Which of a module's equal blocks to keep, one in so many: those with which it answers most as before, unlearnt.
 
     Args:
         module: stays as it was.
@@ -107,7 +107,7 @@ def fewer_layers(module: torch.nn.Module, rows: Mapping[str, NDArray[Any]], ever
         every: 2 keeps half.
 
     Returns:
-        The smaller module, in evaluation mode.
+        Their places.
 
     Raises:
         ModelError: it does not consist of equal blocks, or does not run with fewer.
@@ -124,7 +124,53 @@ def fewer_layers(module: torch.nn.Module, rows: Mapping[str, NDArray[Any]], ever
     with reproducible(0), torch.no_grad():
         wanted = _answer(module.eval(), asked)
         losses = [_distance(keep_blocks(module, kept), asked, wanted) for kept in spreads(blocks, every)]
-    return keep_blocks(module, spreads(blocks, every)[int(np.argmin(losses))])
+    return spreads(blocks, every)[int(np.argmin(losses))]
+
+
+def alike(
+    module: torch.nn.Module, kept: tuple[int, ...], rows: Mapping[str, NDArray[Any]]
+) -> tuple[tuple[str, str], ...]:
+    """Which blocks of a module and of its copy with some of them kept are to give the same, by name.
+
+    A kept block is followed by the next kept one: it is to hand on what the block before that one hands on in the whole
+    module, and the last what the whole module's last does; so the work of those that went is shared out.
+
+    Args:
+        module: the whole one.
+        kept: the places of its blocks that stay.
+        rows: by input name; the first few are asked.
+
+    Returns:
+        A name in the whole module and one in the copy each; none where blocks do not give what they make of a row at its
+        place on axis 0.
+
+    Example:
+        >>> import torch
+        >>> whole = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(6)))
+        >>> alike(whole, (0, 2, 4), {"input": np.ones((20, 4), np.float32)})
+        (('1', '0'), ('3', '1'), ('5', '2'))
+    """
+    import torch
+
+    path = find_blocks(module)
+    names = [f"{path}.{name}" if path else name for name, _ in module.get_submodule(path).named_children()]
+    given: list[int] = []
+    hook = module.get_submodule(names[-1]).register_forward_hook(
+        lambda _module, _arguments, output: given.append(len(next(iter(flat(output).values()))))
+    )
+    try:
+        with reproducible(0), torch.no_grad():
+            for count in (2, 3):
+                _answer(
+                    module.eval(),
+                    {argument(name): torch.from_numpy(array[:count].copy()) for name, array in rows.items()},
+                )
+    finally:
+        hook.remove()
+    if given != [2, 3]:
+        return ()
+    copied = [f"{path}.{place}" if path else str(place) for place in range(len(kept))]
+    return tuple(zip([names[place - 1] for place in (*kept[1:], len(names))], copied, strict=True))
 
 
 def _answer(module: torch.nn.Module, asked: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from windtunnel.errors import ModelError
 from windtunnel.session import first_line
 
 from .draft import Draft, attribute, inputs_of
-from .int8 import name_nodes, raised
+from .int8 import name_nodes
 from .tap import watch
 
 if TYPE_CHECKING:
@@ -31,25 +31,6 @@ SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 
 @dataclass(frozen=True)
-class Half:
-    """How a model is halved.
-
-    Args:
-        dtype: `float16` computes in float16 wherever the runtime has kernels for it (on most CPUs ONNX Runtime casts to and
-            fro around each operator); `bfloat16` keeps the weights so and computes in float32, because ONNX Runtime has
-            no CPU kernels for it: the file is half as large, and no value can leave its range.
-        keep_io: whether inputs and outputs stay float32, so that nobody who feeds the model has to change.
-    """
-
-    dtype: Literal["float16", "bfloat16"] = "float16"
-    keep_io: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values, for the origin."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Halved:
     """What became of a model that was halved.
 
@@ -63,34 +44,30 @@ class Halved:
     underflow: float
 
 
-def half(parent: Variant, path: Path, settings: Half, rows: Mapping[str, NDArray[Any]]) -> Halved:
-    """Turn float32 into float16, or the weights into bfloat16.
+def half(parent: Variant, path: Path, rows: Mapping[str, NDArray[Any]]) -> Halved:
+    """Turn float32 into float16 wherever real rows stay in its range; inputs and outputs stay float32, so that no caller has to change.
+
+    On most CPUs ONNX Runtime casts to and fro around each operator. bfloat16 has float32's range, so that nothing can leave
+    it, and is no file but a way of running one: OpenVINO's (`openvino-bf16`), since ONNX Runtime (1.32) has hardly a CPU kernel for it.
 
     Args:
         parent: a float model.
         path: where the file goes.
-        settings: which.
         rows: real rows by input name, on which the range of each value is seen.
 
     Raises:
         ModelError: it has no float32 weights, or all that computes with them is out of float16's range.
     """
     draft = Draft(parent)
-    if settings.dtype == "bfloat16":
-        _raise(draft)
     weights = [each for each in draft.graph.initializer if each.data_type == 1]  # float32
     if not weights:
         raise ModelError("has no float32 weights", file=parent.path, fix="leave it as it is")
-    if settings.dtype == "bfloat16":
-        _store_bfloat16(draft, weights)
-        draft.save(path)
-        return Halved((), 0.0)
     name_nodes(draft.graph)
     kept = _out_of_range(draft, rows)
     if len(kept) == len(draft.graph.node):
         raise ModelError(f"has values beyond {LARGEST:,.0f} everywhere", file=parent.path, fix="leave it as it is")
     underflow = _underflow(draft, weights)
-    draft.adopt(_converted(draft, settings, kept))
+    draft.adopt(_converted(draft, kept))
     _keep_wide(draft, set(kept))
     draft.save(path)
     return Halved(tuple(kept), underflow)
@@ -121,13 +98,13 @@ def _exceeds(array: NDArray[Any] | None) -> bool:
     return array is not None and array.dtype == np.float32 and bool(np.any(np.abs(array) > LARGEST))
 
 
-def _converted(draft: Draft, settings: Half, kept: Sequence[str]) -> onnx.ModelProto:
+def _converted(draft: Draft, kept: Sequence[str]) -> onnx.ModelProto:
     """The model in float16, by ONNX Runtime's tool."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     try:
         converted: onnx.ModelProto = convert_float_to_float16(
-            draft.model, keep_io_types=settings.keep_io, op_block_list=list(DEFAULT_OP_BLOCK_LIST),
+            draft.model, keep_io_types=True, op_block_list=list(DEFAULT_OP_BLOCK_LIST),
             node_block_list=list(kept),
         )  # fmt: skip
     except Exception as error:  # the tool raises what its helpers happen to raise
@@ -151,44 +128,3 @@ def _keep_wide(draft: Draft, kept: set[str]) -> None:
         if source is not None and source.name in kept:
             for taker in draft.takers(node.output[0]):
                 taker.input[:] = [narrowed.input[0] if name == node.output[0] else name for name in taker.input]
-
-
-def _raise(draft: Draft) -> None:
-    """Bring a model to an opset whose `Cast` knows bfloat16, which the one that knows of scales by channel does."""
-    try:
-        draft.adopt(raised(draft.model))
-    except Exception as error:  # the converter raises what its adapters happen to raise
-        raise ModelError(
-            f"cannot be brought to an opset that knows bfloat16 ({first_line(error)})",
-            file=draft.parent.path,
-            fix="export it again with opset 13 or later",
-        ) from error
-
-
-def _store_bfloat16(draft: Draft, weights: Sequence[onnx.TensorProto]) -> None:
-    """Keep weights in bfloat16 and cast them when they are taken."""
-    from onnx import TensorProto, helper
-
-    given = {each.name for each in draft.graph.input}
-    for each in weights:
-        array = draft.constant(each.name)
-        assert array is not None
-        if array.size < 2 or each.name in given:
-            continue  # a number alone says how something is done, and saves nothing
-        name, stored = each.name, draft.fresh(f"{each.name}_bfloat16")
-        raw = _bfloat16(array).tobytes()
-        each.CopyFrom(helper.make_tensor(stored, TensorProto.BFLOAT16, array.shape, raw, raw=True))
-        draft.node("Cast", [stored], [name], to=TensorProto.FLOAT)
-
-
-def _bfloat16(array: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """The upper halves of float32, rounded to the nearest, ties to even; what would round to infinity is cut instead.
-
-    Example:
-        >>> [hex(each) for each in _bfloat16(np.float32([1.0, 1.01, -3.4028235e38]))]
-        ['0x3f80', '0x3f81', '0xff7f']
-    """
-    bits = np.ascontiguousarray(array).view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    overflows = (rounded & np.uint32(0x7FFF)) == np.uint32(0x7F80)
-    return np.where(overflows, bits >> np.uint32(16), rounded).astype(np.uint16)

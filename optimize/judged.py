@@ -27,6 +27,9 @@ UNPROVEN = dict.fromkeys(("speedup_low", "speedup_high", "quality", "quality_dro
 OUT_OF_TIME = "the time for making was over"
 """Why a variant was not made, where more time would have made it."""
 
+UNPROVEN_IN_TIME = "there was no time left to prove it"
+"""Why a variant that may be good was not proven, where more time might have."""
+
 
 @dataclass(frozen=True)
 class Judged:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
-    MakeStudent = Callable[[], tuple[torch.nn.Module, Mapping[str, torch.Tensor]]]
+    Made = tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
+    MakeStudent = Callable[[], Made | tuple[torch.nn.Module, Mapping[str, torch.Tensor], Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Material:
         feeds: rows that steps may learn from: calibration and distillation. No row of the proof is among them.
         label: what turned out true for them, or None.
         groups: what makes rows alike, or None.
-        student: makes an untrained student and its example inputs, or None.
+        student: makes an untrained student, its example inputs and, where it wishes for some, the settings of its lessons; or None.
         student_source: what the student is made by, for its origin.
         module: makes the torch module that the parent was exported from, where there is one: students can be cut out of it.
         students: whether students are derived where none is given.

@@ -142,7 +142,9 @@ class Metric:
             )
         if self.labels == "numbers" and label is not None and self.takes == "number" and label.shape != told.shape:
             raise ModelError(
-                f"{describe_answers(told)} where labels are {list(label.shape)}", field=name, fix="judge another output"
+                f"{describe_answers(told)} where labels are {list(label.shape)}",
+                field=name,
+                fix="judge an output of that shape (--output), or export the model with one",
             )
         if self.labels == "none" and self.takes in {"vector", "number"}:
             _check_varied(vectors(told), name)
@@ -180,7 +182,11 @@ def _whole(label: Floats) -> bool:
 
 
 _LABELS: dict[str, tuple[str, Callable[[Floats], bool], str]] = {
-    "binary": ("0 and 1", lambda label: bool(np.isin(label, (0.0, 1.0)).all()), "use mae or mse for other labels"),
+    "binary": (
+        "0 and 1",
+        lambda label: bool(np.isin(label, (0.0, 1.0)).all()),
+        "use accuracy or log_loss for several classes, mae or mse for numbers",
+    ),
     "classes": ("0 and 1, or class numbers 0, 1, 2 …", _whole, "number the classes, or use mae or mse"),
     "numbers": ("numbers", lambda label: bool(np.isfinite(label).all()), "leave out the rows without one"),
     "relevance": (

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from windtunnel.errors import MissingError
+from windtunnel.onnx_file import save_model
 from windtunnel.openvino_session import INSTALL
 
 from .calibrator import fed
@@ -92,7 +93,7 @@ def quantize_by_nncf(
         copy = onnx.ModelProto()
         copy.CopyFrom(quantized)
         restore(copy, model, exclude)
-        onnx.save(copy, str(path))
+        save_model(copy, path)
 
     return write
 

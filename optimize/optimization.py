@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.quantity import format_bytes
+from windtunnel.quantity import format_bytes, format_duration
 from windtunnel.verdict import Verdict
 
-from .judged import OUT_OF_TIME
+from .budget import PROMISE
+from .judged import OUT_OF_TIME, UNPROVEN_IN_TIME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,7 @@ class Optimization:
         skipped: variants that were not made, and why.
         seconds: how long it took.
         interrupted: whether it was stopped before its end.
+        phases_s: how long each kind of work took, in seconds, by what it is told under.
     """
 
     goal: Goal
@@ -43,6 +45,7 @@ class Optimization:
     skipped: tuple[Skipped, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
+    phases_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def parent(self) -> Judged:
@@ -83,14 +86,26 @@ class Optimization:
             changes.append(
                 f"{self.parent.quality.drop.samples:,} rows held out cannot rule out a loss below {told}: {more}"
             )
-        late = sum(each.reason == OUT_OF_TIME for each in self.skipped)
-        if late and not self.interrupted:
-            changes.append(
-                f"{late} candidates were not made for want of time: give a --budget above {self.goal.budget_s:g}s"
-            )
+        late = {"made": sum(each.reason == OUT_OF_TIME for each in self.skipped)}
+        late["proven"] = sum(each.reason == UNPROVEN_IN_TIME for each in self.raced)
+        if any(late.values()) and not self.interrupted:
+            told = " and ".join(f"{count} candidates were not {what}" for what, count in late.items() if count)
+            changes.append(f"{told} for want of time: give a --budget above {self.goal.budget_s:g}s")
+        if self.overrun:
+            changes.append(self.overrun)
         if self.interrupted:
             changes.append("it was stopped before its end: the same command goes on from there")
         return tuple(changes)
+
+    @property
+    def overrun(self) -> str:
+        """Why it took longer than it was given; empty where it did not, or had no budget."""
+        if self.goal.exhaustive or self.seconds <= PROMISE * self.goal.budget_s:
+            return ""
+        longest = sorted(self.phases_s.items(), key=lambda each: -each[1])[:2]
+        told = " and ".join(f"{name} ({format_duration(took_s)})" for name, took_s in longest)
+        spent, budget = format_duration(self.seconds), format_duration(self.goal.budget_s)
+        return f"it took {spent} of a budget of {budget}, most of it for {told}"
 
     def _found(self) -> str:
         chosen, parent, goal = self.chosen, self.parent, self.goal
@@ -126,4 +141,5 @@ class Optimization:
             "frontier": [*judged, *raced, *(each.to_dict() for each in self.failures)],
             "skipped": [each.to_dict() for each in self.skipped],
             "tried": self.tried, "interrupted": self.interrupted, "search_s": self.seconds,
+            "phases_s": self.phases_s,
         }  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from windtunnel.runtime import open_session
 
+from .budget import OutOfTime
 from .choose import verdict_on
 from .invariance import batch_dependence, is_exact
 from .judged import Failure, Judged, reason_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from windtunnel.timings import Timings
     from windtunnel.variant import Variant
 
+    from .budget import Budget
     from .explore import Candidate
     from .goal import Goal
     from .race import Finish
@@ -31,12 +33,6 @@ if TYPE_CHECKING:
 
 WAVE = 5
 """So many children are proven at once, at most."""
-
-ROUNDS = 8
-"""So many rounds a measurement makes at least: what its cost is reckoned by."""
-
-BLOCK_CALLS = 10
-"""So many calls a block of a slow model has, warm ones included."""
 
 
 class Measure(Protocol):
@@ -72,6 +68,7 @@ class Prover:
         goal: what is asked for.
         measure: interleaved timing.
         pace: how the parent did in the race.
+        budget: a child whose judging outlasts it is not judged.
         weigh: memory, where that is what is asked for.
     """
 
@@ -83,29 +80,37 @@ class Prover:
         goal: Goal,
         measure: Measure,
         pace: Finish,
+        budget: Budget,
         weigh: Weigh | None = None,
     ) -> None:
         self.parent, self.witness, self.sizes, self.goal, self.measure = parent, witness, sizes, goal, measure
+        self.budget = budget
         self.weigh = weigh if goal.objective == "memory" else None
-        self.subjects = subjects(pace)
+        self.subjects = subjects(pace, budget)
         self.dependence = batch_dependence(open_session(parent), witness.holdout.feeds, self.subjects)
         self.failures: list[Failure] = []
 
     def prove(self, wave: int, variants: Sequence[Variant], budget_s: float) -> list[Judged]:
-        """Judge some children beside the parent, which is the first of the list that comes back.
+        """Judge some children beside the parent, which is the first of the list that comes back; who came too late is not in it.
 
         Args:
             wave: its number, from 0: a later wave is judged at a higher confidence, for chance has had its chances.
             variants: the children.
             budget_s: how long to time, about.
         """
-        members = [self.parent, *variants]
-        timings = self._time(members, budget_s)
+        with self.budget.spending("timing"):
+            timings = self._time([self.parent, *variants], budget_s)
         confidence = self.goal.confidence_each(wave, len(variants))
         judged = [self._parent(timings, confidence)]
         for variant in variants:
             try:
-                judged.append(self._child(variant, timings, confidence))
+                with (
+                    self.budget.spending("rows held out"),
+                    self.budget.stopping(self.budget.left_s + self.budget.grace_s),
+                ):
+                    judged.append(self._child(variant, timings, confidence))
+            except OutOfTime:
+                break  # nor is there time for the others
             except Exception as error:  # noqa: BLE001  # whatever a child or a metric raises, it is that child's failure
                 self.failures.append(Failure(variant.name, reason_of(error)))
         return judged
@@ -147,37 +152,31 @@ class Prover:
         )  # fmt: skip
 
 
-def next_wave(ranked: Sequence[Candidate], parent: Finish, left_s: float, *, everything: bool) -> list[Candidate]:
-    """The best of the likely candidates, as many as the time left allows, and one at least.
+def next_wave(ranked: Sequence[Candidate], budget: Budget, *, everything: bool) -> list[Candidate]:
+    """The best of the likely candidates, as many as the time left allows: one that does not fit gives way to the next that does.
 
     Args:
         ranked: the candidates that are likely to be good enough, the best first.
-        parent: how the parent did: it is timed beside them.
-        left_s: of the budget.
+        budget: what is left, and what a proof takes.
         everything: whether all are taken, whatever they cost.
     """
+    if everything:
+        return list(ranked)
     members: list[Candidate] = []
-    cost_s = _cost_s(parent)
-    for each in ranked if everything else ranked[:WAVE]:
-        cost_s += _cost_s(each.finish)
-        if members and cost_s > left_s and not everything:
-            break
-        members.append(each)
+    for each in ranked[:WAVE]:
+        if budget.may_prove([one.finish for one in (*members, each)]):
+            members.append(each)
     return members
 
 
 SUBJECTS, ASKED = 48, 9
 """So many rows, each asked so many times, say whether a row's answer depends on its company."""
 
-COMPANY_S = 3.0
-"""How long that may take of the parent, about: of slow models fewer rows are asked."""
+COMPANY_S, COMPANY = 3.0, 0.05
+"""How long that may take of the parent, about, and what share of the budget: of slow models fewer rows are asked."""
 
 
-def subjects(pace: Finish) -> int:
+def subjects(pace: Finish, budget: Budget) -> int:
     """How many rows are asked alone and in company."""
-    return max(8, min(SUBJECTS, int(COMPANY_S / (ASKED * min(pace.p50_s.values())))))
-
-
-def _cost_s(finish: Finish) -> float:
-    """How long it takes to time one model, at least."""
-    return ROUNDS * (finish.open_s + sum(max(0.04, BLOCK_CALLS * p50_s) for p50_s in finish.p50_s.values()))
+    company_s = COMPANY_S if budget.endless else min(COMPANY_S, COMPANY * budget.seconds)
+    return max(8, min(SUBJECTS, int(company_s / (ASKED * min(pace.p50_s.values())))))

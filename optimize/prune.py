@@ -276,26 +276,6 @@ def _is_spatial_mean(node: Node) -> bool:
     )
 
 
-def magnitudes(module: torch.nn.Module, group: Group) -> torch.Tensor:
-    """The L1 importance of each unit: what it is made with, times what is made of it.
-
-    Behind a batch normalisation the size of the weights says nothing; its scale stands in for them.
-    """
-    import torch
-
-    tensors = dict(module.named_parameters())
-    scales = [
-        name for name in group.carried if name in tensors and tensors[name].dim() == 1 and name.endswith(".weight")
-    ]
-    making = torch.zeros(group.width)
-    for name in scales or group.made:
-        making += tensors[name].detach().abs().reshape(group.width, -1).sum(1)
-    taking = torch.zeros(group.width)
-    for name, repeat in group.taken:
-        taking += _columns(tensors[name].detach().abs(), group.width, repeat)
-    return (making * taking).reshape(-1, group.block).sum(1)
-
-
 def _columns(weight: torch.Tensor, width: int, repeat: int) -> torch.Tensor:
     """Sum a weight over all but the units of its second axis."""
     return (
@@ -349,10 +329,10 @@ def prune(
     inputs: Mapping[str, torch.Tensor],
     share: float,
     *,
-    rows: Mapping[str, NDArray[Any]] | None = None,
+    rows: Mapping[str, NDArray[Any]],
     seed: int = 1,
 ) -> torch.nn.Module:
-    """Take a share of the hidden units, channels and heads out of a module: the least important of each axis.
+    """Take a share of the hidden units, channels and heads out of a module: those of each axis that move its answers least.
 
     The result is checked to answer as the whole module does with these units silenced.
 
@@ -360,7 +340,7 @@ def prune(
         module: stays as it was.
         inputs: example tensors by argument name, two rows or more.
         share: of the units of each axis, between 0 and 1.
-        rows: to tell importance by their effect; by magnitude without.
+        rows: by input name, on which effects are told.
         seed: of the signs by which effects are told.
 
     Returns:
@@ -372,7 +352,7 @@ def prune(
     Example:
         >>> import torch
         >>> mlp = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
-        >>> prune(mlp, {"input": torch.zeros(2, 4)}, 0.5)
+        >>> prune(mlp, {"input": torch.zeros(2, 4)}, 0.5, rows={"input": torch.randn(32, 4).numpy()})
         Sequential(
           (0): Linear(in_features=4, out_features=32, bias=True)
           (1): ReLU()
@@ -392,9 +372,7 @@ def prune(
             fix="give a smaller student of your own: module.py:student",
         )
     with reproducible(seed), torch.enable_grad():
-        scores = (
-            [magnitudes(whole, group) for group in groups] if rows is None else effects(whole, groups, rows, seed=seed)
-        )
+        scores = effects(whole, groups, rows, seed=seed)
     kept = [_best(score, group, group.keep(share)) for score, group in zip(scores, groups, strict=True)]
     return _cut(whole, groups, kept, inputs)
 

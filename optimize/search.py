@@ -22,11 +22,12 @@ from windtunnel.progress import SILENT, Progress
 from windtunnel.runtime import open_session
 from windtunnel.session import cut
 
-from .budget import Budget
-from .checks import SHARE, Checks
+from .budget import Budget, Costs
+from .checks import SHARE, Checks, looks_s
 from .choose import choose, merit
-from .explore import Explorer
+from .explore import MAKING, RACES, Explorer
 from .invariance import TOLERANCE
+from .judged import OUT_OF_TIME, UNPROVEN_IN_TIME, Skipped
 from .optimization import Optimization
 from .proof import Prover, next_wave
 from .quality import Holdout, check_metric
@@ -37,7 +38,7 @@ from .witness import Witness
 from .workshop import Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .judged import Failure, Judged, Status
     from .material import Material
     from .proof import Measure, Weigh
+    from .step import Step
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -118,15 +120,19 @@ class _Task:
         cells = [Cell(b, size, cut(feeds, b)) for size, feeds in self.sizes.items() for b in self.goal.batch_sizes]
         facts = Facts.of(self.parent)
         ways, missing = ways_to_run(self.goal, facts)
-        usual = self._race_usual(cells)
-        witness = self._witness()
-        prover = Prover(self.parent, witness, self.sizes, self.goal, self.measure, usual[0], self.weigh)
+        with budget.spending(RACES):
+            usual = self._race_usual(cells)
+        with budget.spending(OWN, "answers"):
+            witness = self._witness()
+        with budget.spending(OWN, "company"):
+            prover = Prover(self.parent, witness, self.sizes, self.goal, self.measure, usual[0], budget, self.weigh)
         self._check_dependence(prover)
+        budget.costs = self._costs(usual[0], witness, budget)
         explorer = Explorer(
             self.parent, ways, usual, Workshop(self.material, self.folder, self.seeds), witness, cells, self.goal, budget,
             self.progress,
         )  # fmt: skip
-        students, unable = enrol(self.parent, self.material, self.seeds)
+        students, unable = self._students(budget)
         branches, needless = propose(facts, Hardware.detect(), students)
         explorer.found.skipped += [*missing, *needless, *unable]
         interrupted = False
@@ -139,7 +145,7 @@ class _Task:
         try:
             if interrupted:
                 explorer.sift(hurry=True)
-            self._prove(prover, explorer, usual[0], budget, judged, hurry=interrupted)
+            self._prove(prover, explorer, budget, judged, hurry=interrupted)
         except KeyboardInterrupt:
             interrupted = True
         return self._report(explorer, prover, judged, budget, interrupted=interrupted)
@@ -160,6 +166,26 @@ class _Task:
         )
         return Witness.of(session, self.parent.name, self.goal, self.holdout, self.learning, self.untaught, seed)
 
+    def _costs(self, pace: Finish, witness: Witness, budget: Budget) -> Costs:
+        """What the end of the search takes, by how long the parent has just taken for the same."""
+        learnt, held = (len(next(iter(each.feeds.values()))) for each in (witness.learning, witness.holdout))
+        row_s = budget.expected_s("answers") / (learnt + held)
+        judged_s = row_s * held + budget.expected_s("company")
+        return Costs(pace, row_s * learnt, judged_s, looks_s(row_s, self._look_s))
+
+    @property
+    def _look_s(self) -> float:
+        """How long each look may take, about."""
+        return SHARE * (max(self.goal.budget_s, 60.0) if self.goal.exhaustive else self.goal.budget_s)
+
+    def _students(self, budget: Budget) -> tuple[list[Step], list[Skipped]]:
+        """A step for each student, where there is time for any."""
+        wanted = self.material.students or self.material.student is not None
+        if wanted and not budget.may_make(0.0, None):
+            return [], [Skipped("students", OUT_OF_TIME)]
+        with budget.spending(MAKING):
+            return enrol(self.parent, self.material, self.seeds, decides=self.goal.judge.takes == "decision")
+
     def _check_dependence(self, prover: Prover) -> None:
         """Refuse a parent whose answers batching would change."""
         found = prover.dependence
@@ -170,47 +196,48 @@ class _Task:
                 fix="mend it, or let no requests share batches (batch sizes of 1 only)",
             )
 
-    def _prove(
-        self, prover: Prover, explorer: Explorer, pace: Finish, budget: Budget, judged: list[Judged], *, hurry: bool
-    ) -> None:
-        """Prove waves of children until one is good, or none is left, or the time is over."""
+    def _prove(self, prover: Prover, explorer: Explorer, budget: Budget, judged: list[Judged], *, hurry: bool) -> None:
+        """Prove waves of children until one is good, or none is left that fits into the time."""
         for wave in itertools.count():
-            waiting = explorer.waiting()
-            if wave and not waiting:
+            members = next_wave(explorer.waiting(), budget, everything=self.goal.exhaustive)
+            if wave and not members:
                 return
-            members = next_wave(waiting, pace, budget.left_s, everything=self.goal.exhaustive)
             self.progress.say(f"  proving {', '.join(each.variant.name for each in members) or self.parent.name}")
-            found = prover.prove(
-                wave, [each.variant for each in members], self._share_s(budget, len(members), hurry=hurry)
-            )
-            judged += self._looked_at(found[1:]) if judged else [found[0], *self._looked_at(found[1:])]
+            found = prover.prove(wave, [each.variant for each in members], self._timed_s(budget, members, hurry=hurry))
+            judged += self._looked_at(found[1:], budget) if judged else [found[0], *self._looked_at(found[1:], budget)]
+            known = {each.variant.name for each in judged} | {each.name for each in prover.failures}
+            members = [each for each in members if each.variant.name in known]
             for each in members:
-                explorer.found.candidates.remove(each)
-            if any(each.status == "on-frontier" for each in judged[1:]) or (budget.is_over and wave):
+                explorer.found.take(each)
+            if any(each.status == "on-frontier" for each in judged[1:]):
                 return
-            if not budget.is_over:
-                explorer.sift()
+            explorer.sift()
             unproven = {each.variant.name for each in judged if each.status in {"worse", "not-proven"}}
             explorer.mend([each for each in members if each.variant.name in unproven])
 
-    def _share_s(self, budget: Budget, members: int, *, hurry: bool) -> float:
-        """How long a wave is timed: most of what is left, so that something is left for judging it."""
+    def _timed_s(self, budget: Budget, members: Sequence[Candidate], *, hurry: bool) -> float:
+        """How long a wave is timed, about."""
         if self.goal.exhaustive:
-            return EACH_S * members
-        return HURRY_S if hurry else max(TIMING * budget.left_s, 0.1 * budget.seconds)
+            return EACH_S * len(members)
+        timed_s = budget.timing_s([each.finish for each in members]) if members else 0.0
+        return min(timed_s, HURRY_S) if hurry else timed_s
 
-    def _looked_at(self, children: list[Judged]) -> list[Judged]:
-        """Look closer at what is good, the best first."""
-        look_s = SHARE * max(self.goal.budget_s, 60.0)
+    def _looked_at(self, children: list[Judged], budget: Budget) -> list[Judged]:
+        """Look closer at what is good, the best first; at a second that is good only where there is time."""
         checks = Checks(
-            self.holdout.feeds, self.seeds.number("checks"), look_s, self.goal.attack, self.material.module
+            self.holdout.feeds, self.seeds.number("checks"), self._look_s, self.goal.attack, self.material.module,
+            lambda: budget.stopping(budget.left_s + budget.grace_s),
         )  # fmt: skip
-        return [
-            checks.look(each, self.parent) if each.status == "on-frontier" else each
-            for each in sorted(children, key=lambda each: -merit(each, self.goal))
-        ]
+        looked: list[Judged] = []
+        for each in sorted(children, key=lambda each: -merit(each, self.goal)):
+            first = all(one.status != "on-frontier" for one in looked)
+            if each.status == "on-frontier" and budget.may_look(first=first):
+                with budget.spending("a closer look"):
+                    each = checks.look(each, self.parent)  # noqa: PLW2901  # the same child, with what was found
+            looked.append(each)
+        return looked
 
-    def _why_left(self, explorer: Explorer, each: Candidate, *, good: bool) -> tuple[Status, str]:
+    def _why_left(self, explorer: Explorer, each: Candidate, *, bar: float) -> tuple[Status, str]:
         """What became of a candidate that was not proven."""
         if explorer.slow(each.finish):
             return "slower", f"{each.finish.worst:.2f} × as fast as the parent where it is slowest"
@@ -218,9 +245,9 @@ class _Task:
             drop, metric = each.lost, self.goal.judge.name
             told = f"lost {drop.value:.4f} {metric} ({drop.low:.4f} to {drop.high:.4f}) on {drop.samples:,} rows to learn from"
             return ("not-proven" if explorer.possible(each) else "worse"), told
-        if good:
+        if explorer.score(each) <= bar:
             return "dominated", "what was chosen is better in what is asked for"
-        return "not-proven", "the search ended before its proof"
+        return "not-proven", UNPROVEN_IN_TIME
 
     def _report(
         self, explorer: Explorer, prover: Prover, judged: list[Judged], budget: Budget, *, interrupted: bool
@@ -228,17 +255,22 @@ class _Task:
         found = explorer.found
         judged = judged or prover.prove(0, [], 0.0)
         chosen = choose(judged, self.goal)
+        best = next(each.variant.name for each in chosen if each.status == "chosen")
+        bar = next((explorer.score(each) for each in found.proven if each.variant.name == best), 0.0)
         for each in explorer.ranked():
-            found.leave(each.finish, *self._why_left(explorer, each, good=chosen[0].status != "chosen"))
+            found.leave(each.finish, *self._why_left(explorer, each, bar=bar))
         failures: list[Failure] = [*found.failures, *prover.failures]
         return Optimization(
             self.goal, tuple(chosen), tuple(found.raced), tuple(failures), tuple(found.skipped), budget.spent_s,
-            interrupted,
+            interrupted, budget.phases_s,
         )  # fmt: skip
 
 
-TIMING, EACH_S = 0.7, 5.0
-"""The share of what is left of the budget that a wave is timed; and how long each is timed where there is no budget."""
+EACH_S = 5.0
+"""How long each is timed where there is no budget."""
+
+OWN = "the model's own answers"
+"""What time is told under that no search can save."""
 
 HURRY_S = 10.0
 """How long the best so far is timed when someone waits for the end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,12 @@ if TYPE_CHECKING:
 
     from .product import Product
 
+ALPHA = 0.5
+"""The share of the difficulty that moves into the weights: this one leaves both equally hard."""
+
+OUTLIER = 4.0
+"""Where smoothing costs a multiplication of its own, the largest channel must be so many times the median one to be worth it."""
+
 TINY = 1e-5
 """Channels that never carry more than this are taken to carry this: nothing is divided by zero."""
 
@@ -31,25 +36,7 @@ NORMALIZATIONS = ("LayerNormalization", "SimplifiedLayerNormalization", "RMSNorm
 """Operators that end in a scale of their own, and mostly a bias, for every channel."""
 
 
-@dataclass(frozen=True)
-class SmoothQuant:
-    """How far activations are smoothed.
-
-    Args:
-        alpha: the share of the difficulty that moves into the weights; 0.5 leaves both equally hard.
-        outlier: where smoothing costs a multiplication of its own, the largest channel must be so many times the median
-            one to be worth it.
-    """
-
-    alpha: float = 0.5
-    outlier: float = 4.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values, for the origin."""
-        return asdict(self)
-
-
-def smooth(parent: Variant, path: Path, settings: SmoothQuant, rows: Mapping[str, NDArray[Any]]) -> None:
+def smooth(parent: Variant, path: Path, rows: Mapping[str, NDArray[Any]]) -> None:
     """Divide each channel of an activation by a number, and multiply the weights that meet it by the same.
 
     The model says what it said before, up to rounding; int8 of it is nearer (Xiao et al., arXiv 2211.10438). The division
@@ -59,7 +46,6 @@ def smooth(parent: Variant, path: Path, settings: SmoothQuant, rows: Mapping[str
     Args:
         parent: a float model.
         path: where the file goes.
-        settings: how far.
         rows: real rows by input name, on which the size of each channel is seen.
 
     Raises:
@@ -73,13 +59,13 @@ def smooth(parent: Variant, path: Path, settings: SmoothQuant, rows: Mapping[str
         raise ModelError("multiplies nothing with weights of its own", file=parent.path, fix="leave it as it is")
     sizes = _channel_sizes(draft, list(groups), rows)
     smoothed = [
-        _smooth(draft, source, products, sizes[source], settings)
+        _smooth(draft, source, products, sizes[source])
         for source, products in groups.items()
         if len(sizes[source]) == len(products[0].weights)
     ]
     if not any(smoothed):
         raise ModelError(
-            f"has no channel {settings.outlier:g} times as large as the median one, and no layer to fold a scale into",
+            f"has no channel {OUTLIER:g} times as large as the median one, and no layer to fold a scale into",
             file=parent.path,
             fix="leave it as it is",
         )
@@ -98,11 +84,9 @@ def _channel_sizes(
     return sizes
 
 
-def _smooth(
-    draft: Draft, source: str, products: Sequence[Product], sizes: NDArray[np.float64], settings: SmoothQuant
-) -> bool:
+def _smooth(draft: Draft, source: str, products: Sequence[Product], sizes: NDArray[np.float64]) -> bool:
     """Smooth one value and all that multiply it; whether it was done."""
-    scale = _scale(sizes, products, settings.alpha)
+    scale = _scale(sizes, products)
     if np.ptp(scale) == 0.0 or not np.isfinite(scale).all():
         return False
     alone = len(draft.takers(source)) == len(products) and source not in draft.outputs
@@ -114,7 +98,7 @@ def _smooth(
             divided = array / (scale[:, None] if _turned(node, slot) else scale)
             node.input[slot] = draft.weight(divided.astype(array.dtype), "smoothed")
         source = ""
-    elif sizes.max() < settings.outlier * max(float(np.median(sizes)), TINY):
+    elif sizes.max() < OUTLIER * max(float(np.median(sizes)), TINY):
         return False
     else:
         source = draft.node("Mul", [source, draft.weight((1.0 / scale).astype(np.float32), "smoothing")])
@@ -123,10 +107,10 @@ def _smooth(
     return True
 
 
-def _scale(sizes: NDArray[np.float64], products: Sequence[Product], alpha: float) -> NDArray[np.float64]:
-    """What each channel is divided by: size^alpha ÷ the largest of its weights^(1 − alpha)."""
+def _scale(sizes: NDArray[np.float64], products: Sequence[Product]) -> NDArray[np.float64]:
+    """What each channel is divided by: size^ALPHA ÷ the largest of its weights^(1 − ALPHA)."""
     weights = np.max([np.abs(each.weights).max(axis=1) for each in products], axis=0)
-    scale = np.maximum(sizes, TINY) ** alpha / np.maximum(weights, TINY) ** (1.0 - alpha)
+    scale = np.maximum(sizes, TINY) ** ALPHA / np.maximum(weights, TINY) ** (1.0 - ALPHA)
     # only ratios matter to int8; this one leaves the activations about as large as they were
     scale /= np.exp(np.log(scale).mean())
     return np.asarray(scale)

@@ -13,18 +13,18 @@ from windtunnel.variant import Variant
 
 from .clean import Cleaning, cleaned
 from .clipping import METHODS
-from .compressed_weights import GROUP, CompressedWeights, compressed_weights
+from .compressed_weights import GROUP, compressed_weights
 from .denormals import denormals_scrubbed
 from .draft import attribute
 from .dynamic_int8 import DynamicInt8, dynamic_int8
 from .fuse import Fusion, fused
-from .half import Half, half
+from .half import half
 from .int8 import HEAVY, int8_settings
 from .judged import Skipped
 from .nncf_int8 import NncfInt8, nncf_int8
 from .ort_offline import OrtOffline, ort_optimized
 from .sensitivity import MixedInt8, mixed_int8
-from .smooth_quant import SmoothQuant, smooth
+from .smooth_quant import smooth
 from .static_int8 import StaticInt8, static_int8, suited
 from .step import Nothing, Step
 from .weight_only import WeightOnly, weight_only
@@ -215,9 +215,8 @@ def _compressed(facts: Facts) -> list[Branch]:
         return []  # the one product behind many convolutions is not what takes their time
     # groups that do not fill a width are slower than smaller ones that do: 128 than 64 by a seventh at 192 inputs
     coarse = 128 if all(width % 128 == 0 for width in facts.widths) else 64
-    settings = CompressedWeights()
     return [
-        Branch(Step(name, "compressed-weights", "int8", settings, compressed_weights), options=((GROUP, str(size)),))
+        Branch(Step(name, "compressed-weights", "int8", Nothing(), compressed_weights), options=((GROUP, str(size)),))
         for name, size in (("int8-weights", coarse), ("int8-weights-fine", 32))
     ]
 
@@ -237,7 +236,7 @@ def _others(facts: Facts, types: Mapping[str, Any]) -> list[Branch]:
         Branch(_static("int8-static-s8s8", signed)),
         Branch(_dynamic("int8-dynamic-per-tensor", {**types, "per_channel": False})),
         Branch(Step("cleaned", "clean", "fp32", Cleaning(), cleaned)),
-        Branch(Step("float16", "half", "fp16", Half("float16"), half, CALIBRATION_ROWS)),
+        Branch(Step("float16", "half", "fp16", Nothing(), half, CALIBRATION_ROWS)),
     ]
     if "MatMul" in facts.kinds:
         found += [_weights(8, "rtn"), _weights(4, "hqq"), _weights(4, "gptq")]
@@ -264,7 +263,7 @@ def _dynamic_repairs(name: str, types: Mapping[str, Any]) -> tuple[Step, ...]:
 
 
 def _smoothed(name: str, then: StaticInt8 | DynamicInt8) -> Step:
-    settings = Smoothed(SmoothQuant(), then)
+    settings = Smoothed(then)
     return Step(f"{name}-smooth", "smooth-int8", "int8", settings, smooth_int8, CALIBRATION_ROWS)
 
 
@@ -295,18 +294,17 @@ def _mixed(name: str, of: StaticInt8 | NncfInt8) -> Step:
 class Smoothed:
     """int8 of a model whose activations were smoothed before."""
 
-    smoothing: SmoothQuant
     then: StaticInt8 | DynamicInt8
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values, for the origin."""
-        return {"smoothing": self.smoothing.to_dict(), **self.then.to_dict()}
+        return {"smoothed": True, **self.then.to_dict()}
 
 
 def smooth_int8(parent: Variant, path: Path, settings: Smoothed, rows: Mapping[str, NDArray[Any]]) -> None:
     """Smooth a model and quantize it, in one step: the smoothed model is no variant of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        smooth(parent, Path(folder) / "smooth.onnx", settings.smoothing, rows)
+        smooth(parent, Path(folder) / "smooth.onnx", rows)
         between = Variant.from_file(Path(folder) / "smooth.onnx")
         if isinstance(settings.then, StaticInt8):
             static_int8(between, path, settings.then, rows)

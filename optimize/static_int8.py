@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from windtunnel.onnx_file import save_model
+
 from .calibrator import observe
 from .clipping import check_method, clip
 from .int8 import HEAVY, default_opset, hushed, quant_type, quantizing, refusing
@@ -127,7 +129,7 @@ def quantize_statically(
         copy = onnx.ModelProto()
         copy.CopyFrom(whole)
         restore(copy, model, exclude)
-        onnx.save(copy, str(path))
+        save_model(copy, path)
 
     return write
 

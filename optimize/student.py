@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from windtunnel.session import run_in_batches
 from windtunnel.variant import Variant
 
 from .class_label import ClassLabel
-from .distil import WORK, Lessons, argument, ask_teacher, batch_of, distil
+from .distil import WORK, Features, Lessons, argument, ask_teacher, batch_of, distil
 from .export import export
-from .fewer_layers import fewer_layers, find_blocks
+from .fewer_layers import alike, choose_blocks, find_blocks, keep_blocks
 from .parity import flat
 from .prune import prune
 from .reproducible import reproducible
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from windtunnel.session import Session
 
     Arrays = Mapping[str, NDArray[Any]]
-    Made = tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
+    Made = (
+        tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
+        | tuple[torch.nn.Module, Mapping[str, torch.Tensor], Mapping[str, Any]]
+    )
 
 LEAST_ROWS = 100
 """Fewer rows teach nothing that holds on others."""
@@ -56,11 +59,14 @@ TREE_SHAPES = ((128, 64), (64, 32), (32, 16))
 MOST = 3
 """Students of one sort."""
 
-PRUNED = 0.5
-"""The share of hidden units that goes: of products between two cut axes a quarter is left."""
+PRUNED = (0.5, 0.75)
+"""The shares of hidden units that go: of products between two cut axes a quarter is left, or a sixteenth."""
 
 GENTLE = 5e-4
 """The learning rate of students that know much already, as they were cut out of their teacher."""
+
+DRAWN = 0.5
+"""The weight of inner values for students of fewer layers."""
 
 TREES = ("TreeEnsemble", "TreeEnsembleRegressor", "TreeEnsembleClassifier")
 
@@ -71,15 +77,18 @@ class Student:
 
     Args:
         name: such as `student-64x32`, `student-half-layers`.
-        make: gives the untrained module and example inputs by argument name; draws from torch's generator.
+        make: gives the untrained module, example inputs by argument name, and a user's wishes for its lessons where there are
+            some; draws from torch's generator.
         settings: what it is made by, as JSON values, for the origin.
         lessons: how it is taught.
+        features: tells the inner values that it is drawn to; None for none.
     """
 
     name: str
     make: Callable[[], Made]
     settings: dict[str, Any]
     lessons: Lessons
+    features: Callable[[], Features] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All that decides what it becomes, but for its parent, rows and seed, as JSON values."""
@@ -94,6 +103,7 @@ def propose_students(
     *,
     seed: int,
     work: float = WORK,
+    decides: bool = False,
 ) -> tuple[Student, ...]:
     """Derive students from a model's signature, its rows, and the module that it was exported from where there is one.
 
@@ -107,6 +117,7 @@ def propose_students(
         module: that the parent was exported from, or None.
         seed: of the rows that are looked at.
         work: floating-point operations that the lessons of each may take; about ten seconds on a core.
+        decides: whether the largest of a row's answers is its decision, and all that is asked of it.
 
     Returns:
         The students, largest first within each sort; none is made or taught yet.
@@ -121,7 +132,7 @@ def propose_students(
         )  # fmt: skip
     students: list[Student] = []
     reasons: list[str] = []
-    sorts = [partial(_tables, parent, rows, labels, seed, work)]
+    sorts = [partial(_tables, parent, rows, labels, seed, work, decides=decides)]
     if module is not None:
         sorts += [partial(_shallower, parent, rows, module, work), partial(_pruned, parent, rows, module, seed, work)]
     for derive in sorts:
@@ -134,7 +145,11 @@ def propose_students(
             f"has no student that can be derived ({'; '.join(reasons)})", field=parent.name,
             fix="give one of your own: module.py:student",
         )  # fmt: skip
-    return tuple(students)
+    return tuple(_deciding(each) if decides and each.lessons.kind == "auto" else each for each in students)
+
+
+def _deciding(student: Student) -> Student:
+    return replace(student, lessons=replace(student.lessons, kind="decision"))
 
 
 def teach(
@@ -165,9 +180,10 @@ def teach(
     answers = _first_answers(session, rows)
     label = ClassLabel.of(answers, ModelNames.read(parent.path).classes)
     with reproducible(seed, student.lessons.threads):
-        module, inputs = student.make()
+        module, inputs = _untrained(student)
         _check_outputs(module, inputs, answers, student.name)
-    distil(session, module, rows, labels, seed=seed, lessons=student.lessons)
+    features = None if student.features is None else student.features()
+    distil(session, module, rows, labels, seed=seed, lessons=student.lessons, features=features)
     axes = {
         argument(tensor.name): {
             place: size for place, size in enumerate(tensor.shape) if place and isinstance(size, str)
@@ -177,6 +193,18 @@ def teach(
     export(module, inputs, path, {name: free for name, free in axes.items() if free}, source=student.name)
     _call_as(path, parent, answers, label)
     _check_signature(path, answers, student.name)
+
+
+def _untrained(student: Student) -> tuple[torch.nn.Module, Mapping[str, torch.Tensor]]:
+    import torch
+
+    made = student.make()
+    if not (isinstance(made, tuple) and len(made) > 1 and isinstance(made[0], torch.nn.Module)):
+        raise ModelError(
+            "is made of something else than a module and its inputs", field=student.name,
+            fix="return (module, {argument: example tensor})",
+        )  # fmt: skip
+    return made[0], made[1]
 
 
 def _first_answers(session: Session, rows: Arrays) -> dict[str, NDArray[Any]]:
@@ -222,14 +250,16 @@ def _check_signature(path: Path, answers: Arrays, name: str) -> None:
         )
 
 
-def _tables(parent: Variant, rows: Arrays, labels: NDArray[np.float64] | None, seed: int, work: float) -> list[Student]:
+def _tables(
+    parent: Variant, rows: Arrays, labels: NDArray[np.float64] | None, seed: int, work: float, *, decides: bool
+) -> list[Student]:
     from .table_student import BINS, make_table_student, read_columns, table_flops
 
     columns = read_columns(parent.signature, rows)
     total = len(next(iter(rows.values())))
     places = np.sort(np.random.default_rng(seed).permutation(total)[:LOOKED_AT])
     answers = ask_teacher(open_session(parent), {name: array[places] for name, array in rows.items()})[0]
-    kind = answer_kind(answers, None if labels is None else labels[places])
+    kind = answer_kind(answers, None if labels is None else labels[places], decides=decides)
     flops = _flops(parent, rows)
     bins = BINS if any(column.kind == "number" for column in columns) else 0
     shapes = (
@@ -257,30 +287,47 @@ def _table_student(make: Callable[[], Made], widths: tuple[int, ...], pieces: in
 def _shallower(parent: Variant, rows: Arrays, module: torch.nn.Module, work: float) -> list[Student]:
     blocks = len(list(module.get_submodule(find_blocks(module)).children()))
     names = {2: "student-half-layers", 3: "student-third-layers"}
-    lessons = _lessons(parent, rows, module, work)
-    return [
-        Student(
-            name,
-            partial(_made, partial(fewer_layers, module, rows, every), rows),
-            {"keeps_one_layer_in": every},
-            lessons,
-        )
-        for every, name in names.items()
-        if every <= blocks
-    ]
+    lessons = replace(_lessons(parent, rows, module, work), feature_share=DRAWN)
+    found = []
+    for every, name in names.items():
+        if every <= blocks:
+            less = _Shallower(module, rows, every)
+            found.append(Student(name, less.make, {"keeps_one_layer_in": every}, lessons, less.features))
+    return found
+
+
+@dataclass(frozen=True)
+class _Shallower:
+    """A student of fewer layers; which, is found out when it is made."""
+
+    module: torch.nn.Module
+    rows: Arrays
+    every: int
+
+    @cached_property
+    def kept(self) -> tuple[int, ...]:
+        """The places of the layers that stay."""
+        return choose_blocks(self.module, self.rows, self.every)
+
+    def make(self) -> Made:
+        """The layers as the teacher has them."""
+        return keep_blocks(self.module, self.kept), _examples(self.rows)
+
+    def features(self) -> Features:
+        """Each layer that stays does the work of those behind it that go."""
+        return Features(self.module, alike(self.module, self.kept, self.rows))
 
 
 def _pruned(parent: Variant, rows: Arrays, module: torch.nn.Module, seed: int, work: float) -> list[Student]:
-    inputs = _examples(rows)
-    cut = partial(prune, module, inputs, PRUNED, rows=rows, seed=seed)
-    settings = {"pruned": PRUNED, "importance": "taylor"}
+    inputs, lessons = _examples(rows), _lessons(parent, rows, module, work)
     return [
         Student(
-            f"student-pruned-{PRUNED:.0%}".rstrip("%"),
-            partial(_made, cut, rows),
-            settings,
-            _lessons(parent, rows, module, work),
+            f"student-pruned-{share:.0%}".rstrip("%"),
+            partial(_made, partial(prune, module, inputs, share, rows=rows, seed=seed), rows),
+            {"pruned": share},
+            lessons,
         )
+        for share in PRUNED
     ]
 
 

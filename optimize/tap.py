@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ModelError
@@ -82,6 +84,8 @@ def _session(draft: Draft, names: Sequence[str]) -> Any:
     import onnx
     import onnxruntime
 
+    from windtunnel.onnx_file import save_model
+
     tapped = onnx.ModelProto()
     tapped.CopyFrom(draft.model)
     given = set(draft.outputs)
@@ -92,9 +96,11 @@ def _session(draft: Draft, names: Sequence[str]) -> Any:
     options.enable_cpu_mem_arena = False  # the arena keeps the largest batch for ever
     # what is fused away cannot be looked at, and what is not asked for need not be computed
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with hushed():
+    with hushed(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tapped.onnx"
         try:
-            return onnxruntime.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            save_model(tapped, path)
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class; each is passed on with its words
             raise ModelError(
                 f"cannot be looked into ({first_line(error)})", file=draft.parent.path, fix="export it again"

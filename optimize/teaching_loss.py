@@ -22,22 +22,25 @@ EMBEDDING_WIDTH = 8
 """Rows of unit length and at least so wide are taken for embeddings."""
 
 
-def answer_kind(answers: NDArray[Any], labels: NDArray[np.float64] | None = None) -> Kind:
+def answer_kind(answers: NDArray[Any], labels: NDArray[np.float64] | None = None, *, decides: bool = False) -> Kind:
     """Tell what a model's answers are, from some of them and from what turned out true.
 
     Args:
         answers: `[rows, …]`.
         labels: `[rows]` or of the answers' shape; NaN where nothing turned out yet.
+        decides: whether the largest of a row's answers is its decision, though no label says so.
 
     Returns:
         `probabilities` where the last axis sums to one; `probability` where all lies between 0 and 1; `logits` where labels
-        number the last axis; `embedding` where rows have length one; else `value`.
+        number the last axis, or it decides; `embedding` where rows have length one; else `value`.
 
     Example:
         >>> answer_kind(np.array([0.1, 0.9])), answer_kind(np.array([[0.1, 0.9]])), answer_kind(np.array([3.0]))
         ('probability', 'probabilities', 'value')
         >>> answer_kind(np.array([[2.0, -1.0], [0.5, 3.0]]), np.array([0.0, 1.0]))
         'logits'
+        >>> answer_kind(np.array([[2.0, -1.0]])), answer_kind(np.array([[2.0, -1.0]]), decides=True)
+        ('value', 'logits')
     """
     wide = answers.astype(np.float64)
     width = answers.shape[-1] if answers.ndim > 1 else 1
@@ -47,7 +50,7 @@ def answer_kind(answers: NDArray[Any], labels: NDArray[np.float64] | None = None
             return "probabilities"
         if not known.size or (known.min() >= 0.0 and known.max() <= 1.0):
             return "probability"
-    if answers.ndim == 2 and width > 1 and _are_classes(labels, len(answers), width):
+    if answers.ndim == 2 and width > 1 and (decides or _are_classes(labels, len(answers), width)):
         return "logits"
     if width >= EMBEDDING_WIDTH and np.allclose(np.linalg.norm(wide, axis=-1), 1.0, atol=1e-3):
         return "embedding"
@@ -98,22 +101,20 @@ class TeachingLoss:
 
     `probability` and `probabilities` are taught by cross-entropy, softened by the temperature (Hinton, Vinyals and Dean, Distilling the
     Knowledge in a Neural Network, 2015: logits ÷ T, loss × T²); `logits` the same after a softmax; `embedding` by one minus
-    the cosine; `value` by squared error, or Huber's where `robust`, in units of the teacher's spread.
+    the cosine; `value` by squared error in units of the teacher's spread.
 
     Args:
         kind: of the answers.
         temperature: above 1 the teacher's small probabilities count for more.
-        robust: Huber's loss for values, so that a few far answers do not rule.
         spread: of the teacher's answers, a number a column of the last axis; the unit of a value.
     """
 
     kind: Kind
     temperature: float
-    robust: bool
     spread: torch.Tensor
 
     @staticmethod
-    def of(answers: NDArray[Any], kind: Kind, *, temperature: float = 1.0, robust: bool = False) -> TeachingLoss:
+    def of(answers: NDArray[Any], kind: Kind, *, temperature: float = 1.0) -> TeachingLoss:
         """The loss for a teacher's answers."""
         import torch
 
@@ -123,7 +124,7 @@ class TeachingLoss:
         spread = np.where(
             spread > TINY * max(1.0, float(np.abs(columns).max())), spread, max(float(columns.std()), TINY)
         )
-        return TeachingLoss(kind, temperature, robust, torch.from_numpy(spread.astype(np.float32)))
+        return TeachingLoss(kind, temperature, torch.from_numpy(spread.astype(np.float32)))
 
     def soft(self, answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The distance to the teacher, `[rows]`."""
@@ -170,12 +171,7 @@ class TeachingLoss:
         return answer if self.kind == "logits" else answer.clamp_min(TINY).log()
 
     def _far(self, answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        apart = (answer - target) / self.spread
-        if not self.robust:
-            return _by_row(apart.square())
-        return _by_row(torch.nn.functional.huber_loss(apart, torch.zeros_like(apart), reduction="none"))
+        return _by_row(((answer - target) / self.spread).square())
 
 
 def _cross_entropy(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -25,45 +25,62 @@ if TYPE_CHECKING:
 START = '''\
 """Run the samples through the model as it was proven: exit 0 where it answers as expected. Needs numpy and {package} only."""
 
+import hashlib
 import json
 import pathlib
 import sys
 
-import numpy
+here = pathlib.Path(__file__).resolve().parent
+again = "copy the whole bundle again"
+try:
+    import numpy
 {imports}
 
-here = pathlib.Path(__file__).resolve().parent
-record = json.loads((here / "bundle.json").read_text(encoding="utf-8"))
-execution, allowed = record["execution"], record["allowed"]
+    record = json.loads((here / "bundle.json").read_text(encoding="utf-8"))
+    for name in ("model.onnx", *record["companions"], "samples.npz"):
+        with (here / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != record["files"][name]:
+                sys.exit(f"{{name}} was changed after the bundle was written: {{again}}")
+    execution, allowed = record["execution"], record["allowed"]
+    proven = "it was proven with " + ", ".join(record["requirements"]) + " on " + record["made_on"]["cpu"]
+except ImportError as error:
+    sys.exit(f"{{error}}: pip install -r requirements.txt")
+except OSError as error:
+    sys.exit(f"{{error.filename}} cannot be read ({{error.strerror}}): {{again}}")
+except (ValueError, LookupError, TypeError) as error:
+    sys.exit(f"bundle.json is not whole ({{error}}): {{again}}")
 samples = numpy.load(here / "samples.npz", allow_pickle=False)
 inputs = {{name[3:]: samples[name] for name in samples.files if name.startswith("in.")}}
+try:
 '''
 
 RUN_ONNXRUNTIME = """\
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads, options.inter_op_num_threads = execution["threads"], 1
-for key, value in {"session.intra_op.allow_spinning": "0", **execution["options"]}.items():
-    options.add_session_config_entry(key, value)
-session = onnxruntime.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
-answers = session.run([each["name"] for each in record["signature"]["outputs"]], inputs)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = execution["threads"], 1
+    for key, value in {"session.intra_op.allow_spinning": "0", **execution["options"]}.items():
+        options.add_session_config_entry(key, value)
+    session = onnxruntime.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    answers = session.run([each["name"] for each in record["signature"]["outputs"]], inputs)
 """
 
-HIDE_TELEMETRY = """
-sys.modules["openvino_telemetry"] = None  # which would write to the home folder and call home
-import openvino  # noqa: E402"""
+IMPORT_OPENVINO = """\
+    sys.modules["openvino_telemetry"] = None  # which would write to the home folder and call home
+    import openvino"""
 
 RUN_OPENVINO = """\
-precision = "bf16" if execution["runtime"].endswith("-bf16") else "f32"
-usual = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": precision}
-settings = {"INFERENCE_NUM_THREADS": execution["threads"], **usual, **execution["options"]}
-answers = list(openvino.Core().compile_model(str(here / "model.onnx"), "CPU", settings)(inputs).values())
+    precision = "bf16" if execution["runtime"].endswith("-bf16") else "f32"
+    usual = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": precision}
+    settings = {"INFERENCE_NUM_THREADS": execution["threads"], **usual, **execution["options"]}
+    answers = list(openvino.Core().compile_model(str(here / "model.onnx"), "CPU", settings)(inputs).values())
 """
 
 COMPARE = """\
+except Exception as error:  # the runtime's errors share no base class
+    sys.exit(f"model.onnx cannot be run ({str(error).splitlines()[0]}): {proven}")
 for tensor, answer in zip(record["signature"]["outputs"], answers, strict=True):
     name, expected = tensor["name"], samples["out." + tensor["name"]]
     if answer.shape != expected.shape:
-        sys.exit(f"{name} has the shape {answer.shape}, not {expected.shape}: is this the model that was bundled?")
+        sys.exit(f"{name} has the shape {answer.shape}, not {expected.shape}: another runtime? {proven}")
     if expected.dtype.kind == "f":
         limit, largest = allowed["numbers"], abs(expected).max(initial=0.0) or 1.0
         off = abs(answer.astype("float64") - expected).max(initial=0.0) / largest
@@ -71,8 +88,7 @@ for tensor, answer in zip(record["signature"]["outputs"], answers, strict=True):
         limit, off = allowed["decisions"], numpy.mean(answer != expected) if expected.size else 0.0
     print(f"{name}: {list(answer.shape)}, off by {off:.2g} where {limit:.2g} is allowed")
     if not off <= limit:
-        proven = ", ".join(record["requirements"]) + " on " + record["made_on"]["cpu"]
-        sys.exit(f"{name} differs from what was expected: another processor or runtime? It was proven with {proven}.")
+        sys.exit(f"{name} differs from what was expected: another processor or runtime? {proven}")
 """
 
 NUMBERS, DECISIONS = 1e-3, 0.0
@@ -100,8 +116,8 @@ def check_script(execution: Execution) -> str:
         (True, True)
     """
     if execution.runtime.startswith("openvino"):
-        return START.format(package="openvino", imports=HIDE_TELEMETRY) + RUN_OPENVINO + COMPARE
-    return START.format(package="onnxruntime", imports="import onnxruntime") + RUN_ONNXRUNTIME + COMPARE
+        return START.format(package="openvino", imports=IMPORT_OPENVINO) + RUN_OPENVINO + COMPARE
+    return START.format(package="onnxruntime", imports="    import onnxruntime") + RUN_ONNXRUNTIME + COMPARE
 
 
 def allowed(variant: Variant) -> dict[str, float]:

@@ -101,10 +101,15 @@ def matrix_columns(
     if isinstance(tensor.shape[1], int) and len(found) != tensor.shape[1]:
         raise DataError(
             f"takes {tensor.shape[1]} columns, and {len(found)} are {'text' if text else 'numbers'}: {', '.join(found)}",
-            file=file, field=tensor.name,
-            fix="leave just those in the table, in the model's order, or name the label with --label",
+            file=file, field=tensor.name, fix=_way_out(too_many=len(found) > tensor.shape[1], told=any(name in rows.columns for name in leave)),
         )  # fmt: skip
     return tuple(found)
+
+
+def _way_out(*, too_many: bool, told: bool) -> str:
+    if not too_many:
+        return "give a table with a column for each, in the model's order, or the rows as npz"
+    return "leave just those in the table, in the model's order" + ("" if told else ", or name the label with --label")
 
 
 FLOATS = ("float16", "float32", "float64")
@@ -119,20 +124,8 @@ def _is_kind(column: pl.Series, *, text: bool) -> bool:
 def _column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> NDArray[Any]:
     import polars as pl
 
-    if tensor.name not in rows.columns and len(tensor.shape) == 2 and tensor.dtype != "uint8" and tensor.shape[1] != 1:
-        raise DataError(
-            f"takes a matrix {list(tensor.shape)}, but a table feeds one input a column",
-            file=file,
-            field=tensor.name,
-            fix="let the module take one [batch] tensor a feature and stack them inside, or give the rows as npz",
-        )
     if tensor.name not in rows.columns:
-        raise DataError(
-            "is an input of the model but not a column",
-            file=file,
-            field=tensor.name,
-            fix=nearest(tensor.name, rows.columns),
-        )
+        raise _no_column(rows, tensor, file)
     column = rows[tensor.name]
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
@@ -166,6 +159,18 @@ def _column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> NDAr
             fix="export the model with one input of [batch] per column",
         )
     return np.ascontiguousarray(array.reshape(-1, 1) if len(tensor.shape) == 2 else array)
+
+
+def _no_column(rows: pl.DataFrame, tensor: Tensor, file: Path | str | None) -> DataError:
+    """Say what a table lacks, and what else would feed the input."""
+    problem, fix = "is an input of the model but not a column", nearest(tensor.name, rows.columns)
+    if len(tensor.shape) > 2:
+        problem = f"takes {list(tensor.shape)}, and a column of a table holds one number a row"
+        fix = "give the rows as npz, or by module.py:loader"
+    elif len(tensor.shape) == 2 and tensor.dtype != "uint8" and tensor.shape[1] != 1:
+        problem = f"takes a matrix {list(tensor.shape)}, but a table feeds one input a column"
+        fix = "let the module take one [batch] tensor a feature and stack them inside, or give the rows as npz"
+    return DataError(problem, file=file, field=tensor.name, fix=fix)
 
 
 def _whole(column: pl.Series, tensor: Tensor, file: Path | str | None) -> NDArray[Any]:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ModelError, naming
 from windtunnel.operator_count import VIEWS, Node, Operator, Value, count
+from windtunnel.shape_sums import constant, work_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     Shapes = Mapping[str, tuple[int, ...]]
 
 NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 """Types of which several share a byte, and the bits of one."""
-
-SMALL = 4096
-"""The largest tensor that is taken for a sum on shapes and worked out, in elements."""
-
-FOLDED = (
-    "Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Greater", "Identity", "Less", "Max",
-    "Min", "Mod", "Mul", "Neg", "Not", "Or", "Range", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
-)  # fmt: skip
-"""Kinds of which sums on shapes are made."""
 
 
 @dataclass(frozen=True)
@@ -143,43 +132,14 @@ def _infer(model: Any) -> Any:
 
 def _fold(model: Any) -> dict[str, Any]:
     """The small tensors that follow from shapes and small constants alone, by name, in one pass over the nodes."""
-    import numpy as np
     from onnx import numpy_helper
 
-    small = {each.name: each for each in model.graph.initializer if math.prod(each.dims) <= SMALL}
-    known: dict[str, NDArray[Any]] = {name: numpy_helper.to_array(each) for name, each in small.items()}
+    held = {each.name: constant(each) for each in model.graph.initializer}
+    constants = {name: value for name, value in held.items() if value is not None}
     shapes = {name: value.shape for name, value in _values(model, {}).items()}
     outputs = {each.name for each in model.graph.output}
-    folded: dict[str, Any] = {}
-    for node in model.graph.node:
-        name = node.output[0]
-        if len(node.output) > 1 or name in outputs:
-            continue
-        if node.op_type == "Shape" and node.input[0] in shapes:
-            known[name] = _evaluate(model, node, {node.input[0]: np.empty(shapes[node.input[0]], np.bool_)})
-        elif node.op_type in FOLDED and all(each in known for each in node.input if each):
-            known[name] = _evaluate(model, node, {each: known[each] for each in node.input if each})
-        else:
-            continue
-        if known[name].size > SMALL:
-            del known[name]
-        else:
-            folded[name] = numpy_helper.from_array(known[name], name)
-    return folded
-
-
-def _evaluate(model: Any, node: Any, feeds: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Run one node by ONNX's own reference."""
-    import numpy as np
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    inputs = [onnx.helper.make_empty_tensor_value_info(name) for name in feeds]
-    output = onnx.helper.make_empty_tensor_value_info(node.output[0])
-    graph = onnx.helper.make_graph([node], "fold", inputs, [output])
-    alone = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    answers: Any = ReferenceEvaluator(alone).run(None, dict(feeds))
-    return np.asarray(answers[0])
+    found = work_out(model.graph.node, shapes, constants)
+    return {name: numpy_helper.from_array(value, name) for name, value in found.items() if name not in outputs}
 
 
 def count_graph(model: Any, shapes: Shapes | None = None) -> Graph:

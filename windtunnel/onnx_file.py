@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from windtunnel.digest import write_atomically
 from windtunnel.errors import ModelError
 from windtunnel.quantity import format_bytes
+from windtunnel.shape_sums import constant, work_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,9 @@ DOMAINS = frozenset({
 
 BESIDE_BYTES = 1024
 """Weights smaller than this stay in the model's own file: shapes and scales are read where the graph is read."""
+
+TURNS = 24
+"""So often shapes are inferred, and sums on them worked out, at most: each turn gets past one reshape by a sum."""
 
 ALIGNMENT = 4096
 """Weights in the file beside begin at whole pages, so that a runtime can map them instead of copying."""
@@ -222,9 +226,11 @@ def _parse(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     if not path.exists():
-        raise ModelError("does not exist", file=path, fix="give the path of an ONNX file")
+        known = path.suffix == ".onnx"
+        fix = "give the path of an ONNX file" if known else "give the path of a model, or module.py:factory"
+        raise ModelError("does not exist", file=path, fix=fix)
     if path.is_dir():
-        raise ModelError("is a directory", file=path, fix="give the ONNX file itself, or a run folder")
+        raise ModelError("is a directory", file=path, fix="give the model's own file in it")
     size = path.stat().st_size
     if size == 0:
         raise ModelError("is empty", file=path, fix="export the model again")
@@ -243,7 +249,12 @@ def _parse(path: Path) -> onnx.ModelProto:
 
 def _not_whole(path: Path, error: Exception) -> ModelError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ModelError(f"is not a whole ONNX model ({reason})", file=path, fix="export the model again")
+    fix = (
+        "export the model again"
+        if path.suffix == ".onnx"
+        else "export it to ONNX: what ends in no known way is taken for that"
+    )
+    return ModelError(f"is not a whole ONNX model ({reason})", file=path, fix=fix)
 
 
 def _check_whole(path: Path) -> None:
@@ -432,30 +443,85 @@ def _whole_number(tensor: onnx.TensorProto, key: str, path: Path) -> int:
 def _check_values(model: onnx.ModelProto, path: Path, limit_bytes: int) -> None:
     """Refuse graphs that make something huge out of little: a runtime would do so while it loads them.
 
-    Shapes are inferred, not computed: nothing is allocated. Sizes that the graph works out by arithmetic of its own stay unknown:
-    onnx 1.23 could follow it (`data_prop`), but makes a symbol of every value of a vector, and runs out of memory itself.
+    Shapes are inferred, and sizes that the graph works out from shapes and constants are worked out, in turns; nothing large
+    is made. Sizes that follow from rows or weights stay unknown. onnx 1.23 could follow sums itself (`data_prop`), but makes
+    a symbol of every value of a vector, and runs out of memory.
     """
     import onnx
 
     try:
-        inferred = onnx.shape_inference.infer_shapes(_skeleton(model))
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
-        return  # what cannot be inferred is no evidence
-    for graph in graphs(inferred):
+        light = _skeleton(model)
+    except RuntimeError as error:  # so the inliner says that a call does not fit its function
+        raise _not_whole(path, error) from error
+    for _ in range(TURNS):
+        try:
+            light = onnx.shape_inference.infer_shapes(light)
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
+            break  # what cannot be inferred is no evidence
+        if not _settle(light.graph, {}, {}):
+            break
+    for graph in graphs(light):
         for value in (*graph.value_info, *graph.output):
-            _check_value(value, path, limit_bytes)
+            _check_value(value, graph, path, limit_bytes)
 
 
-def _check_value(value: onnx.ValueInfoProto, path: Path, limit_bytes: int) -> None:
+def _check_value(value: onnx.ValueInfoProto, graph: onnx.GraphProto, path: Path, limit_bytes: int) -> None:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not kind.elem_type:
         return
     size = value_count([max(1, each.dim_value) for each in kind.shape.dim]) * _bits(kind.elem_type) // 8
     if size > limit_bytes:
         raise ModelError(
-            f"would be {format_bytes(size)}, and {format_bytes(limit_bytes)} of memory may be used",
+            f"would be {format_bytes(size)}{_maker(value, graph)}, and {format_bytes(limit_bytes)} of memory may be used",
             file=path, field=value.name, fix="take the file for malicious, or run it on a larger machine",
         )  # fmt: skip
+
+
+def _maker(value: onnx.ValueInfoProto, graph: onnx.GraphProto) -> str:
+    """Say which node makes a value, where one does."""
+    for node in graph.node:
+        if value.name in node.output:
+            return f", made by `{node.name}` ({node.op_type})" if node.name else f", made by {node.op_type}"
+    return ""
+
+
+def _settle(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], constants: dict[str, Any]) -> bool:
+    """Put what follows from shapes and constants into a graph and its inner ones, as constants; says whether any was new.
+
+    Args:
+        graph: with shapes inferred; it is changed.
+        shapes: of the tensors around it, by name.
+        constants: the small tensors around it, by name.
+    """
+    import onnx
+
+    shapes = {**shapes, **_shapes(graph)}
+    held = {each.name: constant(each) for each in graph.initializer}
+    constants = {**constants, **{name: value for name, value in held.items() if value is not None}}
+    found = work_out(graph.node, shapes, constants)
+    outputs = {each.name for each in graph.output}
+    new = {name: value for name, value in found.items() if name not in outputs}
+    kept = [node for node in graph.node if not (node.output and node.output[0] in new)]
+    asked = {name for node in kept for name in node.input}
+    del graph.node[:]
+    graph.node.extend(kept)
+    # what is known around an inner graph is put into it, where inference looks for it
+    around = {name: constants[name] for name in asked if name in constants and name not in held}
+    for name, value in {**around, **new}.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    known = {**constants, **found}
+    changed = [_settle(body, shapes, known) for node in graph.node for body in _bodies(node)]
+    return bool(new) or bool(around) or any(changed)
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Of every tensor of which all sizes are known, by name."""
+    known = {each.name: tuple(each.dims) for each in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(each.HasField("dim_value") for each in kind.shape.dim):
+            known[value.name] = tuple(each.dim_value for each in kind.shape.dim)
+    return known
 
 
 def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -463,7 +529,7 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
 
     What the file says of its inner shapes is left out, so that it cannot hide what would be computed.
     """
-    import onnx
+    import onnx.inliner
 
     light = _without(model, "graph")
     light.graph.CopyFrom(_without(model.graph, "initializer"))
@@ -478,7 +544,25 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
             light.graph.initializer.add().CopyFrom(tensor)
         elif tensor.name not in given:
             light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    return light
+    for node in nodes(light):
+        _lighten(node)
+    # of what is inside a function inference says nothing
+    return onnx.inliner.inline_local_functions(light) if light.functions else light
+
+
+def _lighten(node: onnx.NodeProto) -> None:
+    """Let a large constant be something of the same dtype and shape that is told in a few bytes; it is never run."""
+    import onnx
+
+    if node.op_type != "Constant" or len(node.attribute) != 1 or not node.attribute[0].HasField("t"):
+        return
+    held = node.attribute[0].t
+    if byte_count(held) >= BESIDE_BYTES:
+        kind = onnx.helper.make_attribute("dtype", held.data_type)
+        shape = onnx.helper.make_attribute("shape", list(held.dims))
+        node.op_type = "RandomNormal"
+        del node.attribute[:]
+        node.attribute.extend([kind, shape])
 
 
 def _without(message: M, left_out: str) -> M:

@@ -229,7 +229,14 @@ def refusal(error: Exception, feeds: Feeds, signature: Signature, file: Path | N
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; its type's name where it says nothing."""
+    r"""What an error says first; its type's name where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("no rows\nin file.cc")), first_line(KeyError())
+        ('no rows', 'KeyError')
+    """
+    if "Failed to serialize proto" in str(error):  # protobuf's words for more than its messages hold
+        return "it holds more than 2 GiB in one piece"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -55,7 +55,7 @@ def load_function(text: str, folder: Path) -> Callable[..., Any]:
         path = (folder / place).resolve()
         if not path.is_file():
             raise ConfigError(
-                "does not exist", file=path, value=text, fix="write file.py:function, relative to the configuration"
+                "does not exist", file=path, value=text, fix=f"write file.py:function, as seen from {folder.resolve()}"
             )
         with in_folder(path.parent), passing_on(text):
             module = _import_file(path)

@@ -28,6 +28,9 @@ READERS: dict[str, Callable[..., pl.DataFrame]] = {
 }
 
 
+SAVE = "write numbers or text with numpy.savez"
+
+
 def check_file(path: Path) -> None:
     """Refuse what is not a file with something in it.
 
@@ -35,9 +38,9 @@ def check_file(path: Path) -> None:
         DataError: missing, a directory, or empty.
     """
     if not path.exists():
-        raise DataError("does not exist", file=path, fix="give the path of a Parquet or CSV file")
+        raise DataError("does not exist", file=path, fix="give the path of a file that does")
     if path.is_dir():
-        raise DataError("is a directory", file=path, fix="give a Parquet or CSV file in it")
+        raise DataError("is a directory", file=path, fix="give a file in it")
     if path.stat().st_size == 0:
         raise DataError("is empty", file=path, fix="record it again")
 
@@ -88,6 +91,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         DataError: missing, truncated, empty, holding pickles, or arrays of different length.
     """
     check_file(path)
+    if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, and say how to open that
+        raise DataError("cannot be read (it is no npz archive, or a torn one)", file=path, fix=SAVE)
     try:
         # opened here: numpy leaves a file open that it cannot make sense of
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -95,12 +100,14 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     # TypeError: a bare array (.npy) holds no names
     # RuntimeError: encrypted, or packed in a way that is not known here
     except (ValueError, TypeError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-        raise DataError(f"cannot be read ({error})", file=path, fix="write it with numpy.savez") from error
+        raise DataError(f"cannot be read ({error})", file=path, fix=SAVE) from error
     # what is no array in the archive comes out as bytes
     lengths = {name: len(array) if np.ndim(array) else 0 for name, array in arrays.items()}
-    if lengths and set(lengths.values()) == {0} and all(np.ndim(array) for array in arrays.values()):
+    if not lengths:
+        raise DataError("holds no arrays", file=path, fix="save one for each input of the model, rows on axis 0")
+    if set(lengths.values()) == {0} and all(np.ndim(array) for array in arrays.values()):
         raise DataError("holds no rows", file=path, value=lengths, fix="rows go on axis 0")
-    if not lengths or 0 in lengths.values() or len(set(lengths.values())) != 1:
+    if 0 in lengths.values() or len(set(lengths.values())) != 1:
         raise DataError(
             "needs the same number of rows in each array", file=path, value=lengths, fix="rows go on axis 0"
         )

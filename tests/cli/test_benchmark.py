@@ -109,14 +109,12 @@ def test_gate(home: Path, windtunnel: Command) -> None:
     # a disturbed machine makes a measurement inconclusive, and no gate is then passed or failed
     assert (worse.code, better.code) in {(1, 0), (3, 3), (1, 3), (3, 0)}
     (comparison,) = worse.document["comparisons"]
-    assert (comparison["a"], comparison["b"], comparison["batch"], comparison["told"]) == (
-        "small",
-        "large",
-        8,
-        "slower",
-    )
-    assert comparison["ratio_low"] <= comparison["ratio"] <= comparison["ratio_high"] < 1.0
-    assert comparison["sentence"].startswith("large is slower than small at batch 8")
+    assert (comparison["a"], comparison["b"], comparison["batch"]) == ("small", "large", 8)
+    assert comparison["told"] == "slower" or (worse.code, comparison["told"]) == (3, "not known")
+    assert comparison["ratio_low"] <= comparison["ratio"] <= comparison["ratio_high"]
+    if comparison["told"] == "slower":
+        assert comparison["ratio_high"] < 1.0
+        assert comparison["sentence"].startswith("large is slower than small at batch 8")
 
 
 def _planted(home: Path, name: str, factor: float, runtime: str = "onnxruntime 1 CPUExecutionProvider") -> None:

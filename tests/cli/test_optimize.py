@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from onnx import helper
 
 import windtunnel as package
 from windtunnel.digest import digest_file
@@ -298,6 +299,11 @@ def _halve(home: Path) -> None:
     (home / "model.onnx").write_bytes((home / "model.onnx").read_bytes()[:60])
 
 
+def _junk(home: Path) -> None:
+    """Write what is no archive in place of the holdout."""
+    (home / "holdout.npz").write_bytes(b"junk" * 10)
+
+
 CASES: list[tuple[str, str, Spoil, list[str]]] = [
     ("objective", "--objective speed", _nothing, ["`--objective` (='speed') is not an objective; known: memory, p50, p99, size, throughput"]),
     ("runtime", "--runtime openvin", _nothing, ["`--runtime` (='openvin') is not known; did you mean `openvino`"]),
@@ -320,6 +326,14 @@ CASES: list[tuple[str, str, Spoil, list[str]]] = [
     ("another name", "", _arrays(z=X), ["holdout.npz: `x` is an input of the model but not an array"]),
     ("no rows to calibrate", "", _arrays(x=X[:2]), ["holdout.npz: has 2 rows; give more: a third is for calibration"]),
     ("NaN in outputs", "", _arrays(x=np.where(np.arange(30)[:, None] == 7, np.float32("nan"), X)), ["`fp32` gives 1 answers that are NaN or infinite, first in row"]),
+    ("budget of nothing", "--budget 0s", _nothing, ["`--budget` (=0.0) leaves no time to look; write 30s, 5m, or --exhaustive"]),
+    ("everything may be lost", "--max-drop 150%", _nothing, ["`--max-drop` (=1.5) allows everything, for agreement is a share"]),
+    ("no arrays", "", _arrays(), ["holdout.npz: holds no arrays; save one for each input of the model, rows on axis 0"]),
+    ("no rows", "", _arrays(x=X[:0]), ["holdout.npz: (={'x': 0}) holds no rows; rows go on axis 0"]),
+    ("one row", "", _arrays(x=X[:1]), ["holdout.npz: has 1 row; give more: a third is for calibration"]),
+    ("no archive", "", _junk, ["holdout.npz: cannot be read (it is no npz archive, or a torn one); write numbers or text with numpy.savez"]),
+    ("three classes", "--metric roc_auc", _arrays(x=X, label=np.arange(30) % 3), ["`labels` must be 0 and 1 for roc_auc; use accuracy or log_loss for several classes"]),
+    ("classes by name", "--metric accuracy", _arrays(x=X, label=np.array(["a", "b"] * 15)), ["`label` is <U1 [30]", "save 0 and 1, or the number of each row's class"]),
     ("truncated", "", _halve, ["model.onnx: is not a whole ONNX model", "export the model again"]),
 ]  # fmt: skip
 
@@ -336,6 +350,39 @@ def test_refused(home: Path, windtunnel: Command, options: str, spoil: Spoil, ne
     for needle in needles:
         assert needle in ran.err
     assert sorted(path for path in home.iterdir() if path.name != "__pycache__") == before
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("optimize model.h5 --data holdout.npz", "model.h5: does not exist; give the path of a model, or module.py:factory"),
+        ("optimize trouble --data holdout.npz", "trouble: does not exist; give the path of a model, or module.py:factory"),
+        ("optimize notes.h5 --data holdout.npz", "notes.h5: is not a whole ONNX model ("),
+        ("optimize . --data holdout.npz", ".: is a directory; give the model's own file in it"),
+        ("optimize model.onnx --data notes.h5", "notes.h5: is of a kind that is not read here; give .npz, .parquet, .csv"),
+        ("optimize model.onnx --data nowhere.npz", "nowhere.npz: does not exist; give the path of a file that does"),
+        ("optimize picture.onnx --data table.parquet", "`image` takes ['n', 3, 8, 8], and a column of a table holds one number a row; give the rows as npz"),
+        ("optimize model.onnx --data table.parquet", "`x` takes 4 columns, and 1 are numbers: km; give a table with a column for each"),
+        ("optimize other.py:f --data holdout.npz", "(='other.py:f') does not exist; write file.py:function, as seen from /"),
+        ("export trouble.py --out e.onnx", "trouble.py: names no function; write trouble.py:factory"),
+        ("export notes.h5 --out e.onnx", "notes.h5: is of no form that is exported; give module.py:factory, or a file that ends in"),
+    ],
+)  # fmt: skip
+def test_inputs_of_other_kinds(home: Path, windtunnel: Command, command: str, words: str) -> None:
+    """What is no model, or no table of it, is refused with a way out that is one."""
+    (home / "trouble.py").write_text(TROUBLE)
+    (home / "notes.h5").write_text("notes")
+    pl.DataFrame({"km": np.arange(30.0)}).write_parquet(home / "table.parquet")
+    image, pooled = (
+        helper.make_tensor_value_info(n, 1, ["n", 3, *size]) for n, size in (("image", (8, 8)), ("y", (1, 1)))
+    )
+    graph = helper.make_graph([helper.make_node("GlobalAveragePool", ["image"], ["y"])], "g", [image], [pooled])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (home / "picture.onnx").write_bytes(model.SerializeToString())
+    ran = windtunnel(*command.split(), "--quiet", "--json")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert words in ran.err
 
 
 @pytest.mark.parametrize(

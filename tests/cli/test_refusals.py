@@ -243,7 +243,7 @@ CASES: list[tuple[str, str, Spoil, list[str]]] = [
     ("serve nothing", "serve nowhere", nothing, ["nowhere: does not exist"]),
     ("serve wait", "serve model.onnx --max-wait 3", nothing, ["`--max-wait` (='3') is not a duration"]),
     ("serve truncated", "serve model.onnx", halve("model.onnx"), ["model.onnx: is not a whole ONNX model"]),
-    ("export a file", "export model.onnx", nothing, ["model.onnx: is of no form that is exported", "module.py:factory"]),
+    ("export a file", "export model.onnx", nothing, ["model.onnx: is ONNX by its name, and needs no export; give it to the other commands as it is"]),
     ("export over a file", "export made.py:factory --out model.onnx", nothing, ["`--out` (='model.onnx') exists"]),
     ("export a bad factory", "export made.py:Tiny --out new.onnx", nothing, ["did not return a module and its example inputs"]),
     ("unknown verb", "frobnicate", nothing, ["No such command 'frobnicate'"]),

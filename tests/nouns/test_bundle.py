@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from windtunnel.server import metadata
 from windtunnel.variant import Origin, Variant
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -64,6 +65,16 @@ def _check(bundle: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _expect(bundle: Path, change: Callable[[dict[str, NDArray[Any]]], object]) -> None:
+    """Let a bundle expect other answers, and vouch for them as if they had been written so."""
+    samples = dict(np.load(bundle / "samples.npz"))
+    change(samples)
+    np.savez(bundle / "samples.npz", **samples)
+    record = json.loads((bundle / "bundle.json").read_text())
+    record["files"]["samples.npz"] = digest_file(bundle / "samples.npz")
+    (bundle / "bundle.json").write_text(canonical_json(record))
+
+
 def _files(folder: Path) -> list[str]:
     return sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
 
@@ -100,15 +111,13 @@ def test_the_check_passes(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (0.01, "another processor or runtime? It was proven with numpy=="),
+        (0.01, "another processor or runtime? it was proven with numpy=="),
         (float("nan"), "another processor or runtime?"),
     ],
 )
 def test_the_check_fails(bundle: Path, wrong: float, words: str) -> None:
     """Where one expected answer is another, or none, the check exits with 1 and says which output it was, and what it needs."""
-    samples = dict(np.load(bundle / "samples.npz"))
-    samples["out.y"][2] += np.float32(wrong)
-    np.savez(bundle / "samples.npz", **samples)
+    _expect(bundle, lambda samples: np.add.at(samples["out.y"], 2, np.float32(wrong)))
     done = _check(bundle)
 
     assert done.returncode == 1
@@ -117,21 +126,73 @@ def test_the_check_fails(bundle: Path, wrong: float, words: str) -> None:
 
 def test_another_shape(bundle: Path) -> None:
     """Answers of another shape are those of another model."""
-    samples = dict(np.load(bundle / "samples.npz"))
-    np.savez(bundle / "samples.npz", **samples | {"out.y": samples["out.y"][:3]})
+    _expect(bundle, lambda samples: samples.update({"out.y": samples["out.y"][:3]}))
     done = _check(bundle)
 
-    assert (done.returncode, done.stderr.strip()) == (
-        1, "y has the shape (5,), not (3,): is this the model that was bundled?",
-    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("y has the shape (5,), not (3,): another runtime? it was proven with numpy==")
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("model.onnx", _truncate, "model.onnx was changed after the bundle was written: copy the whole bundle again"),
+        ("model.onnx", _flip, "model.onnx was changed after the bundle was written: copy the whole bundle again"),
+        ("model.onnx", Path.unlink, "model.onnx cannot be read (No such file or directory): copy the whole bundle again"),
+        ("samples.npz", _flip, "samples.npz was changed after the bundle was written: copy the whole bundle again"),
+        ("samples.npz", Path.unlink, "samples.npz cannot be read (No such file or directory): copy the whole bundle again"),
+        ("bundle.json", _truncate, "bundle.json is not whole ("),
+        ("bundle.json", lambda path: path.write_text("{}"), "bundle.json is not whole ('companions'): copy the whole"),
+        ("bundle.json", Path.unlink, "bundle.json cannot be read (No such file or directory): copy the whole bundle again"),
+    ],
+)  # fmt: skip
+def test_a_damaged_bundle(bundle: Path, name: str, damage: Callable[[Path], object], words: str) -> None:
+    """What was torn on its way is said in one sentence that names the file, before the runtime sees any of it."""
+    damage(bundle / name)
+    done = _check(bundle)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert words in done.stderr
+
+
+def test_a_runtime_that_refuses(bundle: Path) -> None:
+    """A model that is as it was written and that the runtime will not have: its reason, and with what it was proven."""
+    record = json.loads((bundle / "bundle.json").read_text())
+    record["execution"]["options"][""] = "no name"
+    (bundle / "bundle.json").write_text(canonical_json(record))
+    done = _check(bundle)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("model.onnx cannot be run (")
+    assert "it was proven with numpy==" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_is_missing(bundle: Path) -> None:
+    """Where the runtime is not installed, the command that installs it is said."""
+    block = "import runpy, sys; sys.modules['onnxruntime'] = None; runpy.run_path(sys.argv[1])"
+    command = [sys.executable, "-I", "-c", block, str(bundle / "check.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "onnxruntime" in done.stderr
+    assert done.stderr.endswith(": pip install -r requirements.txt\n")
 
 
 def test_reduced_precision_is_allowed_more(variant: Variant, tmp_path: Path) -> None:
     """What is rounding in int8 is none in float32."""
     bundle = _write(replace(variant, precision="int8"), INPUTS, tmp_path / "bundle")
-    samples = dict(np.load(bundle / "samples.npz"))
-    samples["out.y"][2] += np.float32(0.01)
-    np.savez(bundle / "samples.npz", **samples)
+    _expect(bundle, lambda samples: np.add.at(samples["out.y"], 2, np.float32(0.01)))
 
     assert _check(bundle).stdout.endswith("where 0.016 is allowed\n")
 
@@ -170,9 +231,7 @@ def test_text_goes_in_and_labels_come_out(tmp_path: Path) -> None:
 
     assert _check(bundle).stdout.splitlines()[0] == "label: [8], off by 0 where 0 is allowed"
     assert "TYPE_STRING" in (bundle / "triton" / "text" / "config.pbtxt").read_text()
-    samples = dict(np.load(bundle / "samples.npz"))
-    samples["out.label"][0] += 1
-    np.savez(bundle / "samples.npz", **samples)
+    _expect(bundle, lambda samples: np.add.at(samples["out.label"], 0, 1))
     assert _check(bundle).stderr.startswith("label differs from what was expected")
 
 

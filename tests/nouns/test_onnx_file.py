@@ -10,7 +10,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from windtunnel.errors import ModelError
-from windtunnel.onnx_file import byte_count, companions, copy_model, load_model, move_model, read_model, save_model
+from windtunnel.onnx_file import (
+    MAX_BYTES,
+    byte_count,
+    companions,
+    copy_model,
+    load_model,
+    move_model,
+    read_model,
+    save_model,
+)
+from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,8 +207,91 @@ def test_much_out_of_little(tmp_path: Path, build: str) -> None:
     }[build]
     nodes = [first, _node("Cast", "c", "f", to=1), _node("ReduceMean", "f", "m", keepdims=0), _node("Add", "x m", "y")]
     path = _write(_model(nodes, weights), tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match=r"`c` would be \d+ (T|P|E)iB, and .* of memory may be used"):
+    with pytest.raises(ModelError, match=rf"`c` would be \d+ (T|P|E)iB, made by {build}, and .* of memory may be used"):
         read_model(path)
+
+
+def _sums(*, through: str) -> list[Any]:
+    """Nodes that work `s` out: [1 << 20, 1 << 20], from the shape of a row or from a constant, never said outright."""
+    start = {
+        "a constant": [_node("Constant", "", "four", value_ints=[4])],
+        "a shape": [_node("Shape", "x", "shape"), _node("Gather", "shape one", "four")],
+        "a reshape": [
+            _node("Shape", "x", "shape"), _node("Reshape", "x shape", "again"), _node("Shape", "again", "shape2"),
+            _node("Slice", "shape2 one two", "four"),
+        ],
+    }[through]  # fmt: skip
+    return [
+        *start, _node("Mul", "four four", "16"), _node("Mul", "16 16", "256"), _node("Mul", "256 256", "2^16"),
+        _node("Mul", "2^16 16", "2^20"), _node("Concat", "2^20 2^20", "s", axis=0), _node("ReduceProd", "s", "product", keepdims=0),
+        _node("Cast", "s", "scales", to=1), _node("Mul", "2^20 2^20", "2^40"), _node("Concat", "zero zero zero 2^40", "pads", axis=0),
+    ]  # fmt: skip
+
+
+CONSTANTS = [
+    numpy_helper.from_array(np.array(value, dtype), name)
+    for name, value, dtype in (
+        ("one", [1], np.int64), ("two", [2], np.int64), ("zero", [0], np.int64),
+        ("start", 0, np.int64), ("step", 1, np.int64), ("wide", np.ones((4, 64)), np.float32),
+    )
+]  # fmt: skip
+
+BOMBS = {
+    "ConstantOfShape": _node("ConstantOfShape", "s", "c", name="bomb"),
+    "Expand": _node("Expand", "one s", "c", name="bomb"),
+    "Tile": _node("Tile", "x s", "c", name="bomb"),
+    "Range": _node("Range", "start product step", "c", name="bomb"),
+    "Resize": helper.make_node("Resize", ["wide", "", "", "s"], ["c"], name="bomb"),
+    "Upscaled": helper.make_node("Resize", ["wide", "", "scales"], ["c"], name="bomb"),
+    "Pad": helper.make_node("Pad", ["wide", "pads"], ["c"], name="bomb"),
+}
+
+
+def _bomb(kind: str, through: str) -> onnx.ModelProto:
+    rest = [_node("Cast", "c", "f", to=1), _node("ReduceMean", "f", "m", keepdims=0), _node("Add", "x m", "y")]
+    return _model([*_sums(through=through), BOMBS[kind], *rest], CONSTANTS)
+
+
+@pytest.mark.parametrize("through", ["a constant", "a shape", "a reshape"])
+@pytest.mark.parametrize("kind", list(BOMBS))
+def test_sizes_that_are_worked_out(tmp_path: Path, kind: str, through: str) -> None:
+    """A size that is a product of constants or shapes is worked out, and refused with the node that would be as large."""
+    path = _write(_bomb(kind, through), tmp_path / "m.onnx")
+    with pytest.raises(
+        ModelError,
+        match=rf"`c` would be \d+ (T|P|E)iB, made by `bomb` \({BOMBS[kind].op_type}\), and .* of memory may be",
+    ):
+        read_model(path)
+
+
+def test_sizes_inside_functions_and_branches(tmp_path: Path) -> None:
+    """A size that is worked out is found wherever it is asked for: in a function, and in a branch that takes it from outside."""
+    bomb = _bomb("ConstantOfShape", "a constant")
+    opsets = [helper.make_opsetid("", 18)]
+    constants = [_node("Constant", "", each.name, value=each) for each in CONSTANTS]
+    function = helper.make_function("own", "f", ["x"], ["y"], [*constants, *bomb.graph.node], opsets)
+    hidden = _model([helper.make_node("f", ["x"], ["y"], domain="own")], functions=[function])
+    sums, rest = bomb.graph.node[:-4], bomb.graph.node[-4:]
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+    then = helper.make_graph([*rest[:-1], _node("Add", "x m", "then")], "then", [], [out])
+    then.output[0].name = "then"
+    otherwise = helper.make_graph([_node("Identity", "x", "else")], "else", [], [out])
+    otherwise.output[0].name = "else"
+    branch = _node("If", "c0", "y", then_branch=then, else_branch=otherwise)
+    condition = helper.make_tensor_value_info("c0", TensorProto.BOOL, [])
+
+    with pytest.raises(ModelError, match=r"would be 4 TiB, made by .*ConstantOfShape"):
+        read_model(_write(hidden, tmp_path / "function.onnx"))
+    with pytest.raises(ModelError, match=r"`c` would be 4 TiB, made by `bomb` \(ConstantOfShape\)"):
+        read_model(_write(_model([*sums, branch], CONSTANTS, inputs=[X, condition]), tmp_path / "branch.onnx"))
+
+
+def test_sizes_that_rows_decide(tmp_path: Path) -> None:
+    """A size that is a row's own number is known when the row is: the file is taken."""
+    count = helper.make_tensor_value_info("n", TensorProto.INT64, [1])
+    nodes = [_node("ConstantOfShape", "n", "c"), _node("ReduceSum", "c", "m", keepdims=0), _node("Add", "x m", "y")]
+
+    assert len(read_model(_write(_model(nodes, inputs=[X, count]), tmp_path / "m.onnx")).graph.node) == 3
 
 
 def test_an_inner_shape_that_lies(tmp_path: Path) -> None:
@@ -346,3 +439,40 @@ def test_a_model_with_state(tmp_path: Path) -> None:
 def test_byte_count(kind: int, shape: list[int], size: int) -> None:
     """The bytes of a tensor are counted exactly, in whole numbers of any size, four-bit values two to a byte."""
     assert size == byte_count(TensorProto(data_type=kind, dims=shape))
+
+
+def _vast(folder: Path) -> Path:
+    """Three tables of zeros of 700 MiB each in a file with holes: 2.05 GiB that take no room on disk."""
+    names, rows, size = ("a", "b", "c"), 700 * 1024, 700 * 2**20
+    weights = [TensorProto(name=name, data_type=1, dims=[rows, 256], data_location=1) for name in names]
+    for place, weight in enumerate(weights):
+        told = {"location": "m.onnx.data", "offset": str(place * size), "length": str(size)}
+        weight.external_data.extend(onnx.StringStringEntryProto(key=key, value=value) for key, value in told.items())
+    nodes = [_node("Gather", f"{name} x", f"row_{name}") for name in names]
+    nodes.append(_node("Sum", "row_a row_b row_c", "y"))
+    row = helper.make_tensor_value_info("x", TensorProto.INT64, ["batch"])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 256])
+    path = _write(_model(nodes, weights, inputs=[row], outputs=[out]), folder / "m.onnx")
+    with path.with_name("m.onnx.data").open("wb") as file:
+        file.truncate(3 * size)
+        file.seek(3 * size - 4)
+        file.write(np.float32(7.0).tobytes())
+    return path
+
+
+def test_more_than_two_gib(tmp_path: Path) -> None:
+    """A model beyond what one file can hold is read, loaded, written, moved, digested and run, its last weight in its place."""
+    path = _vast(tmp_path)
+    save_model(load_model(path), tmp_path / "written.onnx")
+    path.with_name("m.onnx.data").unlink()
+    move_model(tmp_path / "written.onnx", tmp_path / "moved.onnx")
+    moved = Variant.from_file(tmp_path / "moved.onnx")
+    last = {"x": np.array([700 * 1024 - 1])}
+    answer = onnxruntime.InferenceSession(str(moved.path), providers=["CPUExecutionProvider"]).run(None, last)[0]
+
+    for left in tmp_path.glob("*.data"):
+        left.unlink()  # pytest keeps the folders of its last runs
+
+    assert moved.bytes > MAX_BYTES
+    assert (moved.companions, len(moved.sha256)) == (("moved.onnx.data",), 64)
+    assert answer[0, -2:].tolist() == [0.0, 7.0]

@@ -165,7 +165,7 @@ def _checkpoint(path: Path) -> None:
         (_savez(x=np.arange(3), y=np.arange(4)), r"'x': 3, 'y': 4.*same number of rows"),
         (_savez(x=np.array(1.0)), "same number of rows"),
         (_savez(x=np.empty((0, 2))), "holds no rows"),
-        (_savez(), "same number of rows"),
+        (_savez(), "holds no arrays; save one for each input"),
         (_savez(x=np.array([{"a": 1}], dtype=object)), "cannot be read.*allow_pickle"),
         (_bare, "cannot be read"),
         (_cut, "cannot be read"),

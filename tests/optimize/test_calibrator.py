@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from windtunnel.errors import DataError
-from windtunnel.optimize.calibrator import calibrate, fed, observe
+from windtunnel.onnx_file import save_model
+from windtunnel.optimize.calibrator import Tap, calibrate, fed, observe
 from windtunnel.session import OnnxSession
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from windtunnel.variant import Variant
@@ -82,6 +86,19 @@ def test_the_model_is_left_as_it_was() -> None:
     observe(model, ["wide"], _rows(4))
 
     assert model.SerializeToString(deterministic=True) == before
+
+
+def test_weights_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one file cannot hold the weights they lie beside it while the runtime reads them, and are gone after."""
+    model, rows = _wide(), _rows(8)
+    names = [node.output[0] for node in model.graph.node]
+    plain = calibrate(model, names, rows)
+    monkeypatch.setattr("windtunnel.onnx_file.save_model", partial(save_model, largest_bytes=1000))
+    tap = Tap(model, names, tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+    assert tap(rows).keys() == set(names)
+    assert calibrate(model, names, rows) == plain
 
 
 def test_fixed_batch() -> None:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from windtunnel.errors import ModelError
 from windtunnel.execution import Execution
 from windtunnel.hardware import Hardware
-from windtunnel.optimize.compressed_weights import GROUP, CompressedWeights, compressed_weights
+from windtunnel.optimize.compressed_weights import GROUP, compressed_weights
 from windtunnel.optimize.int8 import VNNI
 from windtunnel.optimize.invariance import batch_dependence
 from windtunnel.runtime import find_runtime, open_session
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     Rows = dict[str, NDArray[Any]]
 
-BOTH = pytest.mark.parametrize("symmetric", [True, False])
 VNNI_HERE = any(isa in Hardware.detect().isa for isa in VNNI)
 OPENVINO = pytest.mark.skipif(bool(find_runtime("openvino").missing()), reason="OpenVINO is not installed")
 
@@ -70,8 +69,8 @@ def inputs() -> Rows:
     return {"x": x}
 
 
-def _made(parent: Variant, path: Path, *, symmetric: bool = False) -> Variant:
-    compressed_weights(parent, path, CompressedWeights(symmetric))
+def _made(parent: Variant, path: Path) -> Variant:
+    compressed_weights(parent, path)
     return Variant.from_file(path, precision="int8")
 
 
@@ -85,11 +84,10 @@ def _off(expected: Rows, found: Rows) -> float:
     return float(np.divide(*lengths).mean())
 
 
-@BOTH
-def test_small_and_near(parent: Variant, inputs: Rows, tmp_path: Path, symmetric: bool) -> None:
+def test_small_and_near(parent: Variant, inputs: Rows, tmp_path: Path) -> None:
     """In ONNX Runtime a quarter of the bytes answer within a hundredth; the signature is the parent's, the parent untouched."""
     before = parent.path.read_bytes()
-    made = _made(parent, tmp_path / "a.onnx", symmetric=symmetric)
+    made = _made(parent, tmp_path / "a.onnx")
     off = _off(OnnxSession(parent.path).run(inputs), OnnxSession(made.path).run(inputs))
 
     assert 0.0 < off < 0.01
@@ -98,37 +96,34 @@ def test_small_and_near(parent: Variant, inputs: Rows, tmp_path: Path, symmetric
     assert parent.path.read_bytes() == before
 
 
-@BOTH
-def test_same_bytes(parent: Variant, tmp_path: Path, symmetric: bool) -> None:
-    """The same parent and settings give the same file."""
-    first, second = (_made(parent, tmp_path / name, symmetric=symmetric) for name in ("a.onnx", "b.onnx"))
+def test_same_bytes(parent: Variant, tmp_path: Path) -> None:
+    """The same parent gives the same file."""
+    first, second = (_made(parent, tmp_path / name) for name in ("a.onnx", "b.onnx"))
 
     assert first.path.read_bytes() == second.path.read_bytes()
 
 
-@BOTH
-def test_weights_are_within_half_a_step(parent: Variant, tmp_path: Path, symmetric: bool) -> None:
-    """Each weight is within half a step of its output's own grid, and nought is exactly nought."""
-    made = _made(parent, tmp_path / "a.onnx", symmetric=symmetric)
+def test_weights_are_within_a_step(parent: Variant, tmp_path: Path) -> None:
+    """Each weight is within a step of its output's own grid, and nought is exactly nought."""
+    made = _made(parent, tmp_path / "a.onnx")
     arrays = {each.name: numpy_helper.to_array(each) for each in onnx.load(str(made.path)).graph.initializer}
     nodes = [node for node in onnx.load(str(made.path)).graph.node if node.op_type == "DequantizeLinear"]
     parents = {each.name: numpy_helper.to_array(each) for each in onnx.load(str(parent.path)).graph.initializer}
 
     for node, weights in zip(nodes, (parents["w"].T, 0.5 * parents["v"]), strict=True):
-        codes, scale, *zeros = (arrays[name].astype(np.float64) for name in node.input)
+        codes, scale, zeros = (arrays[name].astype(np.float64) for name in node.input)
         across = codes if node.attribute[0].i == 0 else codes.T
-        values = (across - (zeros[0][:, None] if zeros else 0.0)) * scale[:, None]
-        assert arrays[node.input[0]].dtype == (np.int8 if symmetric else np.uint8)
-        # where the grid reaches to both ends, nought on a whole number moves the ends by up to half a step more
-        assert (np.abs(values - weights) <= (0.501 if symmetric else 1.001) * scale[:, None]).all()
+        values = (across - zeros[:, None]) * scale[:, None]
+        assert arrays[node.input[0]].dtype == np.uint8
+        # nought on a whole number moves the ends by up to half a step more
+        assert (np.abs(values - weights) <= 1.001 * scale[:, None]).all()
         assert (values[weights == 0.0] == 0.0).all()
 
 
 @OPENVINO
-@BOTH
-def test_openvino_quantizes_activations(parent: Variant, inputs: Rows, tmp_path: Path, symmetric: bool) -> None:
+def test_openvino_quantizes_activations(parent: Variant, inputs: Rows, tmp_path: Path) -> None:
     """Asked not to, OpenVINO answers as ONNX Runtime does; with groups it rounds activations too where it gains by it."""
-    made = _made(parent, tmp_path / "a.onnx", symmetric=symmetric)
+    made = _made(parent, tmp_path / "a.onnx")
     exact = OnnxSession(made.path).run(inputs)
     floats, coarse, fine = (open_session(_grouped(made, size)).run(inputs) for size in (0, 128, 32))
 
@@ -181,4 +176,4 @@ def test_nothing_to_compress(tmp_path: Path) -> None:
     parent = _saved(tmp_path / "parent.onnx", [node], {"places": np.arange(4)})
 
     with pytest.raises(ModelError, match="multiplies nothing with weights of its own"):
-        compressed_weights(parent, tmp_path / "a.onnx", CompressedWeights())
+        compressed_weights(parent, tmp_path / "a.onnx")

@@ -265,6 +265,106 @@ def _apart(student: torch.nn.Module, guide: _TwoStudent) -> float:
         return float((student.get_submodule("inner")(x) - guide.inner(x)).square().mean())
 
 
+class _Counting(_TwoStudent):
+    """Counts the rows that it is asked about."""
+
+    asked = 0
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked += len(x)
+        return super().forward(x)
+
+
+def test_a_teacher_is_looked_into_once() -> None:
+    """However many epochs there are, the teacher's inner values are had once for each row."""
+    guide = _Counting(2)
+    distil(PROBABILITY, _Inner(), FEEDS, None, seed=1, lessons=QUICK, features=Features(guide, (("inner", "inner"),)))
+
+    assert guide.asked == 1000
+
+
+def test_inner_values_beyond_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all inner values would take more than is given, the last are matched, and the others are as if unnamed."""
+    monkeypatch.setattr("windtunnel.optimize.distil.INNER_BYTES", 2 * 1000 * 4)  # one number a row, held twice
+    first, last = ("inner", "inner"), ("outer", "outer")
+    both, one, none = (
+        _weights(distil(PROBABILITY, _Inner(), FEEDS, None, seed=1, lessons=QUICK, features=Features(_TwoStudent(2), pairs)))
+        for pairs in ((first, last), (last,), ())
+    )  # fmt: skip
+
+    assert both == one
+    assert both != none
+
+
+class _Sideways(_TwoStudent):
+    """Its inner values have their rows on the second axis."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().forward(x)[0], self.inner(x.T @ x)
+
+
+def test_inner_values_without_rows() -> None:
+    """A submodule whose values do not lie row by row is refused: others' would be taught."""
+    with pytest.raises(ModelError, match=r"`teacher\.inner` gives \[2, 2\] for 1000 rows; match what has"):
+        distil(
+            PROBABILITY, _Inner(), FEEDS, None, seed=1, features=Features(_Sideways(2), (("inner", "inner"),))
+        )  # fmt: skip
+
+
+def test_temperature_is_heard() -> None:
+    """Another temperature teaches other weights, and the answers still come near."""
+    warm, hot = (
+        distil(
+            PROBABILITY, _Student(torch.nn.Sigmoid()), FEEDS, None, seed=1, lessons=QUICK.told({"temperature": each})
+        )
+        for each in (1.0, 3.0)
+    )
+
+    assert _weights(warm) != _weights(hot)
+    assert float(np.abs(_answer(hot) - PROBABILITY.formula(FEEDS["x"])).max()) < 0.05
+
+
+class _Scores(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.linear = torch.nn.Linear(2, 2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.linear(x)
+        return answer
+
+
+def test_scores_of_which_the_largest_decides() -> None:
+    """Where the largest score decides, what all scores of a row share is not taught; else every score is."""
+    scores = _Teacher(lambda x: x + 3 * x[:, :1])
+    values, logits = (
+        np.array(_weights(distil(scores, _Scores(), FEEDS, None, seed=1, lessons=QUICK.told({"kind": kind})))).reshape(2, 2)
+        for kind in ("auto", "decision")
+    )  # fmt: skip
+
+    assert values.ravel() == pytest.approx([4.0, 0.0, 3.0, 1.0], abs=0.3)
+    assert logits[0] - logits[1] == pytest.approx([1.0, -1.0], abs=0.1)
+    assert logits.sum() == pytest.approx(np.array(_weights(_Scores())).sum(), abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "problem"),
+    [
+        ({"temprature": 2.0}, "`temprature` is no setting of a lesson; did you mean `temperature`"),
+        ({"temperature": 0.0}, r"`temperature` \(=0.0\) cannot be that; give a number above 0"),
+        ({"hard_share": 1.5}, r"`hard_share` \(=1.5\) cannot be that; give a share from 0 to 1"),
+        ({"epochs": True}, r"`epochs` \(=True\) cannot be that; give a whole number of 1 or more"),
+        ({"patience": -1}, r"`patience` \(=-1\) cannot be that; give a whole number of 0 or more"),
+        ({"kind": "scores"}, r"`kind` \(=.?scores.?\) cannot be that; give one of auto, decision, probability"),
+    ],
+)
+def test_lessons_that_there_are_not(wishes: dict[str, object], problem: str) -> None:
+    """A setting that is not known, or cannot be what is wished, is refused with what can be."""
+    with pytest.raises(ModelError, match=problem):
+        Lessons().told(wishes)
+
+
 def test_a_missing_submodule_is_named() -> None:
     """A submodule to match that is not there is named."""
     with pytest.raises(ModelError, match=r"`student\.hidden` is not a submodule"):

@@ -10,7 +10,7 @@ import pytest
 from windtunnel.errors import ModelError
 from windtunnel.execution import Execution
 from windtunnel.optimize import explore
-from windtunnel.optimize.budget import Budget
+from windtunnel.optimize.budget import Budget, Costs
 from windtunnel.optimize.explore import Candidate, Explorer, narrowed
 from windtunnel.optimize.goal import Goal
 from windtunnel.optimize.race import Cell, Finish, Refused
@@ -183,17 +183,31 @@ def test_nobody_is_asked_twice_nor_in_vain(explorer: Callable[..., Explorer], le
 
 
 @pytest.mark.parametrize(
-    ("hurry", "budget_s", "asked"), [(True, 1e6, ["a", "b"]), (False, 0.0, ["a", "b", "c"])], ids=["hurry", "late"]
+    ("hurry", "spent_s", "asked"), [(True, 0.0, ["a", "b"]), (False, 70.0, ["a", "b", "c"])], ids=["hurry", "late"]
 )
 def test_in_a_hurry_few_are_enough(
-    explorer: Callable[..., Explorer], learning: _Learning, hurry: bool, budget_s: float, asked: list[str]
+    explorer: Callable[..., Explorer], learning: _Learning, hurry: bool, spent_s: float, asked: list[str]
 ) -> None:
     """Where it was stopped sifting ends with the first that is likely, where its time is over with the second; not before."""
-    tried = explorer(budget=Budget(budget_s), a=5.0, b=4.0, c=3.0, d=2.0)
+    tried = explorer(budget=Budget(100.0, clock=lambda: spent_s, started_s=0.0), a=5.0, b=4.0, c=3.0, d=2.0)
     learning.lost["a"] = 0.5
     tried.sift(hurry=hurry)
 
     assert learning.asked == asked
+
+
+def test_who_cannot_be_proven_in_time_gives_way(
+    explorer: Callable[..., Explorer], learning: _Learning, mlp: Variant
+) -> None:
+    """The fastest takes so long to load that there is no time for its proof: the next is asked, and time kept for it."""
+    budget = Budget(100.0, clock=lambda: 0.0, costs=Costs(_finish(mlp, 1.0), 10.0, 10.0, 1.0))
+    tried = explorer(budget=budget, heavy=5.0, light=2.0)
+    heavy, light = tried.found.candidates
+    heavy.finish = replace(heavy.finish, open_s=30.0)
+    tried.sift()
+
+    assert learning.asked == ["light"]
+    assert tried._best == light.finish
 
 
 def test_everything_is_asked_where_nothing_may_be_missed(
@@ -237,7 +251,7 @@ def test_what_cannot_be_proven_is_not_likely(explorer: Callable[..., Explorer], 
     learning.held_rows = 400
 
     assert (tried.good(wide), tried.likely(wide), tried.possible(wide)) == (True, False, True)
-    assert _names(tried.waiting()) == ["wide", "narrow"]
+    assert _names(tried.waiting()) == ["narrow", "wide"]
 
     wide.finish = replace(wide.finish, speedup=1.5)
     assert _names(tried.waiting()) == ["narrow"]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from windtunnel.errors import ModelError
-from windtunnel.optimize.fewer_layers import fewer_layers, find_blocks, keep_blocks, spreads
+from windtunnel.optimize.fewer_layers import alike, choose_blocks, find_blocks, keep_blocks, spreads
 
 ROWS = {"x": np.random.default_rng(1).normal(size=(20, 5, 8)).astype(np.float32)}
 
@@ -57,7 +57,7 @@ def test_the_best_spread_is_kept() -> None:
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    small = fewer_layers(tower, ROWS, 2)
+    small = keep_blocks(tower, choose_blocks(tower, ROWS, 2))
 
     with torch.no_grad():
         x = torch.from_numpy(ROWS["x"])
@@ -83,10 +83,32 @@ def test_a_module_without_blocks() -> None:
 def test_blocks_that_are_counted_in_forward() -> None:
     """A module that calls its blocks by number does not run without them, which is said."""
     with pytest.raises(ModelError, match=r"does not run with fewer blocks .* walk over all blocks"):
-        fewer_layers(_Tower(by_number=True), ROWS, 2)
+        choose_blocks(_Tower(by_number=True), ROWS, 2)
 
 
 def test_too_few_blocks() -> None:
     """One block in seven of six is none."""
     with pytest.raises(ModelError, match="has 6 equal blocks, too few to keep one in 7"):
-        fewer_layers(_Tower(), ROWS, 7)
+        choose_blocks(_Tower(), ROWS, 7)
+
+
+def test_a_kept_layer_does_the_work_of_those_behind_it() -> None:
+    """What a kept layer hands on is matched with what the next kept one gets in the whole module, the last with its last."""
+    assert alike(_Tower(), (1, 3, 5), ROWS) == (
+        ("layers.2", "layers.0"),
+        ("layers.4", "layers.1"),
+        ("layers.5", "layers.2"),
+    )
+    assert alike(_Tower(), (5,), ROWS) == (("layers.5", "layers.0"),)
+
+
+class _Turned(_Tower):
+    """Hands tokens before rows from layer to layer."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.transpose(0, 1))
+
+
+def test_layers_that_put_tokens_before_rows() -> None:
+    """Where the first axis does not number rows nothing is matched: values of other rows would be taken for them."""
+    assert alike(_Turned(), (1, 3, 5), ROWS) == ()

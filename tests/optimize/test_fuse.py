@@ -145,14 +145,6 @@ def test_what_is_written_like_attention_and_is_none(tmp_path: Path) -> None:
         fused(parent, tmp_path / "f.onnx", Fusion())
 
 
-def test_infinite_masks_are_left(tmp_path: Path) -> None:
-    """A mask of −∞ answers NaN for a row that is all padding; the fused operator would answer numbers, so it is left."""
-    parent = encoder(tmp_path / "m.onnx", lowest=-np.inf)
-
-    with pytest.raises(ModelError, match="no attention to fuse"):
-        fused(parent, tmp_path / "f.onnx", Fusion())
-
-
 def test_no_transformer(mlp: Variant, tmp_path: Path) -> None:
     """A model without a softmax is refused in plain words."""
     with pytest.raises(ModelError, match="has no attention to fuse"):

@@ -11,6 +11,7 @@ import pytest
 from windtunnel.errors import ModelError
 from windtunnel.execution import Execution
 from windtunnel.optimize import proof
+from windtunnel.optimize.budget import Budget, Costs, OutOfTime
 from windtunnel.optimize.explore import Candidate
 from windtunnel.optimize.goal import Goal
 from windtunnel.optimize.proof import Prover, next_wave, subjects
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from windtunnel.variant import Variant
 
 GOAL = Goal("agreement", 0.02, (1, 8))
+AMPLE = Budget(1e6)
 
 
 class _Clock:
@@ -62,10 +64,16 @@ def witness(mlp: Variant, rows: dict[str, NDArray[Any]]) -> Witness:
 
 
 def _prover(
-    mlp: Variant, witness: Witness, clock: _Clock, sizes: tuple[str, ...] = ("",), goal: Goal = GOAL, weigh: Any = None
+    mlp: Variant,
+    witness: Witness,
+    clock: _Clock,
+    sizes: tuple[str, ...] = ("",),
+    goal: Goal = GOAL,
+    weigh: Any = None,
+    budget: Budget = AMPLE,
 ) -> Prover:
     pace = Finish(mlp, 1.0, {"1": 1.0, "8": 1.0}, {"1": 1e-3, "8": 2e-3}, 0.0)
-    return Prover(mlp, witness, dict.fromkeys(sizes, witness.holdout.feeds), goal, clock, pace, weigh)
+    return Prover(mlp, witness, dict.fromkeys(sizes, witness.holdout.feeds), goal, clock, pace, budget, weigh)
 
 
 def test_parent_first(mlp: Variant, witness: Witness) -> None:
@@ -145,37 +153,50 @@ def test_memory_is_weighed_where_it_counts(mlp: Variant, witness: Witness) -> No
     assert asked == [("fp32", (1, 8))] * 2 + [("child", (1, 8))] * 2
 
 
-@pytest.mark.parametrize(("p50_s", "rows"), [(1e-6, 48), (0.02, 16), (10.0, 8)])
-def test_slow_models_are_asked_fewer_rows_in_company(mlp: Variant, p50_s: float, rows: int) -> None:
-    """How many rows are asked alone and in company follows from how long one takes, between bounds."""
-    assert subjects(Finish(mlp, 1.0, {"1": 1.0}, {"1": p50_s, "8": 8 * p50_s}, 0.0)) == rows
+@pytest.mark.parametrize(
+    ("p50_s", "budget", "rows"),
+    [
+        (1e-6, AMPLE, 48),
+        (0.02, AMPLE, 16),
+        (10.0, AMPLE, 8),
+        (0.02, Budget(40.0), 11),
+        (0.02, Budget(0.0, endless=True), 16),
+    ],
+)
+def test_slow_models_are_asked_fewer_rows_in_company(mlp: Variant, p50_s: float, budget: Budget, rows: int) -> None:
+    """How many rows are asked alone and in company follows from how long one takes and how much time there is, between bounds."""
+    assert subjects(Finish(mlp, 1.0, {"1": 1.0}, {"1": p50_s, "8": 8 * p50_s}, 0.0), budget) == rows
 
 
 def _candidate(mlp: Variant, p50_s: float, open_s: float = 0.0) -> Candidate:
     return Candidate(Finish(mlp, 1.0, {"1": 1.0}, {"1": p50_s}, open_s), None)
 
 
+def _left(seconds: float, pace: Candidate) -> Budget:
+    """So much time, of which a closer look takes 1 s; judging a child as fast as the parent takes 2 s."""
+    return Budget(seconds, clock=lambda: 0.0, costs=Costs(pace.finish, 0.0, 2.0, 1.0))
+
+
 @pytest.mark.parametrize(
     ("left_s", "members"),
-    [(1000.0, 5), (8.0 * 0.04 * 3.5, 2), (0.0, 1), (-5.0, 1)],
-    ids=["plenty", "for two", "none left", "overdrawn"],
+    [(1000.0, 5), (1.0 + 3 * 0.4 + 2 * 2.0, 2), (1.0 + 2 * 0.4 + 2.0, 1), (3.65, 1), (3.5, 0), (-5.0, 0)],
+    ids=["plenty", "for two", "for one", "a little overrun", "too little", "overdrawn"],
 )
 def test_a_wave_fits_its_time(mlp: Variant, left_s: float, members: int) -> None:
-    """As many of the best as there is time for are proven at once, one at least, five at most."""
+    """As many of the best are proven at once as can be timed, judged and looked at in time, five at most, and none that does not fit."""
     ranked = [_candidate(mlp, 1e-6) for _ in range(7)]
-    wave = next_wave(ranked, ranked[0].finish, left_s, everything=False)
+    wave = next_wave(ranked, _left(left_s + 1e-9, ranked[0]), everything=False)
 
     assert [id(each) for each in wave] == [id(each) for each in ranked[:members]]
 
 
 def test_slow_models_fill_a_wave(mlp: Variant) -> None:
     """A model counts by its service time and by how long it takes to load, which is done anew each round."""
-    quick, slow, heavy = _candidate(mlp, 1e-6), _candidate(mlp, 1.0), _candidate(mlp, 1e-6, open_s=10.0)
-    ranked = [quick, slow, quick]
+    quick, slow, heavy = _candidate(mlp, 1e-3), _candidate(mlp, 0.02), _candidate(mlp, 1e-3, open_s=10.0)
 
-    assert next_wave(ranked, quick.finish, 50.0, everything=False) == [quick]
-    assert next_wave([quick, heavy, quick], quick.finish, 50.0, everything=False) == [quick]
-    assert len(next_wave(ranked, quick.finish, 100.0, everything=False)) == 3
+    assert next_wave([quick, slow, quick], _left(20.0, quick), everything=False) == [quick, quick]
+    assert next_wave([heavy, quick, quick], _left(50.0, quick), everything=False) == [quick, quick]
+    assert len(next_wave([quick, slow, quick], _left(60.0, quick), everything=False)) == 3
 
 
 def test_everything_is_proven_where_it_is_asked_for(mlp: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +204,32 @@ def test_everything_is_proven_where_it_is_asked_for(mlp: Variant, monkeypatch: p
     monkeypatch.setattr(proof, "WAVE", 2)
     ranked = [_candidate(mlp, 1.0) for _ in range(7)]
 
-    assert next_wave(ranked, ranked[0].finish, -1.0, everything=True) == ranked
-    assert len(next_wave(ranked, ranked[0].finish, 1e9, everything=False)) == 2
-    assert next_wave([], ranked[0].finish, 10.0, everything=False) == []
+    assert next_wave(ranked, _left(-1.0, ranked[0]), everything=True) == ranked
+    assert len(next_wave(ranked, _left(1e9, ranked[0]), everything=False)) == 2
+    assert next_wave([], _left(10.0, ranked[0]), everything=False) == []
+
+
+def test_who_comes_too_late_is_not_judged(mlp: Variant, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child whose judging outlasts the budget is neither good nor bad nor a failure; those before it are judged."""
+    judge = Witness.quality
+
+    def late(self: Witness, session: Session, name: str, confidence: float) -> Any:
+        if name == "late":
+            raise OutOfTime
+        return judge(self, session, name, confidence)
+
+    monkeypatch.setattr(Witness, "quality", late)
+    prover = _prover(mlp, witness, _Clock())
+    judged = prover.prove(0, [replace(mlp, name=name) for name in ("first", "late", "after")], 1.0)
+
+    assert [each.variant.name for each in judged] == ["fp32", "first"]
+    assert prover.failures == []
+
+
+def test_nobody_is_judged_when_it_is_over(mlp: Variant, witness: Witness) -> None:
+    """When timing took all that was left the parent is told and no child is judged."""
+    now_s = [0.0]
+    prover = _prover(mlp, witness, _Clock(), budget=Budget(10.0, clock=lambda: now_s[0]))
+    now_s[0] = 11.0
+
+    assert [each.variant.name for each in prover.prove(0, [replace(mlp, name="child")], 1.0)] == ["fp32"]

@@ -342,7 +342,7 @@ LABEL = np.array([0.0, 1.0, 1.0])
         ("f1", LABEL, ConfigError, "is not a metric; known: accuracy, agreement"),
         ("log_loss", None, DataError, "are needed for log_loss; name the label column, or use the metric agreement"),
         ("mae", None, DataError, "are needed for mae"),
-        ("roc_auc", LABEL * 2, DataError, "must be 0 and 1 for roc_auc; use mae or mse"),
+        ("roc_auc", LABEL * 2, DataError, "must be 0 and 1 for roc_auc; use accuracy or log_loss for several classes"),
         ("accuracy", LABEL * np.nan, DataError, "must be 0 and 1, or class numbers 0, 1, 2 … for accuracy"),
         ("log_loss", LABEL - 0.5, DataError, "must be 0 and 1, or class numbers"),
         ("rmse", LABEL + np.inf, DataError, "must be numbers for rmse"),

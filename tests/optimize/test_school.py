@@ -4,9 +4,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
+from windtunnel.errors import ModelError
 from windtunnel.optimize.material import Material
 from windtunnel.optimize.school import enrol
 from windtunnel.runtime import open_session
@@ -116,3 +119,81 @@ def test_the_module_is_made_where_students_are_cut_from_it(mlp: Variant, rows: d
 
     enrol(mlp, Material({"x": rows["x"]}, module=module, students=True), Seeds(1))
     assert made == [1]
+
+
+def _wishing(**wishes: Any) -> Any:
+    """The user's student, with settings for its lessons."""
+    return lambda: (*_untrained(), wishes)
+
+
+def test_wishes_reach_the_lessons(mlp: Variant, material: Material, tmp_path: Path) -> None:
+    """What the user's function returns beside module and inputs is how its student is taught, and part of its origin."""
+    wishes = {"temperature": 2.0, "hard_share": 0.5, "patience": 1, "epochs": 3}
+    (usual,), _ = enrol(mlp, replace(material, student=_wishing(**(wishes | {"temperature": 1.0}))), Seeds(1))
+    (step,), _ = enrol(mlp, replace(material, student=_wishing(**wishes)), Seeds(1))
+    for each in (usual, step):
+        each.make(mlp, tmp_path / f"{id(each)}.onnx", each.settings)
+
+    assert {name: step.settings.to_dict()["lessons"][name] for name in wishes} == wishes
+    assert step.origin(mlp).digest != usual.origin(mlp).digest
+    assert (tmp_path / f"{id(step)}.onnx").read_bytes() != (tmp_path / f"{id(usual)}.onnx").read_bytes()
+
+
+class _Deep(torch.nn.Module):
+    """A module whose first layer the user's student is to match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.first, self.last = torch.nn.Linear(16, 1), torch.nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.last(self.first(x)))
+
+
+def _weights(path: Path) -> NDArray[Any]:
+    """The weights of the one layer of `_untrained`."""
+    weights = [numpy_helper.to_array(each).ravel() for each in onnx.load(str(path)).graph.initializer]
+    return next(each for each in weights if each.size == 16)
+
+
+def test_inner_values_that_the_user_matches(mlp: Variant, material: Material, tmp_path: Path) -> None:
+    """A submodule of the student that is matched with one of the model learns what that one makes of a row."""
+    wishes = {"match": {"layer": "first"}, "feature_share": 1.0, "learning_rate": 0.1, "epochs": 20, "patience": 20}
+    student = replace(material, student=_wishing(**wishes), module=_Deep)
+    (step,), _ = enrol(mlp, student, Seeds(1))
+    step.make(mlp, tmp_path / "s.onnx", step.settings)
+
+    assert _weights(tmp_path / "s.onnx") == pytest.approx(_Deep().first.weight.detach().numpy().ravel(), abs=0.02)
+    assert step.settings.to_dict()["match"] == {"layer": "first"}
+
+
+@pytest.mark.parametrize(
+    ("student", "problem"),
+    [
+        (_wishing(temprature=2.0), "`temprature` is no setting of a lesson; did you mean"),
+        (_wishing(match={"layer": "first"}), "`match` names inner values of the model, which is no module here; give"),
+        (lambda: (*_untrained(), 3), "`student` returns more than a module, its inputs and the settings"),
+    ],
+)
+def test_wishes_that_cannot_be_met(mlp: Variant, material: Material, student: Any, problem: str) -> None:
+    """What the user's student wishes and there is not is refused before anything is taught."""
+    with pytest.raises(ModelError, match=problem):
+        enrol(mlp, replace(material, student=student), Seeds(1))
+
+
+def test_a_match_is_a_table(mlp: Variant, material: Material) -> None:
+    """What is matched is told by two names each."""
+    with pytest.raises(ModelError, match=r"`match` .*is no table of names; give submodules"):
+        enrol(mlp, replace(material, student=_wishing(match=["layer"]), module=_Deep), Seeds(1))
+
+
+def test_where_the_largest_answer_decides(mlp: Variant, material: Material) -> None:
+    """A metric of decisions lets every student, the user's and the derived, be taught decisions."""
+    asked = replace(material, students=True)
+    kinds = [
+        {each.settings.to_dict()["lessons"]["kind"] for each in enrol(mlp, asked, Seeds(1), decides=decides)[0]}
+        for decides in (False, True)
+    ]
+
+    assert kinds == [{"auto", "probability"}, {"decision", "probability"}]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,19 +17,22 @@ from onnx import TensorProto, helper, numpy_helper
 
 from windtunnel.errors import DataError, ModelError
 from windtunnel.fanout import Workers
-from windtunnel.optimize import explore, proof, search, space, witness
+from windtunnel.optimize import checks, explore, proof, search, space, witness
+from windtunnel.optimize.budget import Budget, OutOfTime
 from windtunnel.optimize.goal import Goal
+from windtunnel.optimize.invariance import batch_dependence
 from windtunnel.optimize.material import Material
 from windtunnel.optimize.quality import Holdout, Quality
 from windtunnel.optimize.race import Finish, Refused
 from windtunnel.optimize.search import apart, optimize
+from windtunnel.optimize.workshop import Workshop
 from windtunnel.seeds import Seeds
 from windtunnel.stats import Interval
 from windtunnel.timings import Timings
 from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -516,3 +522,173 @@ def test_the_document(study: _Study) -> None:
     assert set(document["chosen"]) >= KEYS | {"batch_dependence", "rows", "reason", "origin", "checks", "warnings"}
     assert (document["chosen"]["quantized_operators"], document["chosen"]["heavy_operators"]) == (2, 2)
     assert {"chosen", "dominated", "slower"} == {each["status"] for each in document["frontier"]}
+
+
+class _Clock:
+    """A clock by which work takes as long as is planted, and an alarm that rings by it."""
+
+    def __init__(self) -> None:
+        self.now_s, self.rings_s = 0.0, math.inf
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    @contextmanager
+    def alarm(self, within_s: float) -> Iterator[None]:
+        """In place of the alarm."""
+        self.rings_s = self.now_s + within_s
+        try:
+            yield
+        finally:
+            self.rings_s = math.inf
+
+    def work(self, took_s: float) -> None:
+        """Let time pass, up to the alarm."""
+        if self.now_s + took_s > self.rings_s:
+            self.now_s, self.rings_s = self.rings_s, math.inf
+            raise OutOfTime
+        self.now_s += took_s
+
+
+class _Pace:
+    """How long each kind of work takes, in seconds."""
+
+    def __init__(self, study: _Study, patch: pytest.MonkeyPatch) -> None:
+        self.clock, self.step_s, self.race_s, self.row_s, self.look_s = _Clock(), 4.0, 2.0, 0.001, 0.5
+        self.steps: list[str] = []
+        patch.setattr(search, "Budget", partial(Budget, clock=self.clock, alarm=self.clock.alarm))
+        for owner in (explore, search):
+            patch.setattr(owner, "race", self._after(study.speeds.race, lambda *_: self.race_s))
+        patch.setattr(Workshop, "make", self._after(Workshop.make, self._making_s))
+        patch.setattr(witness, "ask", self._after(witness.ask, self._asking_s))
+        patch.setattr(proof, "batch_dependence", self._after(batch_dependence, lambda *_: 50 * self.row_s))
+        for name in ("cross_isa", "attribution_parity", "robustness_parity"):
+            patch.setattr(checks, name, self._after(getattr(checks, name), lambda *_: self.look_s))
+        measure = study.speeds.measure
+
+        def timed(*given: Any, budget_s: float) -> Timings:
+            self.clock.work(max(budget_s, 0.5))
+            return measure(*given, budget_s=budget_s)
+
+        patch.setattr(study.speeds, "measure", timed)
+
+    def _after(self, function: Callable[..., Any], took_s: Callable[..., float]) -> Callable[..., Any]:
+        def later(*given: Any, **more: Any) -> Any:
+            self.clock.work(took_s(*given))
+            return function(*given, **more)
+
+        return later
+
+    def _making_s(self, _workshop: Workshop, step: Any, *_: Any) -> float:
+        self.steps.append(step.name)
+        return self.step_s
+
+    def _asking_s(self, _session: Session, feeds: Mapping[str, NDArray[Any]], *_: Any) -> float:
+        return self.row_s * len(feeds["x"])
+
+
+@pytest.fixture
+def pace(study: _Study, monkeypatch: pytest.MonkeyPatch) -> _Pace:
+    study.speeds.of = {"int8-static": 2.0, "int8-dynamic": 1.5}
+    return _Pace(study, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("planted", "budget_s", "chosen"),
+    [
+        ({}, 20.0, "int8-static"),
+        ({}, 60.0, "int8-static"),
+        ({"step_s": 1000.0}, 20.0, "fp32"),
+        ({"race_s": 8.0}, 20.0, "fp32"),
+        ({"row_s": 0.02}, 200.0, "int8-static"),
+        ({"look_s": 1000.0}, 30.0, "int8-static"),
+    ],
+    ids=["short", "enough", "steps without an end", "long races", "slow rows", "looks without an end"],
+)
+def test_the_budget_is_a_promise(
+    study: _Study, pace: _Pace, tmp_path: Path, planted: dict[str, float], budget_s: float, chosen: str
+) -> None:
+    """Whatever it is that takes long, the search ends within a tenth of its budget, with what is proven or the model itself."""
+    vars(pace).update(planted)
+    study.goal = replace(GOAL, budget_s=budget_s)
+    found = study.run(tmp_path)
+
+    assert found.seconds == pace.clock.now_s
+    assert found.seconds <= 1.1 * budget_s
+    assert found.overrun == ""
+    assert found.chosen.variant.name == chosen
+    assert sum(found.phases_s.values()) == pytest.approx(found.seconds)
+
+
+def test_what_could_not_be_avoided_is_told(study: _Study, pace: _Pace, tmp_path: Path) -> None:
+    """Where the model's own answers alone take longer than the budget nothing is begun after them, and the result says so."""
+    pace.row_s, study.goal = 0.02, replace(GOAL, budget_s=20.0)
+    found = study.run(tmp_path)
+
+    assert found.chosen is found.parent
+    assert pace.steps == []
+    assert (
+        found.overrun
+        == "it took 33.5 s of a budget of 20 s, most of it for the model's own answers (31 s) and races (2 s)"
+    )
+    assert found.overrun in found.verdict.would_change
+    assert found.to_dict(study.parent.path.parent)["phases_s"]["races"] == 2.0
+
+
+def test_a_look_that_came_too_late_is_warned_of(study: _Study, pace: _Pace, tmp_path: Path) -> None:
+    """A child that is proven is chosen though there was no time to look closer, and carries a warning."""
+    pace.look_s, study.goal = 1000.0, replace(GOAL, budget_s=30.0)
+    found = study.run(tmp_path)
+
+    assert "robustness not looked at: the budget was over" in found.chosen.warnings
+    assert found.chosen.checks == {}
+
+
+def test_who_was_not_proven_in_time_is_told(
+    study: _Study, pace: _Pace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A faster child whose judging outlasts the budget is not proven, and not said to be worse than who was chosen."""
+    study.speeds.of, study.goal = {"int8-static": 2.0, "int8-dynamic": 3.0}, replace(GOAL, budget_s=100.0)
+    quality = witness.Witness.quality
+
+    def endless(self: witness.Witness, session: Session, name: str, confidence: float) -> Quality:
+        pace.clock.work(0.0 if name == "int8-static" else 1000.0)
+        return quality(self, session, name, confidence)
+
+    monkeypatch.setattr(witness.Witness, "quality", endless)
+    monkeypatch.setattr(proof, "WAVE", 2)
+    found = study.run(tmp_path)
+
+    assert found.seconds <= 110.0
+    assert found.chosen is found.parent
+    assert {(each.variant.name, each.reason) for each in found.raced} == {
+        (name, "there was no time left to prove it") for name in FEW
+    }
+    assert "2 candidates were not proven for want of time: give a --budget above 100s" in found.verdict.would_change
+
+
+def test_nothing_is_made_beside_that_cannot_be_raced(
+    study: _Study, pace: _Pace, tmp_path: Path, branches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several workers every file that was made is raced; with little time, files are made one by one."""
+    branches += ["int8-static-s8s8", "int8-dynamic-per-tensor", "float16", "cleaned", "ort-optimized"]
+    asked: list[int] = []
+
+    def few_at_once(function: Callable[..., str], items: Sequence[Any], *, shared: Any, workers: Workers) -> None:
+        assert workers.count == 2
+        asked.append(len(items))
+        for item in items:
+            function(shared, item)
+
+    monkeypatch.setattr(explore, "fan_out", few_at_once)
+    study.workers, pace.race_s = Workers(2), 6.0
+    for budget_s, waves in ((80.0, [4]), (25.0, [])):
+        asked.clear()
+        folder = tmp_path / str(budget_s)
+        study.goal = replace(GOAL, budget_s=budget_s)
+        pace.clock.now_s = 0.0
+        found = study.run(folder)
+
+        assert asked == waves
+        assert {path.stem for path in folder.glob("*.onnx")} <= found.files
+        assert found.seconds <= 1.1 * budget_s

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from windtunnel.errors import ModelError
 from windtunnel.optimize.dynamic_int8 import DynamicInt8, dynamic_int8
 from windtunnel.optimize.export import relative_difference
-from windtunnel.optimize.smooth_quant import SmoothQuant, smooth
+from windtunnel.optimize.smooth_quant import smooth
 from windtunnel.session import OnnxSession
 from windtunnel.variant import Variant
 
@@ -69,7 +69,7 @@ def _kinds(path: Path) -> list[str]:
 def test_int8_is_much_nearer_after_smoothing(tmp_path: Path, gemm: bool) -> None:
     """With outliers planted, smoothing changes no answer of the float model and makes int8 five times nearer or more."""
     parent = planted(tmp_path / "m.onnx", gemm=gemm)
-    smooth(parent, tmp_path / "s.onnx", SmoothQuant(), _rows())
+    smooth(parent, tmp_path / "s.onnx", _rows())
     errors = []
     for name in ("m", "s"):
         dynamic_int8(Variant.from_file(tmp_path / f"{name}.onnx"), tmp_path / f"{name}8.onnx", DynamicInt8())
@@ -84,7 +84,7 @@ def test_a_value_that_others_take_too(tmp_path: Path) -> None:
     """Where something else takes the activation, a `Mul` of its own is put before the product, and the other is untouched."""
     parent = planted(tmp_path / "m.onnx", residual=True)
     for name in ("a.onnx", "b.onnx"):
-        smooth(parent, tmp_path / name, SmoothQuant(), _rows())
+        smooth(parent, tmp_path / name, _rows())
 
     assert sorted(_kinds(tmp_path / "a.onnx")) == ["LayerNormalization", "MatMul", "Mul", "Neg"]
     assert np.array_equal(_answer(parent.path, "z"), _answer(tmp_path / "a.onnx", "z"))
@@ -94,7 +94,7 @@ def test_a_value_that_others_take_too(tmp_path: Path) -> None:
 
 def test_through_a_relu(mlp: Variant, rows: dict[str, NDArray[Any]], tmp_path: Path) -> None:
     """The second layer's scales are folded into the first layer's weights and bias, through the `Relu` between them."""
-    smooth(mlp, tmp_path / "s.onnx", SmoothQuant(), rows)
+    smooth(mlp, tmp_path / "s.onnx", rows)
     before, after = (next(iter(OnnxSession(each).run(rows).values())) for each in (mlp.path, tmp_path / "s.onnx"))
 
     assert _kinds(tmp_path / "s.onnx") == _kinds(mlp.path)
@@ -110,6 +110,4 @@ def test_nothing_to_smooth(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "m.onnx"))
 
     with pytest.raises(ModelError, match="multiplies nothing with weights of its own"):
-        smooth(
-            Variant.from_file(tmp_path / "m.onnx"), tmp_path / "s.onnx", SmoothQuant(), {"x": np.ones(4, np.float32)}
-        )
+        smooth(Variant.from_file(tmp_path / "m.onnx"), tmp_path / "s.onnx", {"x": np.ones(4, np.float32)})

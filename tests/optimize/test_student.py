@@ -167,9 +167,33 @@ def test_students_of_a_module(encoder: Variant, tmp_path: Path) -> None:
     students = propose_students(encoder, TOKENS, None, _Encoder(), seed=1, work=1e8)
     teach(encoder, tmp_path / "s.onnx", students[0], TOKENS, seed=1)
 
-    assert [each.name for each in students] == ["student-half-layers", "student-third-layers", "student-pruned-50"]
+    assert [each.name for each in students] == [
+        "student-half-layers", "student-third-layers", "student-pruned-50", "student-pruned-75"
+    ]  # fmt: skip
     assert Variant.from_file(tmp_path / "s.onnx").signature == encoder.signature
-    assert students[2].make()[0].get_submodule("blocks.0.up").out_features == 32
+    assert [each.make()[0].get_submodule("blocks.0.up").out_features for each in students[2:]] == [32, 16]
+
+
+def test_fewer_layers_do_the_work_of_all(encoder: Variant) -> None:
+    """A student of fewer layers is drawn to what the whole module hands on where its layers would have gone on."""
+    half, third, *pruned = propose_students(encoder, TOKENS, None, _Encoder(), seed=1)
+    assert half.features is not None
+    assert third.features is not None
+    pairs = [each.features().pairs for each in (half, third) if each.features is not None]
+
+    assert [[mine for _, mine in each] for each in pairs] == [["blocks.0", "blocks.1"], ["blocks.0"]]
+    assert [each[-1][0] for each in pairs] == ["blocks.3", "blocks.3"]
+    assert all(each.features is None for each in pruned)
+
+
+def test_what_is_no_student(mlp: Variant, rows: dict[str, NDArray[Any]], tmp_path: Path) -> None:
+    """A function that returns a module alone is told what to return."""
+    student = Student("own", lambda: nn.Linear(16, 1), {}, Lessons())  # type: ignore[arg-type,return-value]  # the point
+
+    with pytest.raises(
+        ModelError, match=r"`own` is made of something else than a module and its inputs; return \(module"
+    ):
+        teach(mlp, tmp_path / "s.onnx", student, rows, seed=1)
 
 
 def test_no_student(encoder: Variant) -> None:

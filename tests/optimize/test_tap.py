@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx
 import pytest
 
 from windtunnel.errors import DataError
+from windtunnel.onnx_file import save_model
 from windtunnel.optimize.draft import Draft
 from windtunnel.optimize.tap import watch
 from windtunnel.variant import Variant
@@ -47,6 +49,18 @@ def test_values_take_turns(mlp: Variant, rows: dict[str, NDArray[Any]], budget: 
     assert max(held) <= max(budget, 64 * 4)
     assert list(bounded) == NAMES
     assert all(np.allclose(plain[name], bounded[name], atol=1e-6) for name in NAMES)
+
+
+def test_weights_too_large_for_one_file(
+    mlp: Variant, rows: dict[str, NDArray[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one file cannot hold the weights they lie beside it, and the same is seen."""
+    some = {"x": rows["x"][:20]}
+    plain = _seen(Draft(mlp), some)
+    monkeypatch.setattr("windtunnel.onnx_file.save_model", partial(save_model, largest_bytes=1000))
+    beside = _seen(Draft(mlp), some)
+
+    assert all(np.array_equal(plain[name], beside[name]) for name in NAMES)
 
 
 def test_a_fixed_batch(mlp: Variant, rows: dict[str, NDArray[Any]], tmp_path: Path) -> None:

@@ -137,6 +137,12 @@ def check_form(text: str, home: Path) -> None:
     given = home / text
     if is_function(text):
         return
+    if given.suffix == ".py":
+        raise ModelError("names no function", file=given, fix=f"write {text}:factory")
+    if given.suffix == ".onnx":
+        raise ModelError(
+            "is ONNX by its name, and needs no export", file=given, fix="give it to the other commands as it is"
+        )
     if given.suffix not in OTHER_FORMS:
         raise ModelError(
             "is of no form that is exported", file=given,

@@ -127,6 +127,10 @@ class Search:
                 raise ConfigError("does not run ONNX files", field="--runtime", value=runtime, fix="leave it out")
         if self.attack and importlib.util.find_spec("art") is None:
             raise MissingError("attacks need the toolbox; pip install 'windtunnel[robustness]'")
+        if self.budget_s <= 0 and not self.exhaustive:
+            raise ConfigError(
+                "leaves no time to look", field="--budget", value=self.budget_s, fix="write 30s, 5m, or --exhaustive"
+            )
         cores = _cores()
         if any(not 1 <= threads <= cores for threads in self.threads):
             raise ConfigError("does not fit this machine", field="--threads", value=self.threads, fix=f"1 to {cores}")
@@ -281,7 +285,7 @@ def _check_rows(feeds: Arrays, rows: Data) -> None:
     have = len(next(iter(feeds.values())))
     if have < EVERY_THIRD:
         raise DataError(
-            f"has {have} rows", file=rows.source,
+            f"has {have} row{'s' * (have != 1)}", file=rows.source,
             fix="give more: a third is for calibration, quality is proven on the others",
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from windtunnel.model_names import ModelNames
 from windtunnel.npz_header import check_npz
 from windtunnel.quantity import format_bytes
 from windtunnel.source import call, load_function, passing_on
-from windtunnel.table import read_arrays, read_table, take_column
+from windtunnel.table import READERS, read_arrays, read_table, take_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,6 +132,11 @@ def read_rows(path: Path) -> Rows:
     if path.suffix == ".npz":
         check_npz(path)
         return Rows(path, read_arrays(path))
+    if path.is_file() and path.suffix not in READERS:
+        raise DataError(
+            "is of a kind that is not read here", file=path,
+            fix=f"give .npz, {', '.join(READERS)}, or module.py:loader",
+        )  # fmt: skip
     return Rows(path, read_table(path))
 
 
@@ -220,7 +225,7 @@ def _numbers(given: NDArray[Any], name: str, names: ModelNames, source: Path | s
     if given.dtype.kind not in "biuf" or given.size != len(given):
         raise DataError(
             f"is {given.dtype} {list(given.shape)} where labels are one number a row",
-            file=source, field=name, fix="save 0 and 1",
+            file=source, field=name, fix="save 0 and 1, or the number of each row's class",
         )  # fmt: skip
     labels: Labels = given.astype(np.float64).reshape(-1)
     if np.isnan(labels).any():
