@@ -163,7 +163,9 @@ def split_point(threshold: float, test: Test, *, nearest: bool = False) -> float
         threshold: of the source.
         test: `<=` or `<`.
         nearest: part float64 values instead, which are rounded before they are compared: those that are the threshold itself
-            must stay on its side, for it may be a value of the data.
+            must stay on its side, for it may be a value of the data. Not where it lies halfway between two float32
+            values, as trees put it between two values of the data: then these two are parted, and itself goes with the one
+            that it is rounded to.
 
     Example:
         >>> float(np.float32(0.1)) > 0.1, split_point(0.1, "<=") < 0.1, split_point(0.1, "<") > 0.1

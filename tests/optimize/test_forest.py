@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from windtunnel.errors import ModelError
@@ -51,11 +51,14 @@ def test_split_point(threshold: float, value: float, test: Test) -> None:
 
 
 @given(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30))
+@example(31234375.0, 0.0)  # halfway between two float32 values
 def test_split_point_of_data(threshold: float, value: float) -> None:
     """Float64 values that are rounded at the door stay on their side if they are the threshold itself or not right beside it."""
     moved, beside = np.float32(split_point(threshold, "<=", nearest=True)), np.float32(threshold)
     apart = [np.nextafter(beside, np.float32(-np.inf)), np.nextafter(beside, np.float32(np.inf))]
-    for each in [threshold, *map(float, apart), *([value] if np.float32(value) != beside else [])]:
+    halfway = threshold in {(float(beside) + float(each)) / 2.0 for each in apart}
+    exact = [] if halfway and threshold != float(beside) else [threshold]
+    for each in [*exact, *map(float, apart), *([value] if np.float32(value) != beside else [])]:
         with np.errstate(under="ignore"):
             assert (each <= threshold) == bool(np.float32(each) <= moved)
 
