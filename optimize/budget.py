@@ -35,6 +35,9 @@ HOPED = 0.25
 PROMISE = 1.1
 """A search that took so many times its budget says why."""
 
+SOONEST_S = 1e-3
+"""An alarm is set to ring no sooner: a timer of zero would never ring."""
+
 ROUNDS, BLOCK_CALLS, BLOCK_S = 10, 10, 0.04
 """So many rounds a measurement makes at least, warm-up included; so many calls, and so long, a block of each has."""
 
@@ -60,14 +63,16 @@ def alarm(within_s: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
-    usual = signal.signal(signal.SIGALRM, _out_of_time)
+    usual, pending_s = signal.signal(signal.SIGALRM, _out_of_time), signal.getitimer(signal.ITIMER_REAL)[0]
     try:
-        pending_s, _ = signal.setitimer(signal.ITIMER_REAL, within_s)
+        signal.setitimer(signal.ITIMER_REAL, max(within_s, SOONEST_S))
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, pending_s)
     finally:
+        # once more, where Ctrl-C struck in between: an alarm that nobody waits for would end the process
+        signal.setitimer(signal.ITIMER_REAL, pending_s)
         signal.signal(signal.SIGALRM, usual)
 
 
