@@ -34,6 +34,11 @@ LAP_S = 0.01
 """How long one lap of one cell lasts, about; at least two calls."""
 
 LAPS = 5
+
+SLOW_S, SLOW_LAPS = 0.05, 3
+"""A call that takes so long says much by itself: one a lap, after one that is not counted, in fewer laps. Else a race of large
+batches would take the time in which files are to be made."""
+
 FAR_BEHIND = 1.4
 """Who is so many times slower than the parent, or than the same file in the same runtime run in another way, leaves after
 a lap. Another runtime gives other numbers, of which only the slower may turn out to be good enough: it is no reason to leave."""
@@ -130,7 +135,7 @@ def race(
             runners.append(_open(way, cells, pace.first_s))
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises, it is its own refusal, and told in the table
             refused.append(Refused(way, reason_of(error)))
-    for _ in range(LAPS):
+    for _ in range(LAPS if min(pace.first_s.values()) < SLOW_S else SLOW_LAPS):
         running = [runner for runner in runners if not runner.left]
         for runner in (pace, *running):
             _lap(runner, cells)
@@ -164,7 +169,11 @@ def _lap(runner: _Runner, cells: Sequence[Cell]) -> None:
     """A few calls of every cell, after a stretch of uncounted ones."""
     for cell in cells:
         call = runner.calls[cell.name]
-        once_s = float(time_calls(call, WARM_CALLS).min())
+        once_s = float(time_calls(call, 1)[0])
+        if once_s > SLOW_S:
+            runner.times_s[cell.name] += time_calls(call, 1).tolist()
+            continue
+        once_s = min(once_s, float(time_calls(call, WARM_CALLS - 1).min()))
         calls = int(np.clip(LAP_S / once_s, 2, 200))
         if calls > WARM_CALLS:
             time_calls(call, calls)

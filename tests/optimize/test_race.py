@@ -120,6 +120,24 @@ def test_who_takes_forever_is_not_called_again(
     assert "first call" in refused[0].reason
 
 
+def test_slow_calls_are_few(
+    mlp: Variant, cells: list[Cell], plant: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of a second is timed once a lap, after one that is not counted; one of a millisecond many times."""
+    asked: dict[float, int] = {}
+
+    def count(call: Callable[[], float], calls: int) -> NDArray[np.float64]:
+        asked[call()] = asked.get(call(), 0) + calls
+        return np.full(calls, call())
+
+    plant(usual=1.0, two=1e-4, other=1.0, short=1.0)
+    monkeypatch.setattr(racing, "time_calls", count)
+    race(mlp, [mlp.run_by(WAYS["two"])], cells, to_the_end=True)
+
+    assert asked[1.0] == racing.LAPS * 2
+    assert asked[1e-4] > racing.LAPS * 100
+
+
 def test_real_sessions(mlp: Variant, cells: list[Cell]) -> None:
     """With nothing planted every way that can run here finishes with times above zero."""
     finishes, _ = race(mlp, [mlp, mlp.run_by(WAYS["two"])], cells, to_the_end=True)
