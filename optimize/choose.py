@@ -26,13 +26,27 @@ def verdict_on(quality: Quality, speed: Speed, objection: str, goal: Goal) -> tu
         objection: what speaks against letting it share batches; empty where nothing does.
         goal: what is asked for.
     """
-    found, reason = quality.judge(goal.max_drop), quality.reason(goal.max_drop)
+    against = refusal(quality, objection, goal)
+    if against is not None:
+        return against
+    slow = _slow(speed, goal)
+    return ("slower", slow) if slow else ("on-frontier", quality.reason(goal.max_drop))
+
+
+def refusal(quality: Quality, objection: str, goal: Goal) -> tuple[Status, str] | None:
+    """What keeps a child out however fast it is; None where nothing does.
+
+    Args:
+        quality: on the rows held out.
+        objection: as above.
+        goal: what is asked for.
+    """
+    found = quality.judge(goal.max_drop)
     if found != "proven":
-        return found, reason
+        return found, quality.reason(goal.max_drop)
     if goal.batching and objection:
         return "batch-dependent", f"{objection}, and requests will share batches"
-    slow = _slow(speed, goal)
-    return ("slower", slow) if slow else ("on-frontier", reason)
+    return None
 
 
 def _slow(speed: Speed, goal: Goal) -> str:

@@ -1,18 +1,19 @@
-"""The proof: the fastest likely children beside their parent, timed at length and judged on the rows held out."""
+"""The proof: the fastest likely children, judged on the rows held out; who is good enough is timed at length beside the parent."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from windtunnel.runtime import open_session
 
 from .budget import OutOfTime
-from .choose import verdict_on
+from .choose import refusal, verdict_on
 from .invariance import batch_dependence, is_exact
 from .judged import Failure, Judged, reason_of
 from .quantized import count_quantized
-from .speed import compare_speed
+from .speed import compare_speed, speed_in_race
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from .budget import Budget
     from .explore import Candidate
     from .goal import Goal
+    from .invariance import Dependence
+    from .judged import Status
+    from .quality import Quality
     from .race import Finish
+    from .speed import Speed
     from .witness import Witness
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -56,6 +61,16 @@ class Weigh(Protocol):
     def __call__(self, variant: Variant, feeds: Arrays, batch_sizes: Sequence[int]) -> int:
         """Bytes resident at the most, in a process started for it."""
         ...
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a child answered, and what keeps it out because of that."""
+
+    finish: Finish
+    quality: Quality
+    dependence: Dependence
+    against: tuple[Status, str] | None
 
 
 class Prover:
@@ -89,31 +104,56 @@ class Prover:
         self.subjects = subjects(pace, budget)
         self.dependence = batch_dependence(open_session(parent), witness.holdout.feeds, self.subjects)
         self.failures: list[Failure] = []
+        self.pace = pace
 
-    def prove(self, wave: int, variants: Sequence[Variant], budget_s: float) -> list[Judged]:
-        """Judge some children beside the parent, which is the first of the list that comes back; who came too late is not in it.
+    def prove(
+        self, wave: int, finishes: Sequence[Finish], timed_s: Callable[[Sequence[Finish]], float]
+    ) -> list[Judged]:
+        """Judge some children, and time those that are good enough beside the parent; who came too late is nowhere.
+
+        Quality comes first: it takes less time, and is what most fail by. Of those who fail, and of the parent where they all
+        do, the speed is that of the race.
 
         Args:
             wave: its number, from 0: a later wave is judged at a higher confidence, for chance has had its chances.
-            variants: the children.
-            budget_s: how long to time, about.
+            finishes: the children, as they did in the race; where there are none, the parent is timed alone.
+            timed_s: how long to time those that are good enough, about.
+
+        Returns:
+            The parent, and behind it the children in their order.
         """
-        with self.budget.spending("timing"):
-            timings = self._time([self.parent, *variants], budget_s)
-        confidence = self.goal.confidence_each(wave, len(variants))
-        judged = [self._parent(timings, confidence)]
-        for variant in variants:
+        confidence = self.goal.confidence_each(wave, len(finishes))
+        answers: list[_Answers] = []
+        for finish in finishes:
             try:
                 with (
                     self.budget.spending("rows held out"),
                     self.budget.stopping(self.budget.left_s + self.budget.grace_s),
                 ):
-                    judged.append(self._child(variant, timings, confidence))
+                    answers.append(self._ask(finish, confidence))
             except OutOfTime:
                 break  # nor is there time for the others
             except Exception as error:  # noqa: BLE001  # whatever a child or a metric raises, it is that child's failure
-                self.failures.append(Failure(variant.name, reason_of(error)))
-        return judged
+                self.failures.append(Failure(finish.variant.name, reason_of(error)))
+        timings: Mapping[str, Timings] = {}
+        good = [each.finish for each in answers if each.against is None]
+        if good or not answers:
+            with self.budget.spending("timing"):
+                timings = self._time([self.parent, *(each.variant for each in good)], timed_s(good))
+        return [self._parent(timings, confidence), *(self._child(each, timings, confidence) for each in answers)]
+
+    def _ask(self, finish: Finish, confidence: float) -> _Answers:
+        """Whether a child is good enough, and may share batches."""
+        session = open_session(finish.variant)
+        quality = self.witness.quality(session, finish.variant.name, confidence)
+        dependence = batch_dependence(session, self.witness.holdout.feeds, self.subjects)
+        objection = dependence.objection(self.dependence, exact=is_exact(finish.variant))
+        return _Answers(finish, quality, dependence, refusal(quality, objection, self.goal))
+
+    def _speed(self, finish: Finish, timings: Mapping[str, Timings], confidence: float) -> Speed:
+        if not timings:
+            return speed_in_race(self.pace, finish, confidence)
+        return compare_speed(timings, self.parent.name, finish.variant.name, self.goal, confidence)
 
     def _time(self, members: Sequence[Variant], budget_s: float) -> dict[str, Timings]:
         openers = {each.name: partial(open_session, each) for each in members}
@@ -125,7 +165,7 @@ class Prover:
 
     def _parent(self, timings: Mapping[str, Timings], confidence: float) -> Judged:
         name = self.parent.name
-        speed = compare_speed(timings, name, name, self.goal, confidence)
+        speed = self._speed(replace(self.pace, variant=self.parent), timings, confidence)
         quality = self.witness.own_quality(confidence, name)
         counted = count_quantized(self.parent.path)
         return Judged(
@@ -139,16 +179,13 @@ class Prover:
             return None
         return max(self.weigh(variant, feeds, self.goal.batch_sizes) for feeds in self.sizes.values())
 
-    def _child(self, variant: Variant, timings: Mapping[str, Timings], confidence: float) -> Judged:
-        session = open_session(variant)
-        quality = self.witness.quality(session, variant.name, confidence)
-        speed = compare_speed(timings, self.parent.name, variant.name, self.goal, confidence)
-        dependence = batch_dependence(session, self.witness.holdout.feeds, self.subjects)
-        objection = dependence.objection(self.dependence, exact=is_exact(variant))
-        status, reason = verdict_on(quality, speed, objection, self.goal)
+    def _child(self, answers: _Answers, timings: Mapping[str, Timings], confidence: float) -> Judged:
+        variant, quality = answers.finish.variant, answers.quality
+        speed = self._speed(answers.finish, timings if answers.against is None else {}, confidence)
+        status, reason = answers.against or verdict_on(quality, speed, "", self.goal)
         return Judged(
-            variant, status, reason, quality, speed, dependence, count_quantized(variant.path),
-            memory_bytes=self._memory_bytes(variant),
+            variant, status, reason, quality, speed, answers.dependence, count_quantized(variant.path),
+            memory_bytes=self._memory_bytes(variant) if answers.against is None else None,
         )  # fmt: skip
 
 

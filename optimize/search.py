@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,8 +204,11 @@ class _Task:
             if wave and not members:
                 return
             self.progress.say(f"  proving {', '.join(each.variant.name for each in members) or self.parent.name}")
-            found = prover.prove(wave, [each.variant for each in members], self._timed_s(budget, members, hurry=hurry))
-            judged += self._looked_at(found[1:], budget) if judged else [found[0], *self._looked_at(found[1:], budget)]
+            finishes = [each.finish for each in members]
+            parent, *found = prover.prove(wave, finishes, partial(self._timed_s, budget, hurry=hurry))
+            # a parent that was timed is better known than one that was raced
+            judged[:1] = judged[:1] if judged and not judged[0].speed.raced else [parent]
+            judged += self._looked_at(found, budget)
             known = {each.variant.name for each in judged} | {each.name for each in prover.failures}
             members = [each for each in members if each.variant.name in known]
             for each in members:
@@ -215,11 +219,11 @@ class _Task:
             unproven = {each.variant.name for each in judged if each.status in {"worse", "not-proven"}}
             explorer.mend([each for each in members if each.variant.name in unproven])
 
-    def _timed_s(self, budget: Budget, members: Sequence[Candidate], *, hurry: bool) -> float:
-        """How long a wave is timed, about."""
+    def _timed_s(self, budget: Budget, members: Sequence[Finish], *, hurry: bool) -> float:
+        """How long the good ones of a wave are timed, about."""
         if self.goal.exhaustive:
             return EACH_S * len(members)
-        timed_s = budget.timing_s([each.finish for each in members]) if members else 0.0
+        timed_s = budget.timing_s(members) if members else 0.0
         return min(timed_s, HURRY_S) if hurry else timed_s
 
     def _looked_at(self, children: list[Judged], budget: Budget) -> list[Judged]:
@@ -253,7 +257,8 @@ class _Task:
         self, explorer: Explorer, prover: Prover, judged: list[Judged], budget: Budget, *, interrupted: bool
     ) -> Optimization:
         found = explorer.found
-        judged = judged or prover.prove(0, [], 0.0)
+        if not judged or judged[0].speed.raced:
+            judged = [*prover.prove(0, [], lambda _members: 0.0), *judged[1:]]
         chosen = choose(judged, self.goal)
         best = next(each.variant.name for each in chosen if each.status == "chosen")
         bar = next((explorer.score(each) for each in found.proven if each.variant.name == best), 0.0)

@@ -97,7 +97,7 @@ def _row(each: Judged) -> tuple[str, ...]:
         f"{each.quality.value:.4f}",
         f"{_places(drop.value)} ({_places(drop.low)} to {_places(drop.high)})",
         *(format_duration(seconds) for seconds in each.speed.quantile_s.values()),
-        f"{speed.value:.2f} ({speed.low:.2f} to {speed.high:.2f})",
+        f"about {speed.value:.2f}" if each.speed.raced else f"{speed.value:.2f} ({speed.low:.2f} to {speed.high:.2f})",
         "—" if each.memory_bytes is None else format_bytes(each.memory_bytes),
         f"{each.dependence.neighbours:.1g}",
         "—" if flips is None or flips.negative is None else f"{flips.negative:.2%}",
@@ -135,11 +135,12 @@ def _figure(result: Optimization) -> Figure:
     data = []
     for each in result.judged:
         drop, speed = each.quality.drop, each.speedup
+        above, below = (0.0, 0.0) if each.speed.raced else (speed.high - speed.value, speed.value - speed.low)
         data.append({
             "type": "scatter", "mode": "markers", "name": f"{each.variant.name} ({each.status})",
             "x": [speed.value], "y": [drop.value],
             "marker": {"size": 14 if each.status == "chosen" else 9, "symbol": "star" if each.status == "chosen" else "circle"},
-            "error_x": {"type": "data", "array": [speed.high - speed.value], "arrayminus": [speed.value - speed.low]},
+            "error_x": {"type": "data", "array": [above], "arrayminus": [below]},
             "error_y": {"type": "data", "array": [drop.high - drop.value], "arrayminus": [drop.value - drop.low]},
         })  # fmt: skip
     limit = {

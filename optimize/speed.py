@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from windtunnel.timings import Timings
 
     from .goal import Goal
+    from .race import Finish
 
     Floats = NDArray[np.float64]
 
@@ -32,6 +34,7 @@ class Speed:
         parent_p50_s: the parent's, beside it.
         quantile_s: the quantile that is compared, at each cell.
         steady: whether warm-up ended in a steady state at every cell.
+        raced: whether these are the figures of a short race, without intervals: of a child that was not worth timing.
     """
 
     overall: Interval
@@ -40,9 +43,17 @@ class Speed:
     quantile_s: dict[str, float]
     parent_p50_s: dict[str, float] = field(default_factory=dict)
     steady: bool = True
+    raced: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """The speed as JSON values, in seconds."""
+        """The speed as JSON values, in seconds; a race has no intervals."""
+        if self.raced:
+            unknown = {"speedup_low": None, "speedup_high": None}
+            ratios = {name: {"speedup": each.value, **unknown} for name, each in self.cells.items()}
+            return {
+                "speedup": self.overall.value, **unknown, "p50_s": self.p50_s, "parent_p50_s": self.parent_p50_s,
+                "quantile_s": self.quantile_s, "speedups": ratios, "steady": self.steady, "basis": "raced",
+            }  # fmt: skip
         return {
             **self.overall.to_dict("speedup"),
             "p50_s": self.p50_s,
@@ -61,6 +72,16 @@ def cell_name(batch: int, size: str) -> str:
         ('8', '8, sequence=32')
     """
     return f"{batch}, {size}" if size else str(batch)
+
+
+def speed_in_race(pace: Finish, finish: Finish, confidence: float) -> Speed:
+    """The speed of a child in a short race beside its parent: figures whose intervals are the whole line."""
+
+    def alone(value: float) -> Interval:
+        return Interval(value, 0.0, math.inf, 0, confidence)
+
+    cells = {name: alone(ratio) for name, ratio in finish.ratios.items()}
+    return Speed(alone(finish.speedup), cells, finish.p50_s, finish.p50_s, pace.p50_s, raced=True)
 
 
 def compare_speed(timings: Mapping[str, Timings], parent: str, child: str, goal: Goal, confidence: float) -> Speed:

@@ -76,10 +76,19 @@ def _prover(
     return Prover(mlp, witness, dict.fromkeys(sizes, witness.holdout.feeds), goal, clock, pace, budget, weigh)
 
 
+def _raced(*children: Variant) -> list[Finish]:
+    """As they did in a race: as fast as the parent."""
+    return [Finish(each, 1.0, {"1": 1.0, "8": 1.0}, {"1": 1e-3, "8": 2e-3}, 0.0) for each in children]
+
+
+def _timed(_members: Sequence[Finish]) -> float:
+    return 1.0
+
+
 def test_parent_first(mlp: Variant, witness: Witness) -> None:
     """The parent is judged beside itself, as the first; a child as good and twice as fast is on the frontier."""
     child = replace(mlp.run_by(Execution(threads=2)), name="two")
-    judged = _prover(mlp, witness, _Clock(two=2.0)).prove(0, [child], 1.0)
+    judged = _prover(mlp, witness, _Clock(two=2.0)).prove(0, _raced(child), _timed)
 
     assert [(each.variant, each.status) for each in judged] == [(mlp, "on-frontier"), (child, "on-frontier")]
     assert (judged[0].reason, judged[0].quality.drop.value, judged[0].quantized) == ("the parent", 0.0, (0, 2))
@@ -92,14 +101,14 @@ def test_all_are_timed_side_by_side(mlp: Variant, witness: Witness) -> None:
     """Parent and children are timed together at every batch size of every size class, which share the time."""
     clock = _Clock()
     children = [replace(mlp, name=name) for name in ("a", "b")]
-    _prover(mlp, witness, clock, ("n=1", "n=2")).prove(0, children, 6.0)
+    _prover(mlp, witness, clock, ("n=1", "n=2")).prove(0, _raced(*children), lambda _members: 6.0)
 
     assert clock.asked == [(["fp32", "a", "b"], 400, (1, 8), 3.0)] * 2
 
 
 def test_slower_is_not_chosen(mlp: Variant, witness: Witness) -> None:
     """A child that is as good and slower is said to be slower."""
-    judged = _prover(mlp, witness, _Clock(child=0.5)).prove(0, [replace(mlp, name="child")], 1.0)
+    judged = _prover(mlp, witness, _Clock(child=0.5)).prove(0, _raced(replace(mlp, name="child")), _timed)
 
     assert (judged[1].status, judged[1].reason) == ("slower", "slower than the parent at batch 1, 8")
 
@@ -110,7 +119,7 @@ def test_slower_is_not_chosen(mlp: Variant, witness: Witness) -> None:
 def test_intervals_hold_together(mlp: Variant, witness: Witness, wave: int, children: int, confidence: float) -> None:
     """Each wave spends half of what is left of the chance to err, and its children share it."""
     variants = [replace(mlp, name=f"child-{place}") for place in range(children)]
-    judged = _prover(mlp, witness, _Clock()).prove(wave, variants, 1.0)
+    judged = _prover(mlp, witness, _Clock()).prove(wave, _raced(*variants), _timed)
     levels = {each.quality.drop.confidence for each in judged} | {each.speedup.confidence for each in judged}
 
     assert list(levels) == pytest.approx([confidence])
@@ -127,7 +136,7 @@ def test_a_child_that_fails_its_proof(mlp: Variant, witness: Witness, monkeypatc
 
     monkeypatch.setattr(Witness, "quality", broken)
     prover = _prover(mlp, witness, _Clock())
-    judged = prover.prove(0, [replace(mlp, name="broken"), replace(mlp, name="child")], 1.0)
+    judged = prover.prove(0, _raced(replace(mlp, name="broken"), replace(mlp, name="child")), _timed)
 
     assert [each.variant.name for each in judged] == ["fp32", "child"]
     assert [(each.name, each.reason) for each in prover.failures] == [("broken", "gives NaN; leave it")]
@@ -144,12 +153,13 @@ def test_memory_is_weighed_where_it_counts(mlp: Variant, witness: Witness) -> No
 
     child, sizes = replace(mlp, name="child"), ("n=1", "n=2")
     assert [
-        each.memory_bytes for each in _prover(mlp, witness, _Clock(), sizes, GOAL, weigh).prove(0, [child], 1.0)
+        each.memory_bytes
+        for each in _prover(mlp, witness, _Clock(), sizes, GOAL, weigh).prove(0, _raced(child), _timed)
     ] == [None] * 2
     assert asked == []
 
     lean = _prover(mlp, witness, _Clock(), sizes, replace(GOAL, objective="memory"), weigh)
-    assert [each.memory_bytes for each in lean.prove(0, [child], 1.0)] == [102, 104]
+    assert [each.memory_bytes for each in lean.prove(0, _raced(child), _timed)] == [102, 104]
     assert asked == [("fp32", (1, 8))] * 2 + [("child", (1, 8))] * 2
 
 
@@ -220,10 +230,32 @@ def test_who_comes_too_late_is_not_judged(mlp: Variant, witness: Witness, monkey
 
     monkeypatch.setattr(Witness, "quality", late)
     prover = _prover(mlp, witness, _Clock())
-    judged = prover.prove(0, [replace(mlp, name=name) for name in ("first", "late", "after")], 1.0)
+    judged = prover.prove(0, _raced(*(replace(mlp, name=name) for name in ("first", "late", "after"))), _timed)
 
     assert [each.variant.name for each in judged] == ["fp32", "first"]
     assert prover.failures == []
+
+
+def test_who_is_not_good_enough_is_not_timed(mlp: Variant, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that fails on the rows held out has the speed of its race, without an interval; so has the parent where all fail."""
+    judge = Witness.quality
+
+    def harmed(self: Witness, session: Session, name: str, confidence: float) -> Any:
+        quality = judge(self, session, name, confidence)
+        return replace(quality, drop=replace(quality.drop, value=0.5, low=0.4, high=0.6)) if name == "bad" else quality
+
+    monkeypatch.setattr(Witness, "quality", harmed)
+    clock, (bad, child) = _Clock(child=2.0), (replace(mlp, name=name) for name in ("bad", "child"))
+    both = _prover(mlp, witness, clock).prove(0, _raced(bad, child), _timed)
+    alone = _prover(mlp, witness, clock).prove(0, _raced(bad), _timed)
+
+    assert [members for members, *_ in clock.asked] == [["fp32", "child"]]
+    assert [(each.variant.name, each.status, each.speed.raced) for each in both] == [
+        ("fp32", "on-frontier", False), ("bad", "worse", True), ("child", "on-frontier", False),
+    ]  # fmt: skip
+    assert [each.speed.raced for each in alone] == [True, True]
+    told = both[1].speed.to_dict()
+    assert (told["speedup"], told["speedup_low"], told["basis"]) == (1.0, None, "raced")
 
 
 def test_nobody_is_judged_when_it_is_over(mlp: Variant, witness: Witness) -> None:
@@ -232,4 +264,4 @@ def test_nobody_is_judged_when_it_is_over(mlp: Variant, witness: Witness) -> Non
     prover = _prover(mlp, witness, _Clock(), budget=Budget(10.0, clock=lambda: now_s[0]))
     now_s[0] = 11.0
 
-    assert [each.variant.name for each in prover.prove(0, [replace(mlp, name="child")], 1.0)] == ["fp32"]
+    assert [each.variant.name for each in prover.prove(0, _raced(replace(mlp, name="child")), _timed)] == ["fp32"]
