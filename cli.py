@@ -44,7 +44,19 @@ Arrivals = Annotated[str, typer.Option(help="Generated arrivals, such as poisson
 Requests = Annotated[int, typer.Option(min=2, help="How many to generate.")]
 TimeColumn = Annotated[str, typer.Option("--time", help="The trace's column of seconds or time stamps.")]
 ProfileFile = Annotated[Path, typer.Option("--profile", help="A latency profile that benchmark wrote (.npz).")]
-Scenario = Annotated[str, typer.Option(help="Make the trace worse: flash-crowd.")]
+Scenario = Annotated[
+    str,
+    typer.Option(
+        help="Worse days on which the promise must be kept too, such as 'flash-crowd(times=5), replica-loss'."
+    ),
+]
+WorstDay = Annotated[
+    str,
+    typer.Option(
+        help="Make the day worse: flash-crowd, retry-storm, thundering-herd, hot-key, slow-clients, payload-bomb, "
+        "sponge-inputs, poison-request, replica-loss, cold-start-stampede; several with commas, settings in brackets."
+    ),
+]
 Speed = Annotated[float, typer.Option(help="Play the trace so many times as fast.")]
 
 
@@ -365,76 +377,149 @@ def _priced(asked: Mapping[str, object], *, cost: bool) -> bool:
 
 @app.command()
 def trace(
-    file: Annotated[Path, typer.Argument(help="Recorded arrivals: Parquet or CSV.")],
+    file: Annotated[Path, typer.Argument(help="A recording of requests, or of counts, in any format that is known.")],
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Say what it holds: what this command does anyway.")
+    ] = True,
+    form: Annotated[str, typer.Option("--format", help="Its format, where its beginning does not say it.")] = "",
     time: TimeColumn = "",
+    time_unit: Annotated[str, typer.Option(help="Of times that are numbers: s, ms, us or ns.")] = "",
+    duration: Annotated[str, typer.Option(help="The column of how long each request took.")] = "",
+    duration_unit: Annotated[str, typer.Option(help="Its unit: s, ms, us or ns.")] = "",
+    stamped: Annotated[
+        str, typer.Option(help="What a time marks: start, or end, from which the duration is subtracted.")
+    ] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="Carry a column along: size=tokens; also priority, key, deadline_s.")
+    ] = None,
+    bin_length: Annotated[str, typer.Option("--bin", help="How long a bin of counts is, such as 60s.")] = "0s",
+    spread: Annotated[str, typer.Option(help="How requests lie within coarse times: random, even or none.")] = "random",
+    sampled: Annotated[str, typer.Option(help="The share of requests that was recorded, if not all were.")] = "100%",
+    durations: Annotated[
+        Path | None, typer.Option(help="Azure Functions 2019: the file of durations beside the counts.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it as Parquet, for simulate, plan and the next time.")
+    ] = None,
+    seed: Seed = 1,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a recording of arrivals holds: requests, length, rates, burstiness.
+    """Say what a recording of arrivals holds: requests, length, rates, burstiness; what was left out, and why.
 
-    Example: windtunnel trace arrivals.csv
+    Example: windtunnel trace access.log.gz --describe
     """
     _progress(quiet=quiet, debug=debug)
+    del describe  # the one thing there is to do
     from windtunnel import verbs
+    from windtunnel.quantity import parse_duration, parse_share
+    from windtunnel.seeds import Seeds
+    from windtunnel.simulate.formats import Ask
+    from windtunnel.verbs.trace import parse_columns
 
-    document, section = verbs.describe_trace(file, time)
+    ask = Ask(
+        form, time, time_unit, duration, duration_unit, stamped, parse_columns(column or []),
+        _read("--bin", parse_duration, bin_length), spread, _read("--sampled", parse_share, sampled), durations,
+    )  # fmt: skip
+    document, section = verbs.describe_trace(file, ask, Seeds(seed), out)
     _print(document, [section], None, as_json=as_json)
 
 
 @app.command()
 def simulate(
-    profile: ProfileFile,
     trace: TraceFile = None,
     arrivals: Arrivals = "",
     requests: Requests = 100_000,
     time: TimeColumn = "",
     speed: Speed = 1.0,
-    replicas: Annotated[int, typer.Option(min=1, help="Servers behind one queue, a core each.")] = 1,
+    profile: Annotated[Path | None, typer.Option(help="A latency profile that benchmark wrote (.npz).")] = None,
+    service: Annotated[str, typer.Option(help="Or a law, such as 'affine(base=1ms, per_item=0.4ms)'.")] = "",
+    replicas: Annotated[int, typer.Option(min=0, help="Servers, a core each.")] = 1,
     max_batch: Annotated[int, typer.Option(min=1, help="A batch leaves when so many wait.")] = 1,
     max_wait: Annotated[str, typer.Option(help="Or when the oldest has waited so long.")] = "0ms",
-    scenario: Scenario = "",
+    batcher: Annotated[str, typer.Option(help="How batches are made, such as 'ray-serve(blocking=true)'.")] = "ideal",
+    router: Annotated[str, typer.Option(help="Which replica gets a request.")] = "power-of-two",
+    scaler: Annotated[str, typer.Option(help="Who decides how many replicas there are, such as ray-serve.")] = "",
+    least_replicas: Annotated[int, typer.Option(min=0, help="Never fewer, where they scale.")] = 1,
+    most_replicas: Annotated[int, typer.Option(min=0, help="Never more, where they scale.")] = 0,
+    cold_start: Annotated[str, typer.Option(help="How long a replica takes to start.")] = "0s",
+    client: Annotated[str, typer.Option(help="Such as 'timeout=1s, retries=2, backoff=50ms, jitter=1'.")] = "",
+    admission: Annotated[str, typer.Option(help="Such as 'max_ongoing=5, max_queued=100'.")] = "",
+    proxy: Annotated[str, typer.Option(help="Such as 'workers=4, service=0.1ms'.")] = "",
+    fault: Annotated[
+        list[str], typer.Option(help="Such as 'crash(station=0, at=60s, back=30s)'; may be repeated.")
+    ] = [],  # noqa: B006  # typer copies it
+    scenario: WorstDay = "",
+    mitigate: Annotated[bool, typer.Option("--mitigate", help="Try what would have helped on the worst day.")] = False,
+    slo: Annotated[str, typer.Option(help="A promise, such as p99<=50ms: answers within it are good.")] = "",
+    theory: Annotated[
+        bool, typer.Option("--theory", help="Tell the closed form beside it, where one applies.")
+    ] = False,
+    usd_per_hour: Annotated[float | None, typer.Option(min=0.0, help="What a replica costs.")] = None,
     out: Out = None,
     seed: Seed = 1,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fly one trace through one deployment, in the tunnel.
+    """Fly traffic through a deployment, in the tunnel.
 
     Example: windtunnel simulate --arrivals 'poisson(rate=900)' --profile model.npz --replicas 2 --max-batch 8
     """
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
-    from windtunnel.deployment import BatchPolicy
-    from windtunnel.latency_profile import LatencyProfile
     from windtunnel.quantity import parse_duration
     from windtunnel.seeds import Seeds
 
-    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time, speed)
-    policy = BatchPolicy(max_batch, _read("--max-wait", parse_duration, max_wait))
+    serving = verbs.Serving(
+        replicas, max_batch, _read("--max-wait", parse_duration, max_wait), batcher, router, scaler, least_replicas,
+        most_replicas, _read("--cold-start", parse_duration, cold_start), client, admission, proxy, tuple(fault),
+    )  # fmt: skip
     done = verbs.simulate(
-        flown, LatencyProfile.load(profile), replicas=replicas, batch=policy, scenario=scenario, seed=seed, out=out,
-        progress=progress,
+        verbs.read_traffic(trace, arrivals, requests, Seeds(seed), time, speed), verbs.read_service(profile, service), serving,
+        scenario=scenario, mitigate=mitigate, slo=slo, theory=theory, usd_per_hour=usd_per_hour, seed=seed, out=out, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 
 
 @app.command()
 def plan(
-    profile: ProfileFile,
-    hardware: Annotated[str, typer.Option(help="The instance type to price, such as azure:D2s_v5.")],
+    profile: Annotated[
+        list[Path],
+        typer.Option(
+            "--profile", help="A profile that benchmark wrote (.npz); may be repeated: one a variant and machine."
+        ),
+    ],
+    hardware: Annotated[
+        str,
+        typer.Option(help="Instance types to choose from, such as azure:D2s_v5,aws:m7i.large; functions to compare."),
+    ],
     slo: Annotated[str, typer.Option(help="The promise, such as p99<=50ms.")],
-    trace: TraceFile = None,
+    trace: Annotated[
+        list[Path] | None,
+        typer.Option("--trace", help="Recorded arrivals; may be repeated: the promise holds on each."),
+    ] = None,
     arrivals: Arrivals = "",
     requests: Requests = 100_000,
     time: TimeColumn = "",
     speed: Speed = 1.0,
-    replicas: Annotated[str, typer.Option(help="Numbers of replicas to try.")] = "1,2,3,4,6,8",
-    max_batch: Annotated[str, typer.Option(help="Batch sizes to try.")] = "1,8,32",
+    replicas: Annotated[str, typer.Option(help="Numbers of replicas to try; what the load asks for without.")] = "",
+    max_batch: Annotated[str, typer.Option(help="Batch sizes to try; those that were measured without.")] = "",
     max_wait: Annotated[str, typer.Option(help="Waits to try.")] = "0ms,1ms,5ms",
+    batcher: Annotated[str, typer.Option(help="Batchers to try, such as ideal,ray-serve.")] = "ideal",
+    router: Annotated[str, typer.Option(help="Routers to try, where each replica has its own queue.")] = "power-of-two",
     confidence: Annotated[str, typer.Option(help="How sure the answer is to be.")] = "99%",
     scenario: Scenario = "",
+    patterns: Annotated[
+        bool, typer.Option("--patterns", help="Compare with fleets that scale, and with spot.")
+    ] = False,
+    assume: Annotated[
+        str, typer.Option(help="Of those: 'cold_start=60s, preemptions_per_hour=0.05, notice=120s, replacement=60s'.")
+    ] = "",
+    tune_batching: Annotated[
+        bool, typer.Option("--tune-batching", help="Look for the best batching of the fleet, and write it for servers.")
+    ] = False,
     workers: WorkerCount = 0,
     ray_address: RayAddress = "",
     out: Out = None,
@@ -453,12 +538,18 @@ def plan(
     from windtunnel.quantity import parse_integers, parse_share
     from windtunnel.seeds import Seeds
 
-    flown = verbs.read_trace(trace, arrivals, requests, Seeds(seed), time, speed)
+    choices = verbs.Choices(
+        _names(hardware), slo,
+        _read("--replicas", parse_integers, replicas) if replicas else (),
+        _read("--max-batch", parse_integers, max_batch) if max_batch else (),
+        _read("--max-wait", _durations, max_wait), _names(batcher), _names(router),
+        _read("--confidence", parse_share, confidence), scenario, assume if patterns or assume else None, tune_batching,
+    )  # fmt: skip
+    paths: list[Path | None] = [*(trace or [])] or [None]
+    traces = [verbs.read_trace(path, arrivals, requests, Seeds(seed), time, speed) for path in paths]
     done = verbs.plan(
-        flown, LatencyProfile.load(profile), hardware=hardware, slo=slo,
-        replicas=_read("--replicas", parse_integers, replicas), max_batch=_read("--max-batch", parse_integers, max_batch),
-        max_wait_s=_read("--max-wait", _durations, max_wait), confidence=_read("--confidence", parse_share, confidence),
-        scenario=scenario, seed=seed, workers=_workers(workers, ray_address), out=out, progress=progress,
+        traces, [LatencyProfile.load(path) for path in profile], choices, seed=seed, workers=_workers(workers, ray_address),
+        out=out, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 

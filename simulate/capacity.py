@@ -13,7 +13,7 @@ from windtunnel.deployment import BatchPolicy
 from windtunnel.errors import ConfigError
 from windtunnel.stats import Interval, mean_interval
 
-from .kernel import serve
+from .shared_queue import serve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

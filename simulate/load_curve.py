@@ -13,7 +13,9 @@ from windtunnel.load_curve import LoadCurve, LoadPoint
 from windtunnel.trace import Trace
 
 from .capacity import slowed_by
-from .tunnel import BLOCKS, LEAST_BLOCK, batches, busy_s, simulate, spread
+from .histogram import Histogram
+from .spread import LEAST_REQUESTS, Spread
+from .tunnel import batches, busy_s, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +51,7 @@ def load_curve(
     """Fly servers at rising rates of Poisson traffic and find the knee.
 
     Every rate is flown with the same arrivals, only faster, and the same luck, so that neighbouring points differ by the load
-    alone. Intervals are `spread`'s: of the simulated time, given the service times. The knee is where throughput ÷ mean
+    alone. Intervals are `Spread.of`'s: of the simulated time, given the service times. The knee is where throughput ÷ mean
     latency is greatest: found as the vertex of a parabola through the logarithm of that power at the loads around its top,
     then flown as a point of its own.
 
@@ -107,7 +109,7 @@ def _check(servers: int, loads: Sequence[float], requests: int) -> None:
             "must be at least three shares of saturation that rise", field="loads", value=tuple(loads),
             fix="give shares above 0 and below 1",
         )  # fmt: skip
-    least = int(BLOCKS * LEAST_BLOCK / (1.0 - WARM_UP)) + 1
+    least = int(LEAST_REQUESTS / (1.0 - WARM_UP)) + 1
     if requests < least:
         raise ConfigError("is too few for an interval", field="requests", value=requests, fix=f"give at least {least}")
 
@@ -143,7 +145,7 @@ class _Tunnel:
             Trace("Poisson", self.arrivals / rate_per_s), self.table, self.batch, self.servers, seed=self.luck
         )
         settled = _settled(log, int(WARM_UP * len(log)))
-        latency = spread(settled.latency_s)
+        latency = Spread.of(Histogram.of_series(settled.latency_s))
         seconds = float(np.max(settled.finished_s) - settled.scheduled_s[0])
         return LoadPoint(
             rate_per_s, rate_per_s / self.saturation_per_s, len(settled) / seconds,

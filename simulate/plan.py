@@ -2,149 +2,127 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from windtunnel.deployment import BatchPolicy, Deployment
+from windtunnel.deployment import Slo
 from windtunnel.errors import ConfigError, DataError
-from windtunnel.fanout import fan_out
-from windtunnel.price import unmeasured
 from windtunnel.quantity import format_duration
-from windtunnel.stats import mean_interval
+from windtunnel.simulate.planning import Course, Monotony, Search, compare_patterns, grow, is_sure, prove, slowdown
+from windtunnel.simulate.planning.course import BINS
+from windtunnel.simulate.scenarios.day import Day
 from windtunnel.verdict import Verdict
 
-from .tunnel import batches, busy_s, simulate
+from .flight import fly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from windtunnel.deployment import Slo
+    from windtunnel.deployment import Deployment
     from windtunnel.fanout import Workers
-    from windtunnel.latency_profile import LatencyProfile
-    from windtunnel.price import Price
-    from windtunnel.request_log import RequestLog
     from windtunnel.seeds import Seeds
-    from windtunnel.stats import Interval
+    from windtunnel.simulate.planning import Evaluation, Growth, LeftOut, Pattern, Patterns, Space
+    from windtunnel.tariff import Serverless
     from windtunnel.trace import Trace
 
-    Floats = NDArray[np.float64]
+    from .flight import Flight
+    from .scenarios import Scenario
 
-BACKLOG_SHARE = 0.01
-"""A queue that holds more than this share of the whole trace when the last request arrives counts as one that grows."""
-
+__all__ = ["Plan", "plan", "rehearse", "slowdown"]
 
 TAIL_REQUESTS = 2.0
 """So many requests must lie beyond the promised quantile, in expectation, for a trace to show it."""
 
+RUNGS = 4
+"""So many deployments above and below the cheapest on its line are flown, to draw what more or less money buys."""
 
-@dataclass(frozen=True)
-class Replay:
-    """What became of one trace under one deployment.
-
-    Args:
-        trace: its name.
-        latency_s: the quantile that the promise is about.
-        mean_batch: requests a batch.
-        utilization: the share of time, until the last answer, in which a replica served.
-        drains: whether the queue is worked off. It is not where more requests wait when the last one arrives than one
-            round of full batches takes away and than `BACKLOG_SHARE` of the trace.
-        interval: of `latency_s`, from repeated runs; None where it was run once.
-    """
-
-    trace: str
-    latency_s: float
-    mean_batch: float
-    utilization: float
-    drains: bool
-    interval: Interval | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The replay as JSON values; `latency_s_low` and `latency_s_high` are null where it was run once."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
-        return {
-            "latency_s": self.latency_s, "latency_s_low": low, "latency_s_high": high,
-            "mean_batch": self.mean_batch, "utilization": self.utilization, "drains": self.drains,
-        }  # fmt: skip
+RUNNERS_UP = 5
+"""How many other deployments are named."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One deployment, flown through every trace.
+class Effort:
+    """What it took to know.
 
     Args:
-        deployment: what was flown.
-        replays: one a trace.
-        keeps: whether it keeps the promise on every trace, and drains.
+        possible: deployments in the space.
+        ruled_out: that no luck could save, known by arithmetic.
+        screened: that broke the promise in the busiest window already.
+        evaluated: flown whole. What is left was known from its neighbours, or too dear.
+        requests_simulated: in all flights, proof and outlook included.
+        requests_searched: of these, until the cheapest stood.
+        requests_exhaustive: to fly every deployment once.
     """
 
-    deployment: Deployment
-    replays: tuple[Replay, ...]
-    keeps: bool
+    possible: int
+    ruled_out: int
+    screened: int
+    evaluated: int
+    requests_simulated: int
+    requests_searched: int
+    requests_exhaustive: int
 
     @property
-    def worst(self) -> Replay:
-        """The trace on which it is slowest."""
-        return max(self.replays, key=lambda replay: replay.latency_s)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The evaluation as JSON values; `latency_s` and its ends are those of the worst trace."""
-        deployment, worst = self.deployment, self.worst.to_dict()
-        return {
-            "variant": deployment.variant, "replicas": deployment.replicas, "machines": deployment.machines,
-            "max_batch": deployment.batch.max_batch, "max_wait_s": deployment.batch.max_wait_s,
-            "usd_per_hour": deployment.usd_per_hour, "keeps": self.keeps,
-            **{key: worst[key] for key in ("latency_s", "latency_s_low", "latency_s_high")},
-            "traces": {replay.trace: replay.to_dict() for replay in self.replays},
-        }  # fmt: skip
+    def share(self) -> float:
+        """Of the simulations that flying everything would have taken, how much the search took."""
+        return self.requests_searched / self.requests_exhaustive
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every deployment on the grid, the cheapest that surely keeps the promise, and the decision.
+    """What was flown, the cheapest that surely keeps the promise, and the decision.
 
     Args:
         slo: the promise.
-        hardware: the instance type that was priced.
-        evaluations: one a deployment, in the order of the grid.
+        confidence: how sure the cheapest is.
+        evaluations: what was flown whole, in the order of the space.
         tried: those that were run again with fresh luck, in the order of their price, with intervals.
         cheapest: the last of these where it was accepted; else None.
         verdict: go, no-go or inconclusive.
-        requests_simulated: over all runs.
+        effort: what it took.
+        monotony: whether more replicas never hurt, where that was seen.
+        growth: how much more load the cheapest carries; None where there is none.
+        patterns: other ways of running it; empty where they were not asked for.
+        left_out: machines that were asked about and could not be planned for.
         seconds: how long it took; no part of the result.
         where: who computed it (`in-process` or `ray`); no part of the result.
     """
 
     slo: Slo
-    hardware: str
+    confidence: float
     evaluations: tuple[Evaluation, ...]
     tried: tuple[Evaluation, ...]
     cheapest: Evaluation | None
     verdict: Verdict
-    requests_simulated: int
+    effort: Effort
+    monotony: Monotony
+    growth: Growth | None
+    patterns: tuple[Pattern, ...]
+    left_out: tuple[LeftOut, ...]
     seconds: float = field(compare=False)
     where: str = field(compare=False)
 
     @property
     def evaluated(self) -> int:
-        """How many deployments were flown."""
-        return len(self.evaluations)
+        """How many deployments were flown whole."""
+        return self.effort.evaluated
 
     @property
     def possible(self) -> int:
-        """How many of them keep the promise, as far as one run tells."""
-        return sum(evaluation.keeps for evaluation in self.evaluations)
+        """How many there are."""
+        return self.effort.possible
+
+    @property
+    def requests_simulated(self) -> int:
+        """Over all runs."""
+        return self.effort.requests_simulated
 
     @property
     def deployments_per_s(self) -> float:
-        """Deployments flown a second of the time it took."""
-        return self.evaluated / self.seconds
+        """Deployments settled a second of the time it took."""
+        return self.possible / self.seconds
 
     @property
     def requests_per_s(self) -> float:
@@ -156,217 +134,199 @@ class Plan:
         """The cheapest; where there is none, the nearest miss: the first that was tried, else the fastest."""
         if self.cheapest is not None:
             return self.cheapest
-        return self.tried[0] if self.tried else min(self.evaluations, key=_speed)
+        return self.tried[0] if self.tried else min(self.evaluations, key=lambda each: each.speed)
 
     @property
     def frontier(self) -> tuple[Evaluation, ...]:
-        """The deployments of which none other is both as cheap and as fast on its worst trace, from the cheapest on."""
+        """The flown deployments of which none other is both as cheap and as fast on its worst trace, from the cheapest on."""
         best: list[Evaluation] = []
-        for evaluation in sorted(self.evaluations, key=_cost):
+        for evaluation in sorted(self.evaluations, key=lambda each: each.cost):
             if not best or evaluation.worst.latency_s < best[-1].worst.latency_s:
                 best.append(evaluation)
         return tuple(best)
 
+    @property
+    def looser(self) -> tuple[Evaluation, ...]:
+        """What would be cheaper if the bound were looser: the frontier below the cheapest, the dearest first."""
+        if self.cheapest is None:
+            return ()
+        price = self.cheapest.deployment.usd_per_hour
+        cheaper = [
+            each for each in self.frontier
+            if each.deployment.usd_per_hour < price and math.isfinite(each.worst.latency_s) and _drains(each)
+        ]  # fmt: skip
+        return tuple(reversed(cheaper))
+
+    @property
+    def runners_up(self) -> tuple[Evaluation, ...]:
+        """The cheapest others that keep the promise in one run, one of each machine, variant, size of batch and routing."""
+        chosen = self.cheapest.deployment if self.cheapest else None
+        found: dict[tuple[Any, ...], Evaluation] = {}
+        for each in sorted(self.evaluations, key=lambda each: each.cost):
+            if each.keeps and _setting(each.deployment) != (_setting(chosen) if chosen else None):
+                found.setdefault(_setting(each.deployment), each)
+        return tuple(found.values())[:RUNNERS_UP]
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values, without what depends on the machine that computed it."""
-        named = {"hardware": self.hardware, "quantile": self.slo.quantile}
+        quantile, effort = self.slo.quantile, self.effort
+
+        def told(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
+            return [evaluation.to_dict(quantile) for evaluation in evaluations]
+
         return {
-            "basis": "simulated", "slo": {"quantile": self.slo.quantile, "latency_s": self.slo.latency_s},
-            "cheapest": {**named, **self.cheapest.to_dict()} if self.cheapest else None,
-            "frontier": [{**named, **evaluation.to_dict()} for evaluation in self.frontier],
-            "evaluated": self.evaluated, "possible": self.possible, "requests_simulated": self.requests_simulated,
+            "basis": "simulated", "slo": {"quantile": quantile, "latency_s": self.slo.latency_s},
+            "cheapest": {**self.cheapest.to_dict(quantile), "confidence": self.confidence} if self.cheapest else None,
+            "frontier": told(self.frontier), "runners_up": told(self.runners_up), "looser": told(self.looser),
+            "growth": self.growth.to_dict() if self.growth else None,
+            "patterns": [pattern.to_dict(quantile) for pattern in self.patterns],
+            "evaluated": effort.evaluated, "possible": effort.possible, "ruled_out": effort.ruled_out,
+            "screened": effort.screened, "requests_simulated": effort.requests_simulated, "share_simulated": effort.share,
+            "monotony": self.monotony.to_dict(),
+            "left_out": [{"hardware": each.hardware, "reason": each.reason} for each in self.left_out],
             "verdict": self.verdict.to_dict(),
         }  # fmt: skip
 
 
-def _cost(evaluation: Evaluation) -> tuple[float, float]:
-    return evaluation.deployment.usd_per_hour, evaluation.worst.latency_s
+def _setting(deployment: Deployment) -> tuple[Any, ...]:
+    return deployment.hardware, deployment.variant, deployment.batch.max_batch, deployment.batcher, deployment.router
 
 
-def _speed(evaluation: Evaluation) -> tuple[float, float]:
-    return evaluation.worst.latency_s, evaluation.deployment.usd_per_hour
-
-
-def slowdown(parallel_efficiency: float, sharing: int, cores: int) -> float:
-    """How many times as long a service takes where replicas share a machine.
-
-    Measured were one replica alone and one on every core *of the measured machine*; what lies between is taken as linear
-    in the replicas. More replicas on one machine than were ever measured together are taken as slow as those.
-
-    Args:
-        parallel_efficiency: throughput of all cores running a replica each ÷ (cores × that of one alone).
-        sharing: replicas on the machine.
-        cores: of the machine that was measured.
-
-    Example:
-        >>> slowdown(0.8, 1, 4), slowdown(0.8, 4, 4)
-        (1.0, 1.25)
-    """
-    together = min(sharing, cores)
-    return 1.0 + (1.0 / parallel_efficiency - 1.0) * (together - 1) / (cores - 1) if cores > 1 else 1.0
-
-
-@dataclass(frozen=True)
-class _Course:
-    """What every flight of one plan shares."""
-
-    traces: Mapping[str, Trace]
-    table: Floats
-    parallel_efficiency: float
-    measured_cores: int
-
-    def fly(self, deployment: Deployment, seed: int) -> Iterator[tuple[str, RequestLog]]:
-        """One log a trace, one at a time, so that only one is in memory."""
-        # replicas are spread evenly; all are as slow as those on the fullest machine
-        sharing = math.ceil(deployment.replicas / deployment.machines)
-        table = self.table[: deployment.batch.max_batch + 1]
-        table = table * slowdown(self.parallel_efficiency, sharing, self.measured_cores)
-        for name, trace in self.traces.items():
-            yield name, simulate(trace, table, deployment.batch, deployment.replicas, seed=seed)
+def _drains(evaluation: Evaluation) -> bool:
+    return all(replay.drains for replay in evaluation.replays)
 
 
 def rehearse(
-    traces: Mapping[str, Trace], profile: LatencyProfile, deployment: Deployment, *, seed: int
-) -> dict[str, RequestLog]:
-    """Fly one deployment through every trace, exactly as `plan` does, and keep the logs.
+    traces: Mapping[str, Trace],
+    space: Space,
+    deployment: Deployment,
+    *,
+    seeds: Seeds,
+    troubles: tuple[Scenario, ...] = (),
+    log: bool = True,
+) -> dict[str, Flight]:
+    """Fly one deployment through every trace and trouble, exactly as `plan` does, and keep the flights.
 
     Args:
         traces: by name.
-        profile: the service times.
+        space: in which the deployment is.
         deployment: what to fly, such as `plan(…).shown.deployment`.
-        seed: of the service times; `plan` sweeps with `seeds.number("service")`.
-
-    Raises:
-        DataError: its `max_batch` was not profiled.
+        seeds: the plan's.
+        troubles: the plan's.
+        log: whether every request is written down.
     """
-    table = profile.service_table(deployment.batch.max_batch)
-    return dict(_Course(traces, table, profile.parallel_efficiency, int(profile.hardware.cores)).fly(deployment, seed))
-
-
-@dataclass(frozen=True)
-class _Sweep:
-    """A course, the promise to keep on it, and the luck that all deployments share."""
-
-    course: _Course
-    slo: Slo
-    seed: int
-
-
-def _evaluate(sweep: _Sweep, deployment: Deployment) -> Evaluation:
-    flights = sweep.course.fly(deployment, sweep.seed)
-    replays = tuple(_look_back(name, log, deployment, sweep.slo.quantile) for name, log in flights)
-    keeps = all(replay.drains and replay.latency_s <= sweep.slo.latency_s for replay in replays)
-    return Evaluation(deployment, replays, keeps)
-
-
-def _look_back(name: str, log: RequestLog, deployment: Deployment, quantile: float) -> Replay:
-    last_s = log.scheduled_s[-1]
-    span_s = float(np.max(log.finished_s) - log.scheduled_s[0])
-    # requests start in the order of their arrival
-    backlog = len(log) - int(np.searchsorted(log.started_s, last_s, side="right"))
-    round_of_batches = deployment.replicas * deployment.batch.max_batch
-    return Replay(
-        trace=name,
-        latency_s=float(np.quantile(log.latency_s, quantile)),
-        mean_batch=len(log) / batches(log),
-        utilization=busy_s(log) / (deployment.replicas * span_s),
-        drains=backlog <= max(round_of_batches, BACKLOG_SHARE * len(log)),
-    )
+    # whatever was promised, the flight is the same
+    course = Course.of(traces, space, Slo(0.5, math.inf), troubles)
+    return {
+        name: fly(system, trace, seeds, log=log, bin_s=trace.duration_s / BINS)
+        for name, trace, system in course.days(deployment, seeds)
+    }
 
 
 def plan(
     traces: Mapping[str, Trace],
-    profile: LatencyProfile,
+    space: Space,
     *,
     slo: Slo,
-    price: Price,
-    cores_per_machine: int,
-    replicas: Sequence[int],
-    max_batch: Sequence[int],
-    max_wait_s: Sequence[float],
     seeds: Seeds,
     confidence: float = 0.99,
     repeats: int = 10,
+    patterns: Patterns | None = None,
+    functions: Sequence[Serverless] = (),
+    troubles: tuple[Scenario, ...] = (),
+    left_out: tuple[LeftOut, ...] = (),
     workers: Workers | None = None,
     report: Callable[[int], None] = lambda _done: None,
 ) -> Plan:
-    """Find the cheapest deployment on a grid that keeps the promise on every trace, and be sure of it.
+    """Find the cheapest deployment of a space that keeps the promise on every trace, and be sure of it.
 
-    Every deployment flies through every trace with the same luck. Those that keep the promise are then run again, the
-    cheapest first (of equally cheap ones the fastest), with `repeats` fresh lucks; the first whose Student interval of
-    the promised quantile ends at or below the bound on every trace is accepted. That trying several gives chance several
-    chances is paid for: the tail probabilities at which the first, second, third, … is accepted, `(1 − confidence)` over
-    2, 6, 12, … (`k · (k + 1)`), add up to no more than `1 − confidence`; so the first one's interval is the plain
-    two-sided one. Sure is meant given these traces and this profile: only the service times are drawn anew.
+    A promise `p99<=50ms` is kept where 99% of all requests are answered within 50 ms and the queue is worked off. Every
+    deployment meets every trace with the same luck. What needs no flight is not flown (`planning.bound`); what breaks the
+    promise in the busiest window of a trace is not flown whole; on a line of deployments that differ in replicas alone the
+    fewest that keep it are found by halving (`planning.search`); what is dearer than the best is left alone. So what stands
+    at the end is what flying everything would have found, as long as more replicas never hurt; that is looked at, and a line
+    on which they do is flown whole.
 
-    Replicas take a core each; machines are filled up to `cores_per_machine`, and replicas that share one are slowed
-    (`slowdown`).
+    What stands is then run again with `repeats` fresh lucks, the cheapest first (of equally cheap ones the fastest); the
+    first whose Student interval of the promised quantile ends at or below the bound on every trace is accepted
+    (`planning.proof`). Sure is meant given these traces and these profiles: only chance within the system is drawn anew.
 
     Args:
         traces: by name, such as `recorded` and `flash-crowd`.
-        profile: the service times, in the tunnel scaled by `slowdown` alone.
+        space: what may be deployed.
         slo: the promise.
-        price: of one machine.
-        cores_per_machine: as many replicas share a machine at most.
-        replicas: how many replicas to try.
-        max_batch: the largest batches to try.
-        max_wait_s: the waits to try, in seconds.
-        seeds: stream `service` is used.
+        seeds: streams `service` and `routing` are used, `arrivals` for growth, `clients` for preemptions.
         confidence: how sure the answer is to be.
         repeats: fresh runs of a deployment under proof; at least 2.
+        patterns: other ways of running the answer that are compared with it; None for none.
+        functions: that are compared with it too.
+        troubles: scenarios that befall the system, on each of which the promise must be kept as well, on the first trace. On
+            such a day replicas stand apart, each with its own queue behind a router, so that it can befall one of them.
+        left_out: what could not be planned for, to be told.
         workers: who does it.
-        report: called with the number of deployments done.
+        report: called with the number of deployments settled.
 
     Raises:
-        ConfigError: an empty or impossible grid, or a bound below the shortest service time that was ever measured.
-        DataError: a `max_batch` that was not profiled.
+        ConfigError: no trace, a confidence or repeats that mean nothing, or a bound below the shortest service time that
+            was ever measured.
+        DataError: a profile or trace too short to speak of the quantile.
     """
     started = time.perf_counter()
-    _check(traces, replicas, cores_per_machine, confidence, repeats)
-    _check_evidence(traces, profile, slo, price)
-    grid = _grid(profile.variant, price, cores_per_machine, replicas, max_batch, max_wait_s)
-    table = profile.service_table(max(deployment.batch.max_batch for deployment in grid))
-    _check_possible(slo, table)
-    course = _Course(traces, table, profile.parallel_efficiency, int(profile.hardware.cores))
-    sweep = _Sweep(course, slo, seeds.number("service"))
-    swept = fan_out(_evaluate, grid, shared=sweep, workers=workers, report=report)
-    lucks = [seeds.number("service", item) for item in range(1, repeats + 1)]
-    tried = _prove(sweep, swept.results, lucks, confidence)
-    cheapest = tried[-1] if tried and _is_sure(tried[-1], slo) else None
+    _check(traces, confidence, repeats)
+    _check_evidence(traces, space, slo)
+    course = Course.of(traces, space, slo, troubles)
+    _check_possible(course)
+    _check_troubles(course, space, seeds)
+    search = Search(course, space, seeds, workers=workers, report=report)
+    search.run()
+    monotony = search.check()
+    search.run()
+    searched = search.requests
+    proof = prove(search, confidence, repeats)
+    tried = proof.tried
+    cheapest = tried[-1] if tried and is_sure(tried[-1], slo) else None
+    _look_around(search, cheapest or (tried[0] if tried else None))
+    growth = grow(course, cheapest.deployment, seeds) if cheapest else None
+    compared: tuple[Pattern, ...] = ()
+    if cheapest and patterns:
+        compared = compare_patterns(course, cheapest, space.offer_of(cheapest.deployment), seeds, patterns, functions)
+    evaluations = tuple(search.evaluations)
+    effort = Effort(
+        len(space), search.ruled_out, search.screened, len(evaluations),
+        search.requests + proof.requests + (growth.requests if growth else 0), searched, course.requests * len(space),
+    )  # fmt: skip
+    verdict = _judge(slo, evaluations, tried, confidence, len(space))
+    if cheapest:
+        verdict = _doubt(space, cheapest.deployment, verdict)
+    report(len(space))
     return Plan(
-        slo=slo,
-        hardware=price.name,
-        evaluations=tuple(swept.results),
-        tried=tuple(tried),
-        cheapest=cheapest,
-        verdict=_doubt(profile, _judge(slo, price, swept.results, tried, confidence)),
-        requests_simulated=sum(map(len, traces.values())) * (len(grid) + len(tried) * repeats),
-        seconds=time.perf_counter() - started,
-        where=swept.where,
-    )
+        slo, confidence, evaluations, tried, cheapest, _told(verdict, left_out), effort, monotony, growth, compared, left_out,
+        seconds=time.perf_counter() - started, where=search.where,
+    )  # fmt: skip
 
 
-def _check(
-    traces: Mapping[str, Trace], replicas: Sequence[int], cores_per_machine: int, confidence: float, repeats: int
-) -> None:
+def _look_around(search: Search, answer: Evaluation | None) -> None:
+    """Fly what the answer is compared with; where there is none, what carries most on each machine."""
+    if answer is not None:
+        search.around(answer, RUNGS, RUNGS)
+        search.elsewhere(answer)
+    elif not search.evaluations:
+        search.fly(search.greatest())
+
+
+def _check(traces: Mapping[str, Trace], confidence: float, repeats: int) -> None:
     if not traces:
         raise ConfigError("is empty", field="traces", fix="give at least one trace by name")
-    if replicas and min(replicas) < 1:
-        raise ConfigError("must be at least 1", field="replicas", value=min(replicas))
-    if cores_per_machine < 1:
-        raise ConfigError("must be at least 1", field="cores_per_machine", value=cores_per_machine)
     if not 0.0 < confidence < 1.0:
         raise ConfigError("must lie between 0 and 1", field="confidence", value=confidence, fix="give 0.99")
     if repeats < 2:
         raise ConfigError("must be at least 2, or nothing is known about chance", field="repeats", value=repeats)
 
 
-def _check_evidence(traces: Mapping[str, Trace], profile: LatencyProfile, slo: Slo, price: Price) -> None:
-    """Refuse a machine that nothing measured speaks of, and a quantile that profile or traces cannot show."""
-    reason = unmeasured(price, profile.hardware.architecture)
-    if reason:
-        raise ConfigError(f"cannot be planned for with this profile: {reason}", field="hardware", value=price.name)
-    profile.check_quantile(slo.quantile)
+def _check_evidence(traces: Mapping[str, Trace], space: Space, slo: Slo) -> None:
+    """Refuse a quantile that a profile or a trace cannot show."""
+    for offer in space.offers:
+        offer.profile.check_quantile(slo.quantile)
     least = math.ceil(TAIL_REQUESTS / (1.0 - slo.quantile) - 1e-9)
     for name, trace in traces.items():
         if len(trace) < least:
@@ -377,78 +337,38 @@ def _check_evidence(traces: Mapping[str, Trace], profile: LatencyProfile, slo: S
             )
 
 
-def _grid(
-    variant: str,
-    price: Price,
-    cores_per_machine: int,
-    replicas: Sequence[int],
-    max_batch: Sequence[int],
-    max_wait_s: Sequence[float],
-) -> list[Deployment]:
-    for name, values in (("replicas", replicas), ("max_batch", max_batch), ("max_wait", max_wait_s)):
-        if not values:
-            raise ConfigError("is empty, so there is nothing to try", field=name, fix="give at least one value")
-    grid = []
-    for count, size, wait_s in itertools.product(replicas, max_batch, max_wait_s):
-        machines = math.ceil(count / cores_per_machine)
-        usd_per_hour = machines * price.usd_per_hour
-        grid.append(Deployment(variant, count, BatchPolicy(size, wait_s), machines, usd_per_hour))
-    return grid
-
-
-def _check_possible(slo: Slo, table: Floats) -> None:
-    fastest_s = float(np.min(table[1:]))
-    if slo.latency_s < fastest_s:
+def _check_possible(course: Course) -> None:
+    fastest_s = min(float(table[1:].min()) for table in course.tables.values())
+    if course.slo.latency_s < fastest_s:
         raise ConfigError(
             f"cannot be kept by any deployment: the shortest service time in the profile is {format_duration(fastest_s)}",
             field="slo",
-            value=str(slo),
+            value=str(course.slo),
             fix=f"allow more than {format_duration(fastest_s)}, or make the model faster first",
         )
 
 
-def _prove(sweep: _Sweep, swept: Sequence[Evaluation], lucks: Sequence[int], confidence: float) -> list[Evaluation]:
-    """Run those that keep the promise again, the cheapest first, until one is sure to; that one is the last."""
-    tried: list[Evaluation] = []
-    keeping = sorted((evaluation for evaluation in swept if evaluation.keeps), key=_cost)
-    for count, evaluation in enumerate(keeping, start=1):
-        tail = (1.0 - confidence) / (count * (count + 1))
-        tried.append(_run_again(sweep, evaluation, lucks, 1.0 - 2.0 * tail))
-        if _is_sure(tried[-1], sweep.slo):
-            break
-    return tried
-
-
-def _run_again(sweep: _Sweep, evaluation: Evaluation, lucks: Sequence[int], confidence: float) -> Evaluation:
-    runs = [_evaluate(replace(sweep, seed=luck), evaluation.deployment).replays for luck in lucks]
-    replays = []
-    for first, *fresh in zip(evaluation.replays, *runs, strict=True):
-        interval = mean_interval(np.array([replay.latency_s for replay in fresh]), confidence)
-        drains = all(replay.drains for replay in fresh)
-        replays.append(replace(first, latency_s=interval.value, drains=drains, interval=interval))
-    return replace(evaluation, replays=tuple(replays))
-
-
-def _is_sure(tried: Evaluation, slo: Slo) -> bool:
-    return all(
-        replay.drains and replay.interval is not None and replay.interval.high <= slo.latency_s
-        for replay in tried.replays
-    )
+def _check_troubles(course: Course, space: Space, seeds: Seeds) -> None:
+    """Refuse a scenario that cannot befall even the largest deployment."""
+    largest = max(space.deployments(), key=lambda each: each.replicas)
+    for trouble in course.troubles:
+        trouble.strike(Day.calm(next(iter(course.traces.values())), course.system(largest, apart=True)), seeds)
 
 
 def _judge(
-    slo: Slo, price: Price, swept: Sequence[Evaluation], tried: Sequence[Evaluation], confidence: float
+    slo: Slo, flown: tuple[Evaluation, ...], tried: tuple[Evaluation, ...], confidence: float, possible: int
 ) -> Verdict:
     if not tried:
-        return _no_go(slo, price, min(swept, key=_speed), len(swept))
+        return _no_go(slo, min(flown, key=lambda each: each.speed), possible)
     last = tried[-1]
     where = _listed(replay.trace for replay in last.replays)
-    evidence = {**last.to_dict(), "hardware": price.name, "quantile": slo.quantile, "confidence": confidence}
-    if _is_sure(last, slo):
-        what = f"{last.deployment} on {price.name} at ${last.deployment.usd_per_hour:.4g} an hour"
+    evidence = {**last.to_dict(slo.quantile), "confidence": confidence}
+    if is_sure(last, slo):
+        deployment = last.deployment
+        what = f"{deployment} on {deployment.hardware} at ${deployment.usd_per_hour:.4g} an hour"
         return Verdict("go", (f"{what}: {_percent(confidence)} sure that {slo} on {where}.",), (), evidence)
     reason = (
-        f"{len(tried)} of {len(swept)} deployments keep {slo} on {where} in one run, "
+        f"{len(tried)} of {possible} deployments keep {slo} on {where} in one run, "
         f"but over repeated runs none is {_percent(confidence)} sure to."
     )
     return Verdict(
@@ -456,29 +376,43 @@ def _judge(
     )
 
 
-def _doubt(profile: LatencyProfile, verdict: Verdict) -> Verdict:
+def _doubt(space: Space, chosen: Deployment, verdict: Verdict) -> Verdict:
     """A plan is no surer than the measurement it rests on, and says where that was made."""
-    if verdict.outcome != "go":
-        return verdict
-    if profile.verdict.outcome == "go":
-        machine = verdict.evidence["hardware"]
-        if profile.hardware.instance == machine:
-            return verdict
-        where = f"The service times are those of {profile.hardware.cpu}, taken as they are for {machine}: measure there before buying."
-        return Verdict("go", (*verdict.reasons, where), verdict.would_change, verdict.evidence)
-    reason = f"the profile of {profile.variant} it rests on is not valid: {profile.verdict.reasons[0]}"
-    return Verdict("inconclusive", (*verdict.reasons, reason), profile.verdict.would_change, verdict.evidence)
+    offer = space.offer_of(chosen)
+    profile = offer.profile
+    if profile.verdict.outcome != "go":
+        reason = f"the profile of {profile.variant} it rests on is not valid: {profile.verdict.reasons[0]}"
+        return Verdict("inconclusive", (*verdict.reasons, reason), profile.verdict.would_change, verdict.evidence)
+    where = {
+        "taken": f"The service times are those of {profile.hardware.cpu}, taken as they are for {chosen.hardware}: measure "
+        "there before buying.",
+        "projected": f"The service times are projected to {chosen.hardware}, and taken {profile.band:.3g} times as long: measure "
+        "there before buying.",
+    }.get(offer.basis)
+    return Verdict("go", (*verdict.reasons, *([where] if where else [])), verdict.would_change, verdict.evidence)
 
 
-def _no_go(slo: Slo, price: Price, nearest: Evaluation, evaluated: int) -> Verdict:
-    worst = nearest.worst
+def _told(verdict: Verdict, left_out: tuple[LeftOut, ...]) -> Verdict:
+    missing = tuple(f"{each.hardware} is not in the plan: {each.reason}." for each in left_out)
+    return Verdict(verdict.outcome, (*verdict.reasons, *missing), verdict.would_change, verdict.evidence)
+
+
+def _no_go(slo: Slo, nearest: Evaluation, possible: int) -> Verdict:
+    worst, deployment = nearest.worst, nearest.deployment
     grows = "" if worst.drains else ", where the queue only grows"
+    reached = (
+        f"reaches {format_duration(worst.latency_s)}"
+        if math.isfinite(worst.latency_s)
+        else "leaves too many unanswered"
+    )
     reason = (
-        f"None of {evaluated} deployments keeps {slo}: the fastest, {nearest.deployment} on {price.name}, "
-        f"reaches {format_duration(worst.latency_s)} on {worst.trace}{grows}."
+        f"None of {possible} deployments keeps {slo}: the fastest that was flown, {deployment} on {deployment.hardware}, "
+        f"{reached} on {worst.trace}{grows}."
     )
     changes = ("more replicas on the grid", "a faster variant", f"a bound above {format_duration(worst.latency_s)}")
-    return Verdict("no-go", (reason,), changes, {**nearest.to_dict(), "hardware": price.name, "quantile": slo.quantile})
+    return Verdict(
+        "no-go", (reason,), changes if math.isfinite(worst.latency_s) else changes[:2], nearest.to_dict(slo.quantile)
+    )
 
 
 def _percent(share: float) -> str:

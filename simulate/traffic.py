@@ -1,16 +1,13 @@
-"""Traffic: made from nothing, or a trace made worse. Every scenario is a pure function from a trace to a trace."""
+"""Traffic: made from nothing, or a trace with a crowd in it. What else makes a day worse is in `scenarios/`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
 import numpy as np
 
-from windtunnel.errors import ConfigError, DataError
+from windtunnel.errors import ConfigError
+from windtunnel.simulate.scenarios.day import joined
+from windtunnel.simulate.scenarios.flash_crowd import crowd
 from windtunnel.trace import Trace
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def poisson(rate_per_s: float, requests: int, rng: np.random.Generator) -> Trace:
@@ -38,11 +35,7 @@ def poisson(rate_per_s: float, requests: int, rng: np.random.Generator) -> Trace
 def flash_crowd(
     trace: Trace, *, times: float = 5.0, start_share: float = 0.5, length_share: float = 0.02, rng: np.random.Generator
 ) -> Trace:
-    """The same requests with a crowd on top in one window.
-
-    For every request within the window `times − 1` more arrive: that many exactly where it is a whole number, else its
-    whole part and one more with the chance of the rest. The crowd does not follow the recording's own rhythm: its moments
-    are independent and uniform over the window. Every recorded request stays where it was.
+    """The same requests with a crowd on top in one window: `windtunnel.simulate.scenarios.FlashCrowd`, on a trace alone.
 
     Args:
         trace: the recording.
@@ -71,25 +64,6 @@ def flash_crowd(
             fix="give shares of its duration whose sum is at most 1",
         )
     start_s = float(trace.arrivals_s[0]) + start_share * trace.duration_s
-    end_s = start_s + length_share * trace.duration_s
-    recorded = int(np.searchsorted(trace.arrivals_s, end_s) - np.searchsorted(trace.arrivals_s, start_s))
-    if recorded == 0:
-        raise DataError(
-            f"has no request from {start_s:g} s to {end_s:g} s, so there is nothing to multiply",
-            field=trace.name,
-            fix="move the window with start_share or widen it with length_share",
-        )
-    extra = recorded * int(times - 1.0) + int(rng.binomial(recorded, (times - 1.0) % 1.0))
-    crowd_s = rng.uniform(start_s, end_s, size=extra)
-    return Trace(f"{trace.name} with a flash crowd × {times:g}", np.sort(np.concatenate([trace.arrivals_s, crowd_s])))
-
-
-class Scenario(Protocol):
-    """Makes a trace worse; leaves the one it was given as it was."""
-
-    def __call__(self, trace: Trace, *, rng: np.random.Generator) -> Trace:
-        """Return the worse trace."""
-
-
-SCENARIOS: Mapping[str, Scenario] = {"flash-crowd": flash_crowd}
-"""The adversarial scenarios, by the name they have on the command line."""
+    crowd_s, like = crowd(trace, start_s, start_s + length_share * trace.duration_s, times, rng)
+    own = {name: column[like] for name, column in trace.columns.items()}
+    return joined(trace, f"a flash crowd × {times:g}", crowd_s, own)[0]

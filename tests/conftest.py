@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,12 +10,21 @@ import pytest
 from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[1]
 
 # the same examples in every run, and no judgement by the clock of a machine that others share
 settings.register_profile("windtunnel", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("windtunnel")
+
+
+def pytest_configure() -> None:
+    """Forget compiled loops that are older than what they call: numba looks at a function's own file only."""
+    sources = [*(ROOT / "simulate").rglob("*.py"), ROOT / "optimize" / "pair_sum.py"]
+    newest = max(path.stat().st_mtime for path in sources)
+    for folder in ("simulate", "optimize"):
+        for kept in (ROOT / folder).rglob("__pycache__/*.nb[ic]"):
+            if kept.stat().st_mtime < newest:
+                kept.unlink()
 
 
 @pytest.fixture

@@ -51,22 +51,24 @@ def violations(source: str, stage: str, depth: int = 1) -> list[str]:
             wrong.append(f"line {line}: a relative import leaves the folder: {'.' * level}{name}")
         elif level and not stage:
             # a noun beside a noun; the stages are linked beside them
-            wrong += _of_windtunnel(line, parts, stage) if level == depth else []
+            wrong += _of_windtunnel(line, parts, stage, depth) if level == depth else []
         elif level == 0 and parts[0] == "windtunnel":
-            wrong += _of_windtunnel(line, parts[1:], stage)
+            wrong += _of_windtunnel(line, parts[1:], stage, depth)
         elif level == 0 and parts[0] in (*STAGES, "cli"):
             wrong.append(f"line {line}: {name} is called windtunnel.{name}")
     return wrong
 
 
-def _of_windtunnel(line: int, parts: list[str], stage: str) -> list[str]:
+def _of_windtunnel(line: int, parts: list[str], stage: str, depth: int) -> list[str]:
     name = ".".join(["windtunnel", *parts])
     if parts == ["__version__"]:
         return []
     if not parts or parts[0] in ("load", "pipeline", "verbs", "cli"):
         return [f"line {line}: {name} is the front door"]
     if parts[0] == stage:
-        return [f"line {line}: {name} is this stage itself: import it relatively"]
+        # between two folders of a stage; within one it is relative
+        between = depth > 1 or (len(parts) > 1 and (ROOT / stage / parts[1]).is_dir())
+        return [] if between else [f"line {line}: {name} is this stage itself: import it relatively"]
     if parts[0] in STAGES:
         return [f"line {line}: {name} is {'another' if stage else 'a'} stage"]
     return []

@@ -34,10 +34,13 @@ class Deployment:
 
     Args:
         variant: the variant's name.
-        replicas: sessions that serve at once, one core each.
+        replicas: sessions that serve at once.
         batch: the batching policy.
         machines: how many machines carry the replicas.
         usd_per_hour: what these machines cost an hour.
+        hardware: the instance type; empty where it does not matter.
+        batcher: the server whose way of batching it is, as a phrase; `ideal` for one queue in front of all replicas.
+        router: which replica gets a request, as a phrase, where each has a queue of its own.
     """
 
     variant: str
@@ -45,6 +48,9 @@ class Deployment:
     batch: BatchPolicy
     machines: int
     usd_per_hour: float
+    hardware: str = ""
+    batcher: str = "ideal"
+    router: str = ""
 
     def __post_init__(self) -> None:
         if self.replicas < 1:
@@ -52,7 +58,9 @@ class Deployment:
 
     def __str__(self) -> str:
         wait = f"waiting up to {format_duration(self.batch.max_wait_s)}" if self.batch.max_wait_s else "never waiting"
-        return f"{self.replicas} × {self.variant}, batches of up to {self.batch.max_batch}, {wait}"
+        told = [f"{self.replicas} × {self.variant}", f"batches of up to {self.batch.max_batch}", wait]
+        told += [f"batched by {self.batcher}"] if self.batcher != "ideal" else []
+        return ", ".join([*told, *([f"routed by {self.router}"] if self.router else [])])
 
 
 @dataclass(frozen=True)

@@ -390,30 +390,30 @@ class _Pipeline:
     def _simulate(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
         from windtunnel.deployment import Slo
         from windtunnel.price import find_price
-        from windtunnel.simulate import draw, flash_crowd, plan, rehearse, summarise
+        from windtunnel.simulate import Offer, Space, draw, flash_crowd, plan, rehearse
 
         section = self.config.simulate
         recorded = self.load_recording().trace().speed_up(section.speed)
         crowded = flash_crowd(recorded, times=section.flash_crowd, rng=self.seeds.stream("arrivals"))
         traces = {"recorded": recorded, "flash-crowd": crowded}
-        price, profile = find_price(section.hardware), self.profile(self.chosen)
-        deployments = len(section.replicas) * len(section.max_batch) * len(section.max_wait)
-        with self.progress.bar("deployments", deployments) as done:
+        offer = Offer(self.profile(self.chosen), find_price(section.hardware))
+        space = Space((offer,), tuple(section.replicas), tuple(section.max_batch), tuple(section.max_wait))
+        with self.progress.bar("deployments", len(space)) as done:
             found = plan(
-                traces, profile, slo=Slo.parse(section.slo), price=price, cores_per_machine=price.vcpu, replicas=section.replicas,
-                max_batch=section.max_batch, max_wait_s=section.max_wait, confidence=section.confidence, seeds=self.seeds,
-                workers=self.workers, report=done,
+                traces, space, slo=Slo.parse(section.slo), confidence=section.confidence, seeds=self.seeds, workers=self.workers,
+                report=done,
             )  # fmt: skip
-        logs = rehearse(traces, profile, found.shown.deployment, seed=self.seeds.number("service"))
-        replays = {name: summarise(log, found.shown.deployment.replicas).to_dict() for name, log in logs.items()}
-        for name, log in logs.items():
-            log.to_frame().write_parquet(work / f"requests-{name}.parquet")
+        flights = rehearse(traces, space, found.shown.deployment, seeds=self.seeds)
+        replays = {name: flight.summary.to_dict() for name, flight in flights.items()}
+        for name, flight in flights.items():
+            if flight.log is not None:
+                flight.log.to_frame().write_parquet(work / f"requests-{name}.parquet")
         result = {
             **found.to_dict(), "speed": section.speed, "traces": {name: trace.describe() for name, trace in traces.items()},
             "replays": replays, "deployments_per_s": found.deployments_per_s, "requests_per_s": found.requests_per_s,
-            "requests_simulated": found.requests_simulated, "where": found.where,
+            "where": found.where,
         }  # fmt: skip
-        return result, draw(found, logs), found.verdict
+        return result, draw(found, flights), found.verdict
 
     def backtest(self) -> None:
         """Replay the recording's future, labels arriving when they did, and judge every variant beside the parent."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-COMPLETED = 0
-"""The status of a request that was answered."""
+COMPLETED, TIMED_OUT, SHED, FAILED, LEFT = range(5)
+"""The status of a request: answered; given up by its client or too late; turned away; lost with its server; its client left."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RequestLog:
         replica: int32, which replica served it.
         batch_size: int32, how many shared its batch.
         attempt: int32, 0 for the first.
-        status: int32, `COMPLETED`.
+        status: int32, `COMPLETED`, `TIMED_OUT`, `SHED`, `FAILED` or `LEFT`.
     """
 
     scheduled_s: Floats

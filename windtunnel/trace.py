@@ -1,8 +1,9 @@
-"""A Trace: when requests arrive. It says nothing about servers."""
+"""A Trace: when requests arrive, and what is known of each. It says nothing about servers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,31 +12,52 @@ from windtunnel.errors import DataError, naming
 from windtunnel.table import read_table, seconds_of, take_column
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+KNOWN: Mapping[str, type[np.generic]] = MappingProxyType(
+    {"size": np.int32, "priority": np.int32, "key": np.int64, "deadline_s": np.float64}
+)
+"""The columns that the tunnel itself understands, and their dtypes."""
+
 
 @dataclass(frozen=True)
 class Trace:
-    """Sorted arrival times in seconds from the first.
+    """Sorted arrival times in seconds from the first, and columns with one value a request.
 
     Args:
         name: what it is a trace of.
         arrivals_s: float64, sorted, finite, starting at zero or later.
+        columns: by name, each as long as `arrivals_s` and kept read-only. The tunnel understands `size` (int32, the index
+            of a size class), `priority` (int32, 0 is served first), `key` (int64: model, client or entity) and `deadline_s`
+            (float64, seconds after the arrival, after which an answer is worthless); others carry their unit in their name.
 
     Raises:
-        DataError: fewer than two requests, or times that are not finite, negative, unsorted, or all at one instant.
+        DataError: fewer than two requests, times that are not finite, negative, unsorted, or all at one instant, or a
+            column of another length.
 
     Example:
-        >>> Trace("t", np.array([0.0, 1.0, 4.0])).speed_up(2.0).duration_s
-        2.0
+        >>> trace = Trace("t", np.array([0.0, 1.0, 4.0]), {"size": np.array([0, 2, 1])})
+        >>> trace.speed_up(2.0).duration_s, trace.columns["size"].dtype
+        (2.0, dtype('int32'))
     """
 
     name: str
     arrivals_s: NDArray[np.float64]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_times()
+        kept = {name: self._column(name, values) for name, values in self.columns.items()}
+        object.__setattr__(self, "columns", MappingProxyType(kept))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a mapping proxy does not travel between processes
+        return Trace, (self.name, self.arrivals_s, dict(self.columns))
+
+    def _check_times(self) -> None:
         times = self.arrivals_s
         if len(times) < 2:
             raise DataError("has fewer than two requests", field=self.name, value=len(times), fix="record longer")
@@ -59,6 +81,22 @@ class Trace:
                 "has all its requests at one instant", field=self.name, fix="give time stamps that are finer"
             )
 
+    def _column(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        if len(values) != len(self):
+            raise DataError(
+                f"has {len(values)} values for {len(self)} requests",
+                field=f"{self.name}.{name}",
+                fix="give one a request",
+            )
+        dtype = KNOWN.get(name)
+        if dtype is not None and np.issubdtype(dtype, np.integer) and not np.all(np.isfinite(values)):
+            raise DataError(
+                "has values that are no whole numbers", field=f"{self.name}.{name}", fix="give one a request"
+            )
+        kept = np.asarray(values, dtype=dtype).view()
+        kept.flags.writeable = False
+        return kept
+
     def __len__(self) -> int:
         return len(self.arrivals_s)
 
@@ -73,10 +111,10 @@ class Trace:
         return (len(self) - 1) / self.duration_s
 
     def speed_up(self, factor: float) -> Trace:
-        """Scale time: the same requests in the same order, `factor` times as fast."""
+        """Scale time: the same requests in the same order, `factor` times as fast; what is known of each stays."""
         if not factor > 0.0:
             raise DataError("must be above zero", field="speed", value=factor)
-        return Trace(f"{self.name} × {factor:g}", self.arrivals_s / factor)
+        return Trace(f"{self.name} × {factor:g}", self.arrivals_s / factor, self.columns)
 
     def describe(self) -> dict[str, Any]:
         """Requests, length, rates and burstiness, units in the key names.
@@ -98,7 +136,10 @@ class Trace:
 
     @staticmethod
     def from_file(path: Path, time: str = "") -> Trace:
-        """Read the arrival times of a Parquet or CSV file, from a column of seconds or of time stamps.
+        """Read the arrival times of a clean Parquet or CSV file, and refuse the first row that is not.
+
+        The strict reader of plain tables, for code that has no stage at hand; `windtunnel.simulate.formats.read` knows the
+        formats of recorded traffic, mends what can be mended and counts what it leaves out.
 
         Args:
             path: the file.

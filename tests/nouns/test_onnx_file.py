@@ -444,7 +444,9 @@ def test_byte_count(kind: int, shape: list[int], size: int) -> None:
 def _vast(folder: Path) -> Path:
     """Three tables of zeros of 700 MiB each in a file with holes: 2.05 GiB that take no room on disk."""
     names, rows, size = ("a", "b", "c"), 700 * 1024, 700 * 2**20
-    weights = [TensorProto(name=name, data_type=1, dims=[rows, 256], data_location=1) for name in names]
+    weights = [
+        TensorProto(name=name, data_type=1, dims=[rows, 256], data_location=TensorProto.EXTERNAL) for name in names
+    ]
     for place, weight in enumerate(weights):
         told = {"location": "m.onnx.data", "offset": str(place * size), "length": str(size)}
         weight.external_data.extend(onnx.StringStringEntryProto(key=key, value=value) for key, value in told.items())

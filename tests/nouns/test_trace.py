@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +33,38 @@ def test_impossible_times(times: list[float], message: str) -> None:
     """Times that no traffic can have are refused, with the trace's name and the row."""
     with pytest.raises(DataError, match=rf"`morning` .*{message}"):
         Trace("morning", np.array(times))
+
+
+def test_columns() -> None:
+    """What is known of each request is kept read-only, in the tunnel's own types, through scaling and between processes."""
+    sizes = np.array([2.0, 0.0, 1.0])
+    trace = Trace("t", np.array([0.0, 1.0, 4.0]), {"size": sizes, "tokens": np.array([5, 6, 7])})
+    travelled = pickle.loads(pickle.dumps(trace.speed_up(2.0)))  # noqa: S301  # our own bytes
+
+    assert trace.columns["size"].dtype == np.int32
+    assert sizes.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        trace.columns["tokens"][0] = 9
+    with pytest.raises(TypeError):
+        trace.columns["more"] = sizes  # type: ignore[index]  # that it cannot be written is what is tested
+    assert travelled.arrivals_s.tolist() == [0.0, 0.5, 2.0]
+    assert {name: values.tolist() for name, values in travelled.columns.items()} == {
+        "size": [2, 0, 1],
+        "tokens": [5, 6, 7],
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0], r"`t\.size` has 1 values for 2 requests"),
+        ([1.0, math.nan], r"`t\.size` has values that are no whole numbers"),
+    ],
+)
+def test_impossible_figures(values: list[float], message: str) -> None:
+    """A column has one value a request, and a size class is a whole number."""
+    with pytest.raises(DataError, match=message):
+        Trace("t", np.array([0.0, 1.0]), {"size": np.array(values)})
 
 
 def _write(path: Path, times: pl.Series) -> Path:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats as distributions
 
 from windtunnel.errors import ConfigError, DataError
-from windtunnel.simulate.traffic import SCENARIOS, flash_crowd, poisson
+from windtunnel.simulate.traffic import flash_crowd, poisson
 from windtunnel.trace import Trace
 
 
@@ -58,7 +58,7 @@ def test_flash_crowd_by_a_fraction_holds_on_average() -> None:
 def test_flash_crowd_is_pure_and_seeded() -> None:
     """The recording is left as it was; the same stream makes the same crowd."""
     calm = Trace("calm", np.arange(1001.0))
-    first, again, other = (SCENARIOS["flash-crowd"](calm, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (flash_crowd(calm, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
 
     assert np.array_equal(np.arange(1001.0), calm.arrivals_s)
     assert np.array_equal(first.arrivals_s, again.arrivals_s)

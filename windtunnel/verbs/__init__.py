@@ -11,11 +11,11 @@ from .benchmark import benchmark
 from .cost import Wishes
 from .export import export
 from .optimize import Search, optimize
-from .plan import plan
+from .plan import Choices, plan
 from .settings import Settings
-from .simulate import simulate
-from .trace import describe_trace, read_trace
+from .simulate import Serving, Traffic, read_service, simulate
+from .trace import describe_trace, read_trace, read_traffic
 
 __all__ = [
-    "Done", "Search", "Settings", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_trace", "simulate",
+    "Choices", "Done", "Search", "Serving", "Settings", "Traffic", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_service", "read_trace", "read_traffic", "simulate",
 ]  # fmt: skip

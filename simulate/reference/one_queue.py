@@ -1,7 +1,6 @@
-"""The same server as `kernel.py`, told event by event in plain Python: slow, and there to be checked against by eye.
+"""One queue, replicas, and batches that leave when they are full or their oldest has waited: the whole of it in one loop.
 
-A calendar of `(time, priority, sequence)` entries decides what happens next, as in simpy; the priorities are the order
-within one instant. It shares no line with the kernel, not even the generator of random numbers.
+The older and shorter of the two references: `shared_queue` is held against it.
 """
 
 from __future__ import annotations
@@ -10,31 +9,13 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
+from .luck import uniform
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FINISH, ARRIVE, LOOK = 0, 1, 2
 """What can happen, in the order in which it happens at one instant."""
-
-_MASK = 2**64 - 1
-_WEYL = 0x9E3779B97F4A7C15
-
-
-def _mix(state: int) -> int:
-    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-    state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
-    return state ^ (state >> 31)
-
-
-def uniform(seed: int, counter: int) -> float:
-    """The `counter`-th number in [0, 1) of a seed's SplitMix64 stream.
-
-    Example:
-        >>> uniform(1, 7) == uniform(1, 7) != uniform(1, 8)
-        True
-    """
-    state = (_mix((seed + _WEYL) & _MASK) + (counter + 1) * _WEYL) & _MASK
-    return (_mix(state) >> 11) * 2.0**-53
 
 
 def serve_slowly(

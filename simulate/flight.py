@@ -1,0 +1,389 @@
+"""A flight: traffic meets a system, in pieces that fit into memory, and what became of it is counted or written down."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.errors import DataError
+from windtunnel.request_log import FAILED, RequestLog
+from windtunnel.simulate.batching import IdealBatching
+from windtunnel.trace import Trace
+
+from .admission import Admission
+from .chance import origin
+from .client import Client
+from .histogram import Histogram
+from .kernel import OVER_TIME, ROW, Chunk, Rules, Told, advance
+from .shared_queue import BATCHES, BUSY, ENDED, serve_piece
+from .sketch import Sketch, make_room
+from .summary import Summary
+from .world import OVERFLOWS, SCALE, SLOW, STATE, UP, WANTS_ARRIVALS, WANTS_ROOM, build, grow, widen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from windtunnel.seeds import Seeds
+    from windtunnel.simulate.arrivals import Generator
+
+    from .system import System
+    from .world import World
+
+    Floats = NDArray[np.float64]
+
+PIECE = 1 << 15
+"""Arrivals that are generated at once: what a core's own cache holds."""
+
+BINS = 480
+"""Into how many intervals a timeline is cut at most; half as many at least."""
+
+MOST_LIVE = 20_000_000
+"""Requests that may be under way at once (4 GiB): a queue that is longer is given up as one that only grows."""
+
+ROOM = 1024
+"""Attempts that there is room for at first."""
+
+
+@dataclass(frozen=True)
+class Flight:
+    """What became of the requests.
+
+    Args:
+        log: one row a request; None where it was not asked for.
+        summary: in a few figures.
+        over_time: float64 `[bins, columns]`, columns as in `kernel.OVER_TIME`.
+        bin_s: how long a bin is.
+        first_s: when the first request came.
+        last_s: when the last one did.
+        drift_per_s: requests a second by which the queue grew while they came; zero where it was worked off as they did.
+        wasted: attempts that were served for nobody.
+        overflowed: whether so many waited that the rest was not flown.
+    """
+
+    log: RequestLog | None
+    summary: Summary
+    over_time: Floats
+    bin_s: float
+    first_s: float
+    last_s: float
+    drift_per_s: float
+    wasted: int
+    overflowed: bool
+
+
+def fly(
+    system: System,
+    traffic: Trace | Iterable[Chunk],
+    seeds: Seeds,
+    *,
+    log: bool = False,
+    slo_s: float = np.inf,
+    bin_s: float = 1.0,
+) -> Flight:
+    """Fly traffic through a system.
+
+    Args:
+        system: what serves, and who asks.
+        traffic: a trace, or chunks of arrivals in order, of which the last says so: any number, one in memory at a time.
+        seeds: streams `service` (service times), `routing` and `clients` are used.
+        log: whether every request is written down; only for a trace.
+        slo_s: what a good answer takes at most, for the timeline.
+        bin_s: of the timeline; doubled as often as it takes.
+
+    Raises:
+        DataError: a log of chunks, whose number is not known; no request at all; a size class that the system has no times
+            for, a negative priority.
+    """
+    trace = traffic if isinstance(traffic, Trace) else None
+    if log and trace is None:
+        raise DataError("is not kept of traffic that streams", field="log", fix="give a trace, or do without")
+    rows = _unanswered(trace) if log and trace is not None else np.zeros(0, dtype=ROW)
+    chunks = chunks_of(trace) if trace is not None else iter(traffic)  # type: ignore[arg-type]  # else they are chunks
+    told = Told(
+        rows, Sketch.empty(), Sketch.empty(), np.zeros((BINS, len(OVER_TIME))), np.array([bin_s, 0.0]), float(slo_s)
+    )  # fmt: skip
+    first = next(chunks, None)
+    if first is None or not len(first.arrivals_s):
+        raise DataError("holds no request", field="traffic", value=0)
+    told.grid[1] = first.arrivals_s[0]
+    plain = _is_plain(system) and _has_no_columns(first)
+    course: _Plain | _Full = _Plain(system, seeds, told) if plain else _Full(system, seeds, told)
+    return course.run(first, chunks)
+
+
+def _unanswered(trace: Trace) -> NDArray[Any]:
+    """The rows of requests that nothing ever became of; others overwrite theirs."""
+    rows = np.zeros(len(trace), dtype=ROW)
+    rows["scheduled_s"] = rows["sent_s"] = trace.arrivals_s
+    rows["started_s"] = rows["finished_s"] = np.nan
+    rows["replica"], rows["status"] = -1, FAILED
+    return rows
+
+
+def chunks_of(trace: Trace, length: int = 2**62) -> Iterator[Chunk]:
+    """A trace in pieces of so many requests."""
+    for start in range(0, len(trace), length):
+        part = slice(start, start + length)
+        found = {name: column[part] for name, column in trace.columns.items()}
+        if len(trace.arrivals_s[part]) == 1:
+            # a column of one value would hold for all pieces
+            found = {name: np.repeat(column, 2) for name, column in found.items()}
+        yield Chunk(
+            np.ascontiguousarray(trace.arrivals_s[part]),
+            np.asarray(found.get("size", np.zeros(1)), dtype=np.int32),
+            np.asarray(found.get("priority", np.zeros(1)), dtype=np.int32),
+            np.asarray(found.get("deadline_s", np.full(1, np.inf)), dtype=np.float64),
+            start + length >= len(trace),
+        )  # fmt: skip
+
+
+def chunks_from(generator: Generator, requests: int, seed: int) -> Iterator[Chunk]:
+    """So many arrivals of a generator, a piece at a time; fewer where it ends before.
+
+    Args:
+        generator: of arrivals.
+        requests: how many.
+        seed: of the generator.
+    """
+    state, none, endless = generator.start(seed), np.zeros(1, dtype=np.int32), np.full(1, np.inf)
+    for start in range(0, requests, PIECE):
+        arrivals_s = np.empty(min(PIECE, requests - start))
+        generator.fill(state, arrivals_s)
+        ends = bool(np.isinf(arrivals_s[-1]))
+        yield Chunk(arrivals_s[np.isfinite(arrivals_s)], none, none, endless, ends or start + PIECE >= requests)
+        if ends:
+            return
+
+
+def _is_plain(system: System) -> bool:
+    """Whether one queue that batches ideally is all there is: the loop for that is several times as fast."""
+    return (
+        system.stations == 1 and isinstance(system.batcher, IdealBatching) and system.by_group.shape[:2] == (1, 1)
+        and system.client == Client() and system.admission == Admission() and not system.slowness
+        and not (system.scaling or system.proxy or system.faults)
+    )  # fmt: skip
+
+
+def _has_no_columns(chunk: Chunk) -> bool:
+    return all(len(column) == 1 for column in (chunk.work, chunk.priority, chunk.deadline_s))
+
+
+def _ready(chunk: Chunk, system: System) -> Chunk:
+    """The chunk as the compiled loop takes it.
+
+    Checked, for the loop trusts what it looks things up by; and all of one kind of array, for another kind, be it one that
+    may be written to, would be another loop to compile.
+    """
+    sizes = system.by_group.shape[1]
+    if len(chunk.work) and not 0 <= chunk.work.min() <= chunk.work.max() < sizes:
+        raise DataError(
+            f"is no size class: the system has service times for {sizes}", field="size", value=int(chunk.work.max()),
+            fix="give a table with a row of service times for each class",
+        )  # fmt: skip
+    if len(chunk.priority) and chunk.priority.min() < 0:
+        raise DataError("must be zero or more", field="priority", value=int(chunk.priority.min()))
+    return Chunk(
+        _frozen(chunk.arrivals_s, np.float64), _frozen(chunk.work, np.int32), _frozen(chunk.priority, np.int32),
+        _frozen(chunk.deadline_s, np.float64), bool(chunk.last),
+    )  # fmt: skip
+
+
+def _frozen(column: NDArray[Any], dtype: type) -> NDArray[Any]:
+    view: NDArray[Any] = np.ascontiguousarray(column, dtype=dtype).view()
+    view.flags.writeable = False
+    return view
+
+
+class _Plain:
+    """A flight through one queue, under way."""
+
+    def __init__(self, system: System, seeds: Seeds, told: Told) -> None:
+        self.system, self.told = system, told
+        self.luck = _luck(seeds, "service")
+        self.idle_from_s, self.tally = np.zeros(system.executors), np.zeros(4)
+        self.tally[ENDED] = -np.inf
+
+    def run(self, chunk: Chunk, chunks: Iterator[Chunk]) -> Flight:
+        """Fly all chunks."""
+        table, batcher = np.ascontiguousarray(self.system.by_group[0, 0]), self.system.batcher
+        wait_s = float(batcher.settings()[1])
+        rest, requests = np.empty(0), 0
+        while True:
+            arrivals_s = np.concatenate([rest, chunk.arrivals_s])
+            served = serve_piece(
+                arrivals_s, chunk.last, table, batcher.max_batch, wait_s, self.luck, self.idle_from_s, self.tally, self.told
+            )  # fmt: skip
+            rest, requests = arrivals_s[served:], requests + served
+            if chunk.last:
+                return self._landed(requests, float(arrivals_s[-1]))
+            chunk = next(chunks)
+
+    def _landed(self, requests: int, last_s: float) -> Flight:
+        counts = {"requests": requests, "completed": requests, "attempts": requests, "served": requests}
+        first_s, ended_s, replicas = float(self.told.grid[1]), float(self.tally[ENDED]), self.system.executors
+        counts["batches"] = int(self.tally[BATCHES])
+        paid_s = replicas * (ended_s - first_s)
+        return _landed(self.told, counts, first_s, last_s, ended_s, float(self.tally[BUSY]), paid_s, self.system)
+
+
+class _Full:
+    """A flight through a whole system, under way."""
+
+    def __init__(self, system: System, seeds: Seeds, told: Told) -> None:
+        self.system, self.told = system, told
+        self.rules = rules_of(system, seeds)
+
+    def run(self, chunk: Chunk, chunks: Iterator[Chunk]) -> Flight:
+        """Fly all chunks."""
+        chunk = _ready(chunk, self.system)
+        priorities, last_s = int(chunk.priority.max()) + 1, float(chunk.arrivals_s[-1])
+        world = _begin(self.system, float(chunk.arrivals_s[0]), priorities)
+        while True:
+            why = advance(world, self.rules, chunk, self.told, MOST_LIVE)
+            if why == WANTS_ROOM:
+                world = grow(world, 2 * len(world.slots))
+            elif why == WANTS_ARRIVALS:
+                chunk = _ready(next(chunks), self.system)
+                world = widen(world, int(chunk.priority.max(initial=0)) + 1)
+                world.flow["cursor"] = 0
+                last_s = float(chunk.arrivals_s[-1]) if len(chunk.arrivals_s) else last_s
+            else:
+                return self._landed(world, last_s, overflowed=bool(why == OVERFLOWS))
+
+    def _landed(self, world: World, last_s: float, *, overflowed: bool) -> Flight:
+        flow = world.flow[0]
+        names = "completed", "timed_out", "shed", "failed", "left", "attempts", "batches", "served"
+        counts = {"requests": int(flow["request"]), **{name: int(flow[name]) for name in names}}
+        # what was never answered, because nothing was left that could answer it
+        counts["failed"] += int(flow["live"])
+        return _landed(
+            self.told, counts, float(flow["first_s"]), last_s, float(flow["ended_s"]), float(flow["busy_s"]),
+            float(flow["replica_area_s"]), self.system, wasted=int(flow["wasted"]), overflowed=overflowed,
+        )  # fmt: skip
+
+
+def _landed(
+    told: Told,
+    counts: dict[str, int],
+    first_s: float,
+    last_s: float,
+    ended_s: float,
+    busy_s: float,
+    replica_s: float,
+    system: System,
+    *,
+    wasted: int = 0,
+    overflowed: bool = False,
+) -> Flight:
+    for sketch in (told.latency, told.wait):
+        make_room(sketch, counts["requests"])
+    each = {name: counts.get(name, 0) for name in ("shed", "timed_out", "failed", "left")}
+    summary = Summary(
+        requests=counts["requests"], completed=counts["completed"], **each, attempts=counts["attempts"],
+        served=counts["served"], batches=counts["batches"], seconds_simulated=ended_s - first_s, busy_s=busy_s,
+        replica_s=replica_s, latency_times=Histogram.of(told.latency), wait_times=Histogram.of(told.wait),
+    )  # fmt: skip
+    log = RequestLog(*(np.ascontiguousarray(told.rows[name]) for name in RequestLog.__dataclass_fields__))
+    return Flight(
+        log if len(told.rows) else None, summary, told.over_time, float(told.grid[0]), first_s, last_s,
+        _drift_per_s(told, last_s, system), wasted, overflowed,
+    )  # fmt: skip
+
+
+BACKLOG_SHARE = 0.01
+"""A queue that holds more than this share of all requests when the last one comes counts as one that grows."""
+
+
+def _drift_per_s(told: Told, last_s: float, system: System) -> float:
+    """By how much the queue grew a second: what was served only after the last request came, where that is much."""
+    after = int((last_s - told.grid[1]) / told.grid[0]) + 1
+    behind = float(np.sum(told.over_time[after:, OVER_TIME.index("served")]))
+    total = float(np.sum(told.over_time[:, OVER_TIME.index("arrived")]))
+    most = max(2 * system.most * system.executors * system.max_batch, BACKLOG_SHARE * total)
+    return behind / (last_s - float(told.grid[1])) if behind > most and last_s > told.grid[1] else 0.0
+
+
+def _luck(seeds: Seeds, source: str) -> np.uint64:
+    # compiled code hands a plain int back
+    return np.uint64(origin(np.uint64(seeds.number(source))))
+
+
+def rules_of(system: System, seeds: Seeds) -> Rules:
+    """What does not change while a system is flown."""
+    batcher, router, scaling, client = system.batcher, system.router, system.scaling, system.client
+    admission, proxy = system.admission, system.proxy
+    caps = [each for each in (admission.max_waiting, batcher.max_waiting) if each >= 0]
+    rules = Rules(
+        system.by_group, batcher.padded(batcher.max_batch), batcher.code, batcher.settings(),
+        router.code, router.settings(),
+        scaling.scaler.code if scaling else -1, scaling.scaler.settings() if scaling else np.zeros(1),
+        scaling.scaler.interval_s if scaling else 0.0, scaling.cold_start_s if scaling else 0.0,
+        scaling.least if scaling else system.stations, scaling.most if scaling else system.stations,
+        admission.max_ongoing, min(caps, default=-1), admission.max_queued, admission.drops_abandoned, admission.drops_late,
+        proxy.workers if proxy else 0, proxy.service_s if proxy else 0.0,
+        client.timeout_s, client.retries, client.backoff_s, client.backoff_max_s, client.jitter, client.budget_ratio,
+        client.budget_burst, client.hedge_s, client.patience_s,
+        _luck(seeds, "service"), _luck(seeds, "routing"), _luck(seeds, "clients"),
+    )  # fmt: skip
+    return Rules(*(_plain(name, value) for name, value in rules._asdict().items()))
+
+
+def _plain(name: str, value: Any) -> Any:
+    # a whole number where another is not, or an array that may not be written to, would be another loop to compile
+    if isinstance(value, np.ndarray):
+        return np.array(value, dtype=np.int64 if name == "padded" else np.float64, order="C")
+    return float(value) if name.endswith("_s") or name in {"jitter", "budget_ratio", "budget_burst"} else value
+
+
+def _begin(system: System, first_s: float, priorities: int) -> World:
+    """The world at the first arrival: the first stations are up, faults and looks are in the calendar."""
+    entries = _entries(system, first_s)
+    scaling, up = system.scaling, system.stations
+    memo = max(system.batcher.memo, scaling.scaler.memo if scaling else 1, 1)
+    workers = system.proxy.workers if system.proxy else 0
+    world = build(system.most, system.executors, priorities, workers, memo, ROOM + len(entries))
+    flow = world.flow
+    world.stations["state"][:up] = UP
+    world.accepting[:up] = np.arange(up)
+    if system.groups:
+        world.stations["group"] = system.groups
+    if system.slowness:
+        world.stations["slowness"] = system.slowness
+    for name in ("now_s", "first_s", "inside_since_s", "replica_since_s", "scaled_s", "stirred_s"):
+        flow[name] = first_s
+    flow["accepting"], flow["present"] = up, up * system.executors
+    flow["tokens"] = min(system.client.budget_burst, 2.0**53)
+    world.calendar[: len(entries)] = entries
+    flow["calendar"] = flow["sequence"] = len(entries)
+    return world
+
+
+def _entries(system: System, first_s: float) -> list[tuple[Any, ...]]:
+    """What is scheduled from the start, sorted: what is sorted is a heap."""
+    entries: list[tuple[Any, ...]] = [
+        (first_s + at_s, STATE, station, what, value)
+        for fault in system.faults
+        for at_s, station, what, value in fault.changes()
+    ]
+    if system.scaling:
+        entries.append((first_s + system.scaling.scaler.interval_s, SCALE, 0, 0, 0.0))
+    entries.sort(key=lambda entry: entry[:2])
+    entries = [(time_s, (kind << 56) | at, *rest) for at, (time_s, kind, *rest) in enumerate(entries)]
+    slowed: dict[int, list[float]] = {}
+    return [_slowed(entry, slowed, system) if entry[3] == SLOW else entry for entry in entries]
+
+
+def _slowed(entry: tuple[Any, ...], slowed: dict[int, list[float]], system: System) -> tuple[Any, ...]:
+    """A change of slowness says how slow the station is from then on, all faults that last together."""
+    *rest, station, what, factor = entry
+    factors = slowed.setdefault(station, [])
+    if factor > 0.0:
+        factors.append(factor)
+    else:
+        factors.remove(-factor)
+    return (*rest, station, what, math.prod(factors, start=system.slowness[station] if system.slowness else 1.0))

@@ -1,0 +1,375 @@
+"""The search: the cheapest deployments that keep a promise, found while flying few.
+
+On a line (`Space`) more replicas never hurt, so the fewest that keep the promise are found by halving; and a line whose largest
+deployment within the best price breaks it is done with in one flight. What that leans on is looked at: see `Monotony`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from windtunnel.fanout import Workers, fan_out
+
+from .bound import fast_share, greatest_rate_per_s, least_rate_per_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from windtunnel.deployment import Deployment
+    from windtunnel.seeds import Seeds
+    from windtunnel.trace import Trace
+
+    from .course import Course, Evaluation
+    from .space import Line, Space
+
+SCOUTS = 4
+"""So many lines are searched one after the other, so that a good price is known when all others are asked at once."""
+
+CHECKED = 3
+"""On so many of the cheapest lines the neighbours of the answer are flown, to see whether more replicas really never hurt."""
+
+RISE = 0.01
+"""A latency that rises by less from one rung to the next is chance: batches fall differently."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a worker found on a stretch of a line.
+
+    Args:
+        flown: rungs that flew through every trace, by index.
+        screened: rungs that broke the promise in a window already, by index.
+        requests: simulated for it.
+    """
+
+    flown: dict[int, Evaluation]
+    screened: tuple[int, ...]
+    requests: int
+
+
+@dataclass(frozen=True)
+class Prober:
+    """What every worker is sent once.
+
+    Args:
+        course: the traces.
+        windows: of those that are long enough.
+        seeds: the luck that all deployments share.
+    """
+
+    course: Course
+    windows: dict[str, Trace]
+    seeds: Seeds
+
+    def keeps(self, deployment: Deployment) -> tuple[Evaluation | None, int]:
+        """Fly a deployment, its windows first; None where one of those was enough, and the requests that it took."""
+        requests = 0
+        for name, window in self.windows.items():
+            requests += len(window)
+            if self.course.fails_window(name, window, deployment, self.seeds):
+                return None, requests
+        return self.course.fly(deployment, self.seeds), requests + self.course.requests
+
+
+def probe(prober: Prober, stretch: tuple[tuple[int, Deployment], ...]) -> Probe:
+    """Find the fewest replicas of a stretch that keep the promise: the most first, and where they do, by halving.
+
+    Args:
+        prober: flies them.
+        stretch: rungs with their index, replicas rising.
+    """
+    flown: dict[int, Evaluation] = {}
+    screened, requests = [], 0
+    low, high, at = 0, len(stretch) - 1, len(stretch) - 1
+    while True:
+        index, deployment = stretch[at]
+        evaluation, took = prober.keeps(deployment)
+        requests += took
+        if evaluation is None:
+            screened.append(index)
+        else:
+            flown[index] = evaluation
+        if evaluation is not None and evaluation.keeps:
+            high = at
+        elif at == len(stretch) - 1:
+            break
+        else:
+            low = at + 1
+        if low >= high:
+            break
+        at = (low + high) // 2
+    return Probe(flown, tuple(screened), requests)
+
+
+@dataclass(frozen=True)
+class Monotony:
+    """Whether more replicas never hurt, where that could be seen.
+
+    Args:
+        pairs: of neighbours on a line that were both flown whole.
+        rises: pairs in which the one with more replicas was slower by more than `RISE`.
+        broken: pairs in which the one with fewer replicas keeps the promise and the other does not; their lines were then
+            flown whole.
+        worst_rise: the greatest rise, as a share; negative where none rose.
+    """
+
+    pairs: int
+    rises: int
+    broken: int
+    worst_rise: float
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """The figures as JSON values."""
+        worst = self.worst_rise if math.isfinite(self.worst_rise) else None
+        return {"pairs": self.pairs, "rises": self.rises, "broken": self.broken, "worst_rise": worst}
+
+
+@dataclass
+class _Known:
+    """What is known of a line so far: rungs up to `fails` break the promise, from `keeps` on they keep it."""
+
+    line: Line
+    fails: int = -1
+    keeps: int = 0
+    flown: dict[int, Evaluation] = field(default_factory=dict)
+    screened: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        self.keeps = len(self.line.rungs)
+
+    def open_to(self, usd_per_hour: float) -> tuple[tuple[int, Deployment], ...]:
+        """The rungs within a price of which nothing is known yet."""
+        if self.whole:
+            return ()
+        rungs = enumerate(self.line.rungs)
+        return tuple(
+            (index, rung)
+            for index, rung in rungs
+            if self.fails < index < self.keeps and rung.usd_per_hour <= usd_per_hour
+        )
+
+    def take(self, found: Probe) -> None:
+        """Learn from a probe."""
+        self.flown |= found.flown
+        self.screened |= set(found.screened)
+        keeping = [index for index, each in found.flown.items() if each.keeps]
+        failing = [*found.screened, *(index for index, each in found.flown.items() if not each.keeps)]
+        self.keeps = min([self.keeps, *keeping])
+        self.fails = max([self.fails, *(index for index in failing if index < self.keeps)])
+
+    def standing(self) -> list[Evaluation]:
+        """What keeps the promise and was not refused."""
+        return [each for index, each in self.flown.items() if each.keeps and index not in self.refused]
+
+    def pairs(self) -> list[tuple[Evaluation, Evaluation]]:
+        """Neighbours of which both were flown."""
+        return [(each, self.flown[index + 1]) for index, each in sorted(self.flown.items()) if index + 1 in self.flown]
+
+
+class Search:
+    """A search under way.
+
+    Args:
+        course: the traces.
+        space: what there is.
+        seeds: the luck that all deployments share.
+        workers: who flies.
+        report: called with the number of deployments that are settled.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        space: Space,
+        seeds: Seeds,
+        *,
+        workers: Workers | None = None,
+        report: Callable[[int], None] = lambda _done: None,
+    ) -> None:
+        self.course, self.space, self.seeds = course, space, seeds
+        self.prober = Prober(course, course.windows(), seeds)
+        self.workers, self.report = workers, report
+        self.requests, self.where = 0, "in-process"
+        least = {name: least_rate_per_s(trace, course.slo) for name, trace in course.traces.items()}
+        self.lines = [_Known(line) for line in space.lines]
+        for known in self.lines:
+            known.fails = self._hopeless(known.line, least)
+        self.ruled_out = sum(known.fails + 1 for known in self.lines)
+        self._asked_all = False
+
+    def _hopeless(self, line: Line, least_rate_per_s: dict[str, float]) -> int:
+        """The last rung that no luck could save: too slow in the service alone, or too few to carry the load."""
+        table = self.course.table(line.rungs[0])
+        last = -1
+        for name, trace in self.course.traces.items():
+            requests, slo = len(trace), self.course.slo
+            if fast_share(table, slo, requests) < slo.quantile:
+                return len(line.rungs) - 1
+            each = greatest_rate_per_s(table, slo, requests)
+            few = [index for index, rung in enumerate(line.rungs) if rung.replicas * each < least_rate_per_s[name]]
+            last = max([last, *few])
+        return last
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Everything that was flown whole, in the order of the space."""
+        return [known.flown[index] for known in self.lines for index in sorted(known.flown)]
+
+    @property
+    def screened(self) -> int:
+        """How many broke the promise in a window."""
+        return sum(len(known.screened) for known in self.lines)
+
+    @property
+    def standing(self) -> list[Evaluation]:
+        """What keeps the promise and was not refused, the cheapest first, among equals the fastest."""
+        return sorted((each for known in self.lines for each in known.standing()), key=lambda each: each.cost)
+
+    @property
+    def price(self) -> float:
+        """The best price at which something stands; infinite where nothing does."""
+        standing = self.standing
+        return standing[0].deployment.usd_per_hour if standing else math.inf
+
+    def run(self) -> None:
+        """Search until nothing that is not known could be as cheap as what stands."""
+        while opened := self._opened():
+            if not self._asked_all and len(opened) > 1 and self._scouted < SCOUTS:
+                self._ask(opened[:1], alone=True)
+            else:
+                # what is found later concerns few lines: too little to start anything for
+                self._ask(opened, alone=self._asked_all)
+                self._asked_all = True
+        self._fill_up()
+
+    def _fill_up(self) -> None:
+        """On lines that are as cheap as the best, fly the most replicas for that price: the fastest of equals wins."""
+        price = self.price
+        for known in self.lines:
+            if any(each.deployment.usd_per_hour == price for each in known.standing()):
+                self._flown([rung for rung in known.line.rungs if rung.usd_per_hour == price][-1])
+
+    @property
+    def _scouted(self) -> int:
+        return sum(bool(known.flown or known.screened) for known in self.lines)
+
+    def _opened(self) -> list[tuple[_Known, tuple[tuple[int, Deployment], ...]]]:
+        """Lines on which something as cheap may be, the one that may be cheapest first."""
+        price = self.price
+        opened = [(known, known.open_to(price)) for known in self.lines]
+        return sorted(
+            ((known, stretch) for known, stretch in opened if stretch),
+            key=lambda each: (
+                each[1][0][1].usd_per_hour,
+                each[0].line.rungs[0].batch.max_wait_s,
+                -each[0].line.max_batch,
+            ),
+        )
+
+    def _ask(self, opened: Sequence[tuple[_Known, tuple[tuple[int, Deployment], ...]]], *, alone: bool) -> None:
+        settled, sizes = self._settled(), [len(stretch) for _, stretch in opened]
+        swept = fan_out(
+            probe, [stretch for _, stretch in opened], shared=self.prober, workers=Workers(1) if alone else self.workers,
+            report=lambda done: self.report(settled + sum(sizes[:done])),
+        )  # fmt: skip
+        self.where = swept.where if swept.where == "ray" else self.where
+        for (known, _), found in zip(opened, swept.results, strict=True):
+            known.take(found)
+            self.requests += found.requests
+
+    def _settled(self) -> int:
+        price = self.price
+        return len(self.space) - sum(len(known.open_to(price)) for known in self.lines)
+
+    def refuse(self, evaluation: Evaluation) -> None:
+        """It is not sure to keep the promise: neither, then, is any with fewer replicas."""
+        known, index = self._find(evaluation.deployment)
+        known.refused |= {each for each in known.flown if each == index or (each < index and not known.whole)}
+        known.fails = max(known.fails, index)
+        standing = [each for each in known.flown if each > index and known.flown[each].keeps]
+        known.keeps = min([len(known.line.rungs), *standing])
+
+    def fly(self, deployments: Sequence[Deployment]) -> list[Evaluation]:
+        """Fly some whole, those that were not yet."""
+        return [self._flown(deployment) for deployment in deployments]
+
+    def _flown(self, deployment: Deployment) -> Evaluation:
+        known, index = self._find(deployment)
+        if index not in known.flown:
+            known.flown[index] = self.course.fly(deployment, self.seeds)
+            known.screened.discard(index)
+            self.requests += self.course.requests
+        return known.flown[index]
+
+    def _find(self, deployment: Deployment) -> tuple[_Known, int]:
+        return next(
+            (known, known.line.rungs.index(deployment)) for known in self.lines if deployment in known.line.rungs
+        )
+
+    def around(self, evaluation: Evaluation, below: int, above: int) -> list[Evaluation]:
+        """Fly so many neighbours on its line, too."""
+        known, index = self._find(evaluation.deployment)
+        first = max(0, index - below)
+        return self.fly(known.line.rungs[first : index + above + 1])
+
+    def greatest(self) -> list[Deployment]:
+        """What carries most on each offer: the most replicas of the largest batch, leaving at once."""
+        found: dict[tuple[str, str], Deployment] = {}
+        for known in self.lines:
+            each, key = known.line.rungs[-1], known.line.offer.key
+            if key not in found or _carries(each) > _carries(found[key]):
+                found[key] = each
+        return list(found.values())
+
+    def elsewhere(self, evaluation: Evaluation) -> None:
+        """Find the fewest replicas of the same settings on every other offer, whatever they cost."""
+        best = evaluation.deployment
+        settings = best.batch, best.batcher, best.router
+        alike = [
+            known for known in self.lines
+            if (known.line.rungs[0].batch, known.line.rungs[0].batcher, known.line.rungs[0].router) == settings
+            and known.line.offer.key != (best.variant, best.hardware)
+        ]  # fmt: skip
+        opened = [(known, known.open_to(math.inf)) for known in alike]
+        self._ask([each for each in opened if each[1]], alone=True)
+
+    def check(self) -> Monotony:
+        """Fly the neighbours of the cheapest answers, and tell whether more replicas hurt anywhere that was flown.
+
+        A line on which they do is flown whole, so that its cheapest is found whatever the others do.
+        """
+        lines: list[_Known] = []
+        for each in self.standing:
+            known, _ = self._find(each.deployment)
+            if known not in lines and len(lines) < CHECKED:
+                lines.append(known)
+                self.around(each, 1, 1)
+        for known in self.lines:
+            if any(_breaks(*pair) for pair in known.pairs()) and not known.whole:
+                self.fly(known.line.rungs)
+                known.whole = True
+        pairs = [pair for known in self.lines for pair in known.pairs()]
+        rises = [_rise(*pair) for pair in pairs]
+        return Monotony(
+            len(pairs), sum(rise > RISE for rise in rises), sum(_breaks(*pair) for pair in pairs), max(rises, default=-math.inf)
+        )  # fmt: skip
+
+
+def _carries(deployment: Deployment) -> tuple[float, ...]:
+    return deployment.replicas, deployment.batch.max_batch, -deployment.batch.max_wait_s
+
+
+def _breaks(fewer: Evaluation, more: Evaluation) -> bool:
+    return fewer.keeps and not more.keeps
+
+
+def _rise(fewer: Evaluation, more: Evaluation) -> float:
+    """By how much the latency rises on any trace, as a share, from fewer replicas to more."""
+    before = [replay.latency_s for replay in fewer.replays]
+    after = [replay.latency_s for replay in more.replays]
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    return max((b / a - 1.0 for a, b in pairs), default=-math.inf)

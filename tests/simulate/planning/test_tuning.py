@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from windtunnel.deployment import BatchPolicy, Deployment, Slo
+from windtunnel.fanout import Workers
+from windtunnel.seeds import Seeds
+from windtunnel.simulate.planning import Offer, tune
+from windtunnel.simulate.planning.functions import serve_functions
+from windtunnel.simulate.traffic import poisson
+
+if TYPE_CHECKING:
+    from windtunnel.latency_profile import LatencyProfile
+    from windtunnel.price import Price
+
+
+def test_the_tuned_batching_is_the_fastest_of_those_tried(profile: LatencyProfile, price: Price) -> None:
+    """No setting that was tried is faster than the tuned one but for chance; an overloaded fleet is given large batches."""
+    offer = Offer(profile, price)
+    fleet = Deployment("m, rt", 2, BatchPolicy(), 1, 0.1, price.name)
+    traces = {"busy": poisson(1800.0, 6000, np.random.default_rng(0))}
+    tuned = tune(traces, offer, fleet, slo=Slo(0.99, 0.05), seeds=Seeds(1), workers=Workers(1))
+    fastest_s = min(each.worst.latency_s for each in tuned.tried)
+
+    assert len(tuned.tried) == 1 + 3 * 7
+    assert tuned.best.worst.latency_s == pytest.approx(fastest_s, rel=0.1)
+    assert tuned.best.deployment.batch.max_batch > 1
+    assert (tuned.best.deployment.replicas, tuned.best.deployment.machines) == (2, 1)
+
+
+def test_a_function_serves_one_request_at_a_time_and_is_kept_warm() -> None:
+    """By hand: two at once need two instances, both cold; the next finds one warm; after a long pause it is cold again."""
+    arrivals_s = np.array([0.0, 0.5, 3.0, 100.0])
+    latency_s, cold_s = np.empty(4), np.empty(4)
+    most = serve_functions(arrivals_s, np.array([1.0]), np.uint64(1), 0.5, 60.0, latency_s, cold_s)
+
+    assert cold_s.tolist() == [0.5, 0.5, 0.0, 0.5]
+    assert latency_s.tolist() == [1.5, 1.5, 1.0, 1.5]
+    assert most == 2
