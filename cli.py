@@ -39,7 +39,7 @@ RayAddress = Annotated[str, typer.Option("--ray-address", help="Do fanned-out wo
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; one of the same pipeline is continued.")]
 
 
-TraceFile = Annotated[Path | None, typer.Option("--trace", help="Recorded arrivals: Parquet or CSV.")]
+TraceFile = Annotated[Path | None, typer.Option("--trace", help="Recorded arrivals, in any format that `trace` reads.")]
 Arrivals = Annotated[str, typer.Option(help="Generated arrivals, such as poisson(rate=900).")]
 Requests = Annotated[int, typer.Option(min=2, help="How many to generate.")]
 TimeColumn = Annotated[str, typer.Option("--time", help="The trace's column of seconds or time stamps.")]
@@ -390,7 +390,10 @@ def trace(
         str, typer.Option(help="What a time marks: start, or end, from which the duration is subtracted.")
     ] = "",
     column: Annotated[
-        list[str] | None, typer.Option(help="Carry a column along: size=tokens; also priority, key, deadline_s.")
+        list[str] | None,
+        typer.Option(
+            help="Carry a column along: tokens=prompt_tokens; size, priority, key and deadline_s mean something."
+        ),
     ] = None,
     bin_length: Annotated[str, typer.Option("--bin", help="How long a bin of counts is, such as 60s.")] = "0s",
     spread: Annotated[str, typer.Option(help="How requests lie within coarse times: random, even or none.")] = "random",

@@ -8,12 +8,10 @@ proof of one child takes, as it is known from what the parent took for the same 
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,9 +33,6 @@ HOPED = 0.25
 PROMISE = 1.1
 """A search that took so many times its budget says why."""
 
-SOONEST_S = 1e-3
-"""An alarm is set to ring no sooner: a timer of zero would never ring."""
-
 ROUNDS, BLOCK_CALLS, BLOCK_S = 10, 10, 0.04
 """So many rounds a measurement makes at least, warm-up included; so many calls, and so long, a block of each has."""
 
@@ -46,38 +41,13 @@ class OutOfTime(BaseException):
     """What was being done outlasted its time: no error, as `KeyboardInterrupt` is none, so that no library catches it."""
 
 
-@contextmanager
-def alarm(within_s: float) -> Iterator[None]:
-    """Stop what is done inside after some seconds: at the next line of Python, so one long call of a library is finished.
+def unstopped(_within_s: float) -> AbstractContextManager[None]:
+    """Let work go on to its end, however long it takes.
 
-    It needs the main thread and a system with interval timers; elsewhere nothing is stopped.
-
-    Raises:
-        OutOfTime: it took longer.
-
-    Example:
-        >>> with alarm(60.0):
-        ...     print("done")
-        done
+    A signal that raised in the middle of a step or a race ended the process now and then, inside a runtime's own threads; so
+    nothing that was begun is stopped, and an overrun is told.
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-    usual, pending_s = signal.signal(signal.SIGALRM, _out_of_time), signal.getitimer(signal.ITIMER_REAL)[0]
-    try:
-        signal.setitimer(signal.ITIMER_REAL, max(within_s, SOONEST_S))
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, pending_s)
-    finally:
-        # once more, where Ctrl-C struck in between: an alarm that nobody waits for would end the process
-        signal.setitimer(signal.ITIMER_REAL, pending_s)
-        signal.signal(signal.SIGALRM, usual)
-
-
-def _out_of_time(*_signal: Any) -> None:
-    raise OutOfTime
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -135,7 +105,7 @@ class Budget:
         seconds: all in all.
         endless: whether it may take as long as it takes.
         clock: what time it is, in seconds.
-        alarm: what stops work that outlasts its time.
+        alarm: what stops work that outlasts its time; nothing does where nothing is said.
         started_s: when it began.
         costs: of the end of the search, once they are known.
 
@@ -147,7 +117,7 @@ class Budget:
     seconds: float
     endless: bool = False
     clock: Callable[[], float] = time.monotonic
-    alarm: Callable[[float], AbstractContextManager[None]] = alarm
+    alarm: Callable[[float], AbstractContextManager[None]] = unstopped
     started_s: float = math.nan
     costs: Costs = field(default_factory=Costs)
     phases_s: dict[str, float] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from windtunnel.errors import DataError
 from windtunnel.request_log import FAILED, RequestLog
@@ -75,6 +76,17 @@ class Flight:
     wasted: int
     overflowed: bool
 
+    @property
+    def good(self) -> int:
+        """Answers within what a good one takes at most."""
+        return round(float(np.sum(self.over_time[:, OVER_TIME.index("good")])))
+
+    def timeline(self) -> pl.DataFrame:
+        """The flight over time: a row a bin with its start, columns as in `kernel.OVER_TIME`; empty bins at the end are left out."""
+        used = int(np.flatnonzero(self.over_time.any(axis=1)).max(initial=0)) + 1
+        starts = {"start_s": self.first_s + self.bin_s * np.arange(used)}
+        return pl.DataFrame(starts | {name: self.over_time[:used, at] for at, name in enumerate(OVER_TIME)})
+
 
 def fly(
     system: System,
@@ -83,7 +95,7 @@ def fly(
     *,
     log: bool = False,
     slo_s: float = np.inf,
-    bin_s: float = 1.0,
+    bin_s: float = 0.001,
 ) -> Flight:
     """Fly traffic through a system.
 
@@ -183,7 +195,7 @@ def _ready(chunk: Chunk, system: System) -> Chunk:
     if len(chunk.work) and not 0 <= chunk.work.min() <= chunk.work.max() < sizes:
         raise DataError(
             f"is no size class: the system has service times for {sizes}", field="size", value=int(chunk.work.max()),
-            fix="give a table with a row of service times for each class",
+            fix="rename the column `size`, or give a table with a row of service times for each class",
         )  # fmt: skip
     if len(chunk.priority) and chunk.priority.min() < 0:
         raise DataError("must be zero or more", field="priority", value=int(chunk.priority.min()))
@@ -212,15 +224,16 @@ class _Plain:
         """Fly all chunks."""
         table, batcher = np.ascontiguousarray(self.system.by_group[0, 0]), self.system.batcher
         wait_s = float(batcher.settings()[1])
-        rest, requests = np.empty(0), 0
+        rest, requests, last_s = np.empty(0), 0, float(chunk.arrivals_s[0])
         while True:
             arrivals_s = np.concatenate([rest, chunk.arrivals_s])
             served = serve_piece(
                 arrivals_s, chunk.last, table, batcher.max_batch, wait_s, self.luck, self.idle_from_s, self.tally, self.told
             )  # fmt: skip
             rest, requests = arrivals_s[served:], requests + served
+            last_s = float(arrivals_s[-1]) if len(arrivals_s) else last_s
             if chunk.last:
-                return self._landed(requests, float(arrivals_s[-1]))
+                return self._landed(requests, last_s)
             chunk = next(chunks)
 
     def _landed(self, requests: int, last_s: float) -> Flight:
@@ -257,6 +270,8 @@ class _Full:
 
     def _landed(self, world: World, last_s: float, *, overflowed: bool) -> Flight:
         flow = world.flow[0]
+        if overflowed:
+            last_s = flow["ended_s"] = float(flow["now_s"])
         names = "completed", "timed_out", "shed", "failed", "left", "attempts", "batches", "served"
         counts = {"requests": int(flow["request"]), **{name: int(flow[name]) for name in names}}
         # what was never answered, because nothing was left that could answer it
@@ -291,7 +306,7 @@ def _landed(
     log = RequestLog(*(np.ascontiguousarray(told.rows[name]) for name in RequestLog.__dataclass_fields__))
     return Flight(
         log if len(told.rows) else None, summary, told.over_time, float(told.grid[0]), first_s, last_s,
-        _drift_per_s(told, last_s, system), wasted, overflowed,
+        _drift_per_s(told, last_s, system, counts if overflowed else {}), wasted, overflowed,
     )  # fmt: skip
 
 
@@ -299,8 +314,10 @@ BACKLOG_SHARE = 0.01
 """A queue that holds more than this share of all requests when the last one comes counts as one that grows."""
 
 
-def _drift_per_s(told: Told, last_s: float, system: System) -> float:
+def _drift_per_s(told: Told, last_s: float, system: System, overflow: dict[str, int]) -> float:
     """By how much the queue grew a second: what was served only after the last request came, where that is much."""
+    if overflow:
+        return (overflow["attempts"] - overflow["served"]) / max(last_s - float(told.grid[1]), 1e-9)
     after = int((last_s - told.grid[1]) / told.grid[0]) + 1
     behind = float(np.sum(told.over_time[after:, OVER_TIME.index("served")]))
     total = float(np.sum(told.over_time[:, OVER_TIME.index("arrived")]))

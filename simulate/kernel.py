@@ -1061,7 +1061,7 @@ def _whole_loop(sources: int) -> Any:
             rules: what holds throughout.
             chunk: arrivals; `flow.cursor` says up to where they have been used.
             told: what is written down.
-            most_live: requests that may be under way at once before the loop gives in.
+            most_live: attempts that may be under way at once before the loop gives in, those counted that nobody waits for.
 
         Returns:
             `DONE`, `WANTS_ARRIVALS`, `WANTS_ROOM` (`world.grow`, and call again), or `OVERFLOWS`.
@@ -1077,7 +1077,8 @@ def _whole_loop(sources: int) -> Any:
                 return WANTS_ROOM
             if f.cursor >= count and not chunk.last:
                 return WANTS_ARRIVALS
-            if f.live > most_live:
+            if len(w.slots) - f.free_count > most_live or f.calendar > 4 * most_live:
+                _count_replicas(w, f, told, 0)
                 return OVERFLOWS
             time_s, kind = _next(w, f, arrivals_s)
             # a station that begins a batch may accept again without anything else having changed in it

@@ -91,7 +91,8 @@ class Spread:
             quantiles = [_unknown(times.quantile_s(share), blocks, confidence) for share in QUANTILES.values()]
             return Spread(_unknown(value, blocks, confidence), tuple(quantiles), _finite(times.greatest_s))
         reach = _student(blocks, confidence) * _error(times.block_sums_s, counts)
-        mean = Interval(value, value - reach, value + reach, blocks, confidence)
+        # no time is below zero
+        mean = Interval(value, max(0.0, value - reach), value + reach, blocks, confidence)
         return Spread(mean, tuple(_quantiles(times, counts, blocks, confidence)), times.greatest_s)
 
 
@@ -129,5 +130,5 @@ def _quantiles(times: Histogram, counts: Floats, blocks: int, confidence: float)
             intervals.append(_unknown(value, blocks, confidence))
             continue
         low_s, high_s = (times.edges_s(times.column_of(share + end))[end > 0] for end in (-reach, reach))
-        intervals.append(Interval(value, low_s, high_s, blocks, confidence))
+        intervals.append(Interval(value, min(low_s, value), max(high_s, value), blocks, confidence))
     return intervals

@@ -76,31 +76,56 @@ class Prober:
 def probe(prober: Prober, stretch: tuple[tuple[int, Deployment], ...]) -> Probe:
     """Find the fewest replicas of a stretch that keep the promise: the most first, and where they do, by halving.
 
+    Where each replica has a queue of its own that waits for company, more replicas fill it more slowly, and more can hurt: where
+    the most fail there, all are flown, the fewest first, until some keep it.
+
     Args:
         prober: flies them.
         stretch: rungs with their index, replicas rising.
     """
-    flown: dict[int, Evaluation] = {}
-    screened, requests = [], 0
-    low, high, at = 0, len(stretch) - 1, len(stretch) - 1
-    while True:
-        index, deployment = stretch[at]
-        evaluation, took = prober.keeps(deployment)
-        requests += took
+    flight = _Probing(prober)
+    if not flight.keeps(*stretch[-1]):
+        if _may_hurt(stretch[-1][1]):
+            any(flight.keeps(*rung) for rung in stretch[:-1])
+        return flight.found
+    low, high = 0, len(stretch) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if flight.keeps(*stretch[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return flight.found
+
+
+def _may_hurt(deployment: Deployment) -> bool:
+    """Whether more replicas may hurt: requests are spread over queues that wait for company."""
+    return deployment.batcher != "ideal" and deployment.batch.max_batch > 1
+
+
+@dataclass
+class _Probing:
+    """A probe under way."""
+
+    prober: Prober
+    flown: dict[int, Evaluation] = field(default_factory=dict)
+    screened: list[int] = field(default_factory=list)
+    requests: int = 0
+
+    def keeps(self, index: int, deployment: Deployment) -> bool:
+        """Fly one, and say whether it keeps the promise."""
+        evaluation, took = self.prober.keeps(deployment)
+        self.requests += took
         if evaluation is None:
-            screened.append(index)
-        else:
-            flown[index] = evaluation
-        if evaluation is not None and evaluation.keeps:
-            high = at
-        elif at == len(stretch) - 1:
-            break
-        else:
-            low = at + 1
-        if low >= high:
-            break
-        at = (low + high) // 2
-    return Probe(flown, tuple(screened), requests)
+            self.screened.append(index)
+            return False
+        self.flown[index] = evaluation
+        return evaluation.keeps
+
+    @property
+    def found(self) -> Probe:
+        """What was found so far."""
+        return Probe(self.flown, tuple(self.screened), self.requests)
 
 
 @dataclass(frozen=True)

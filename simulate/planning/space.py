@@ -23,8 +23,9 @@ POWER_OF_TWO = "power-of-two"
 class Line:
     """Deployments that differ in the number of replicas alone: the same machine, as full, batching and routing alike.
 
-    On a line more replicas serve no less: each is as fast as before, and there are more. That is what a search may lean on;
-    from one line to another nothing is known.
+    On a line with one queue more replicas serve no less: each is as fast as before, and there are more. That is what a search may
+    lean on, and looks at; where each replica has a queue that waits for company, more of them fill it more slowly. From one line
+    to another nothing is known.
 
     Args:
         offer: the variant and the machine.

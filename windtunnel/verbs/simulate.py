@@ -92,7 +92,7 @@ class Serving:
         batcher = read_phrase(self.batcher, BATCHERS, field="--batcher", usual=usual)
         largest = int(max(batcher.padded(batcher.max_batch)))
         with naming(field="--max-batch"):
-            table = service_table(service, largest, self.most if self.scaler else self.replicas)
+            table = service_table(service, largest, self._most)
         shared = isinstance(batcher, IdealBatching) and not (self.scaler or self.faults or apart)
         return System(
             table,
@@ -114,9 +114,14 @@ class Serving:
 
         if not self.scaler:
             return None
+        scaler = read_phrase(self.scaler, SCALERS, field="--scaler")
         with naming(field="--least-replicas and --most-replicas"):
-            scaler = read_phrase(self.scaler, SCALERS, field="--scaler")
-            return Scaling(scaler, self.least, self.most or max(self.replicas, self.least), self.cold_start_s)
+            return Scaling(scaler, self.least, self._most, self.cold_start_s)
+
+    @property
+    def _most(self) -> int:
+        """Replicas that there may ever be."""
+        return (self.most or max(self.replicas, self.least)) if self.scaler else self.replicas
 
 
 def read_service(profile: Path | None, law: str) -> LatencyProfile | ServiceLaw:
@@ -252,7 +257,10 @@ def _service_digest(service: LatencyProfile | ServiceLaw) -> str:
 
 def profile_digest(profile: LatencyProfile) -> str:
     """The digest of every measured service time, and of where it was measured."""
-    head = [profile.sha256, profile.hardware.fingerprint, profile.batch_sizes, profile.parallel_efficiency]
+    head = [
+        profile.sha256, profile.hardware.fingerprint, profile.batch_sizes, profile.parallel_efficiency, profile.name,
+        profile.basis, profile.band, profile.threads, profile.rounds, profile.verdict.to_dict(),
+    ]  # fmt: skip
     return digest_value([head, [digest_bytes(each.tobytes()) for each in profile.samples_s]])
 
 
@@ -271,8 +279,11 @@ def _simulate(
     progress: Progress,
 ) -> tuple[dict[str, Any], Section, Verdict]:
     import time
+    from dataclasses import replace
+    from typing import cast
 
     from windtunnel.deployment import Slo
+    from windtunnel.quantity import format_duration
     from windtunnel.simulate.compiling import said
     from windtunnel.verdict import Verdict
 
@@ -288,7 +299,11 @@ def _simulate(
     wall_s = time.perf_counter() - clock
     if flight.log is not None:
         flight.log.to_frame().write_parquet(work / "requests.parquet")
+    flight.timeline().write_parquet(work / "timeline.parquet")
     result = _result(flight, usd_per_hour, wall_s)
+    if promise is not None:
+        result["in_time"] = flight.good / flight.summary.requests
+        result["goodput_per_s"] = flight.good / flight.summary.seconds_simulated
     known = _theory(traffic, service, system, scenario) if theory else None
     if known is not None:
         result["theory"] = known.to_dict()
@@ -297,8 +312,15 @@ def _simulate(
         result |= {"good_within_s": rehearsal.bound_s, "scenarios": [each.to_dict() for each in rehearsal.days]}
         section, verdict = _draw_worst(section, rehearsal)
         return result, section, verdict
-    outcome: Outcome = "no-go" if flight.drift_per_s else "go"
-    return result, section, Verdict(outcome, section.sentences)
+    if promise is not None:
+        kept = result["in_time"] >= promise.quantile
+        told = (
+            f"{result['in_time']:.3%} of all requests are answered within {format_duration(promise.latency_s)}: "
+            f"{promise} is {'kept' if kept else 'broken'} in this run."
+        )
+        outcome = section.outcome if kept else "no-go"
+        section = replace(section, outcome=outcome, sentences=(*section.sentences, told))
+    return result, section, Verdict(cast("Outcome", section.outcome), section.sentences)
 
 
 def _fly(traffic: Traffic, system: System, promise: Slo | None, seeds: Seeds) -> Flight:
@@ -338,7 +360,7 @@ def _draw_worst(section: Section, rehearsal: Rehearsal) -> tuple[Section, Verdic
 
     lost = [each for each in rehearsal.days if not each.harm.recovered]
     helped = (f"{each}." for each in draw.helped(rehearsal.days))
-    outcome: Outcome = "no-go" if lost else "go"
+    outcome: Outcome = "no-go" if lost or rehearsal.flight.drift_per_s else "go"
     # that its queue grows is said of the worst day above
     sentences = (*draw.sentences(rehearsal), *helped, section.sentences[0])
     drawn = replace(
@@ -361,6 +383,7 @@ def _result(flight: Flight, usd_per_hour: float | None, wall_s: float) -> dict[s
 def _theory(traffic: Traffic, service: LatencyProfile | ServiceLaw, system: System, scenario: str) -> Theory | NoTheory:
     """The closed form of what was flown, or why there is none."""
     from windtunnel.simulate import arrivals
+    from windtunnel.simulate.admission import Admission
     from windtunnel.simulate.arrivals import Poisson, ServiceLaw
     from windtunnel.simulate.batching import IdealBatching
     from windtunnel.simulate.client import Client
@@ -376,7 +399,7 @@ def _theory(traffic: Traffic, service: LatencyProfile | ServiceLaw, system: Syst
     rate = generator.rate_per_s if isinstance(generator, Poisson) else None
     there = {
         "retries or timeouts": system.client != Client(), "a proxy": system.proxy, "faults": system.faults,
-        "scaling": system.scaling, "several queues": system.stations > 1,
+        "scaling": system.scaling, "several queues": system.stations > 1, "caps": system.admission != Admission(),
     }  # fmt: skip
     means = [service.mean_s(batch) for batch in range(1, system.max_batch + 1)]
     return closed_form(
