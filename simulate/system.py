@@ -13,7 +13,6 @@ from windtunnel.simulate.routing import PowerOfTwo
 
 from .admission import Admission
 from .client import Client
-from .fault import ProxyStall
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,8 +100,6 @@ class System:
                 raise ConfigError(
                     f"is no station: there are {self.most}", field="station", value=getattr(fault, "station", 0)
                 )
-        if self.proxy is None and any(isinstance(fault, ProxyStall) for fault in self.faults):
-            raise ConfigError("stalls a proxy that there is not", field="faults", fix="give a proxy")
         self._check_each()
         self._check_table()
 
