@@ -1,7 +1,7 @@
 """A Budget: how long a search may take, what it has been spent on, what must be kept for its end, and what still fits.
 
-Work is begun only where it is expected to fit, and work that can be stopped is stopped where it outlasts what it was
-expected to take: a file half made is no loss, a proof that comes too late is one. What is kept for the end is what the
+Work is begun only where it is expected to fit, and finished where it was begun: an alarm that broke into a runtime's call ended the
+process now and then. A file that is not made is no loss, a proof that comes too late is one. What is kept for the end is what the
 proof of one child takes, as it is known from what the parent took for the same questions.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,19 +35,6 @@ PROMISE = 1.1
 
 ROUNDS, BLOCK_CALLS, BLOCK_S = 10, 10, 0.04
 """So many rounds a measurement makes at least, warm-up included; so many calls, and so long, a block of each has."""
-
-
-class OutOfTime(BaseException):
-    """What was being done outlasted its time: no error, as `KeyboardInterrupt` is none, so that no library catches it."""
-
-
-def unstopped(_within_s: float) -> AbstractContextManager[None]:
-    """Let work go on to its end, however long it takes.
-
-    A signal that raised in the middle of a step or a race ended the process now and then, inside a runtime's own threads; so
-    nothing that was begun is stopped, and an overrun is told.
-    """
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,6 @@ class Budget:
         seconds: all in all.
         endless: whether it may take as long as it takes.
         clock: what time it is, in seconds.
-        alarm: what stops work that outlasts its time; nothing does where nothing is said.
         started_s: when it began.
         costs: of the end of the search, once they are known.
 
@@ -117,7 +103,6 @@ class Budget:
     seconds: float
     endless: bool = False
     clock: Callable[[], float] = time.monotonic
-    alarm: Callable[[float], AbstractContextManager[None]] = unstopped
     started_s: float = math.nan
     costs: Costs = field(default_factory=Costs)
     phases_s: dict[str, float] = field(default_factory=dict)
@@ -153,6 +138,11 @@ class Budget:
         """Whether nothing new should be begun at all."""
         return self.left_s <= 0.0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether what a first proof may overrun it by is gone too."""
+        return self.left_s + self.grace_s <= 0.0
+
     def making_s(self, best: Finish | None) -> float:
         """How long may still be made at the most, so that the best so far can be asked, proven and looked at."""
         return self.left_s - self.costs.first_s(best)
@@ -161,7 +151,7 @@ class Budget:
         """Whether something may be begun that is expected to take so long.
 
         Args:
-            expected_s: 0 where nothing is known of it: it is stopped where it outlasts what there is.
+            expected_s: 0 where nothing is known of it.
             best: the best so far.
             late: whether it may be begun after the time for exploring.
         """
@@ -182,20 +172,8 @@ class Budget:
         return max(0.0, min(TIMING * self.left_s, self.left_s - after_s))
 
     def may_look(self, *, first: bool) -> bool:
-        """Whether another child can be looked at; the first is, and stopped where it outlasts what there is."""
+        """Whether another child can be looked at; the first is."""
         return first or self.left_s >= self.costs.looked_s
-
-    def stopping(self, within_s: float) -> AbstractContextManager[None]:
-        """Stop what is done inside after some seconds; at once where there are none.
-
-        Raises:
-            OutOfTime: it took longer, or there was no time for it.
-        """
-        if within_s == math.inf:
-            return nullcontext()
-        if within_s <= 0.0:
-            raise OutOfTime
-        return self.alarm(within_s)
 
     @contextmanager
     def spending(self, phase: str, kind: str = "") -> Iterator[None]:

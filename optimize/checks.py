@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +9,12 @@ from windtunnel.runtime import open_session
 
 from .attack import attack_parity
 from .attribution import attribution_parity
-from .budget import OutOfTime
 from .cross_isa import cross_isa
 from .judged import reason_of
 from .robustness import robustness_parity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
     import torch
     from numpy.typing import NDArray
@@ -52,7 +49,7 @@ class Checks:
         look_s: how long a look may take, about.
         attack: whether attacks are tried too (needs the extra `robustness`).
         module: makes the torch module behind the parent, for attacks that follow gradients; None where there is none.
-        in_time: stops a look that outlasts the budget.
+        is_over: whether the budget is, so that no further look is begun.
     """
 
     feeds: Arrays
@@ -60,7 +57,7 @@ class Checks:
     look_s: float = 10.0
     attack: bool = False
     module: Callable[[], torch.nn.Module] | None = None
-    in_time: Callable[[], AbstractContextManager[None]] = nullcontext
+    is_over: Callable[[], bool] = lambda: False
 
     def look(self, each: Judged, parent: Variant) -> Judged:
         """Look closer at a child.
@@ -71,12 +68,12 @@ class Checks:
         before, after = open_session(parent), open_session(each.variant)
         found: dict[str, Any] = {}
         for name, look in self._looks(each, before, after).items():
-            try:
-                with self.in_time():
-                    found[name] = look()
-            except OutOfTime:
+            if self.is_over():
                 told = f"{name.replace('_', ' ')} not looked at: the budget was over"
                 each = replace(each, warnings=(*each.warnings, told))
+                continue
+            try:
+                found[name] = look()
             except Exception as error:  # noqa: BLE001  # a look that fails is told, and loses no search
                 each = replace(each, notes=(*each.notes, f"{name} could not be looked at: {reason_of(error)}"))
         return _judged(each, found)

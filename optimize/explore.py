@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from windtunnel.execution import RUNTIME
 from windtunnel.fanout import WORTH_RAY_S, Workers, fan_out
 
-from .budget import OutOfTime
 from .judged import OUT_OF_TIME, Failure, Raced, Skipped, reason_of
 from .race import race
 from .step import NeedlessError
@@ -141,13 +140,11 @@ class Explorer:
         self._repair()
 
     def _in_time(self, name: str, work: Callable[[], Result]) -> Result | None:
-        """Make or race something; stop it when what is left is needed for proving the best so far."""
-        try:
-            with self.budget.stopping(self.budget.making_s(self._best)):
-                return work()
-        except OutOfTime:
-            self.found.skipped.append(Skipped(name, OUT_OF_TIME))
-            return None
+        """Make or race something, unless what is left is needed for proving the best so far."""
+        if self.budget.making_s(self._best) > 0.0:
+            return work()
+        self.found.skipped.append(Skipped(name, OUT_OF_TIME))
+        return None
 
     @property
     def _best(self) -> Finish | None:
@@ -195,11 +192,8 @@ class Explorer:
         if late or room_s <= self.budget.expected_s(BESIDE):
             return False
         self.progress.say(f"  making {', '.join(step.name for step in steps)}, side by side")
-        try:
-            with self.budget.spending(MAKING, BESIDE), self.budget.stopping(room_s):
-                fan_out(make_beside, steps, shared=(portable(self.workshop), source), workers=workers)
-        except OutOfTime:
-            return False
+        with self.budget.spending(MAKING, BESIDE):
+            fan_out(make_beside, steps, shared=(portable(self.workshop), source), workers=workers)
         return True
 
     def _follow(self, branch: Branch) -> None:
@@ -336,12 +330,12 @@ class Explorer:
             likely += self.likely(each)
 
     def _ask(self, each: Candidate) -> None:
+        if self.budget.is_over:
+            return  # nobody knows, and there is no time to find out
         taught = each.branch is not None and each.branch.taught
         try:
-            with self.budget.spending(SIFTING), self.budget.stopping(self.budget.left_s):
+            with self.budget.spending(SIFTING):
                 each.lost, each.asked = self.witness.lost_on_learning(each.variant, taught=taught), True
-        except OutOfTime:
-            return  # nobody knows, and there is no time to find out
         except Exception as error:  # noqa: BLE001  # whatever a runtime or a metric raises, it is that candidate's failure
             self.found.failures.append(Failure(each.variant.name, reason_of(error)))
             self.found.candidates.remove(each)

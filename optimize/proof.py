@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from windtunnel.runtime import open_session
 
-from .budget import OutOfTime
 from .choose import refusal, verdict_on
 from .invariance import batch_dependence, is_exact
 from .judged import Failure, Judged, reason_of
@@ -125,14 +124,11 @@ class Prover:
         confidence = self.goal.confidence_each(wave, len(finishes))
         answers: list[_Answers] = []
         for finish in finishes:
-            try:
-                with (
-                    self.budget.spending("rows held out"),
-                    self.budget.stopping(self.budget.left_s + self.budget.grace_s),
-                ):
-                    answers.append(self._ask(finish, confidence))
-            except OutOfTime:
+            if self.budget.is_spent:
                 break  # nor is there time for the others
+            try:
+                with self.budget.spending("rows held out"):
+                    answers.append(self._ask(finish, confidence))
             except Exception as error:  # noqa: BLE001  # whatever a child or a metric raises, it is that child's failure
                 self.failures.append(Failure(finish.variant.name, reason_of(error)))
         timings: Mapping[str, Timings] = {}

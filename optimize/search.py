@@ -230,7 +230,7 @@ class _Task:
         """Look closer at what is good, the best first; at a second that is good only where there is time."""
         checks = Checks(
             self.holdout.feeds, self.seeds.number("checks"), self._look_s, self.goal.attack, self.material.module,
-            lambda: budget.stopping(budget.left_s + budget.grace_s),
+            lambda: budget.is_spent,
         )  # fmt: skip
         looked: list[Judged] = []
         for each in sorted(children, key=lambda each: -merit(each, self.goal)):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.optimize.budget import Budget, Costs, OutOfTime, timing_s
+from windtunnel.optimize.budget import Budget, Costs, timing_s
 from windtunnel.optimize.race import Finish
 
 if TYPE_CHECKING:
@@ -60,8 +59,7 @@ def test_endless(clock: _Clock, pace: Finish) -> None:
     assert not budget.is_over
     assert budget.may_make(1e9, None)
     assert budget.may_prove([pace] * 99)
-    with budget.stopping(budget.making_s(None)):
-        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert not budget.is_spent
 
 
 def test_a_child_costs_less_by_as_much_as_it_is_faster(mlp: Variant, pace: Finish) -> None:
@@ -131,20 +129,12 @@ def test_what_time_was_spent_on(clock: _Clock) -> None:
     )
 
 
-def test_what_was_begun_is_finished() -> None:
-    """Work that outlasts its time goes on to its end, and what it took is told: no signal breaks into a runtime."""
-    clock = _Clock()
+@pytest.mark.parametrize(
+    ("spent_s", "over", "spent"), [(99.0, False, False), (101.0, True, False), (106.0, True, True)]
+)
+def test_a_first_proof_may_overrun_a_little(clock: _Clock, spent_s: float, over: bool, spent: bool) -> None:
+    """A budget that is over is not spent before the share by which a first proof may overrun it is gone too."""
     budget = Budget(100.0, clock=clock)
-    usual = signal.getsignal(signal.SIGALRM)
-    with budget.spending("making"), budget.stopping(0.01):
-        clock.now_s += 500.0
+    clock.now_s += spent_s
 
-    assert budget.phases_s == {"making": 500.0}
-    assert signal.getsignal(signal.SIGALRM) is usual
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-
-
-def test_nothing_is_begun_without_time() -> None:
-    """Where no time is left at all, work is not begun."""
-    with pytest.raises(OutOfTime), Budget(0.0).stopping(0.0):
-        pytest.fail("it was begun")
+    assert (budget.is_over, budget.is_spent) == (over, spent)
