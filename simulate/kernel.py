@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from windtunnel.request_log import COMPLETED, FAILED, LEFT, SHED, TIMED_OUT
 from windtunnel.simulate.batching import close, learn
 from windtunnel.simulate.routing import route
 from windtunnel.simulate.scaling import desired
@@ -59,9 +60,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Record = Any
-
-COMPLETED, TIMED_OUT, SHED, FAILED, LEFT = range(5)
-"""How a request ends; as in `windtunnel.request_log`."""
 
 GIVES_UP_S = 3600.0
 """After the last arrival, the scaler is asked no more where nothing else has been about to happen for so long."""
@@ -485,7 +483,6 @@ def _arrive(w: World, f: Record, rules: Rules, chunk: Chunk, told: Told) -> None
         _schedule(w, f, a.leaves_s, LEAVE, slot, a.serial, 0.0)
     f.request += 1
     f.live += 1
-    f.peak_live = max(f.peak_live, f.live)
     f.tokens = min(f.tokens + rules.budget_ratio, rules.budget_burst)
     if len(told.over_time):
         told.over_time[_bin(told, f.now_s), _ARRIVED] += 1.0
@@ -499,7 +496,6 @@ def _try_again(w: World, f: Record, rules: Rules, slot: int) -> bool:
     if a.made > rules.retries or f.tokens < 1.0:
         return False
     f.tokens -= 1.0
-    f.retries += 1
     a.serial, a.station = f.serial, RESTING
     f.serial += 1
     wait_s = min(rules.backoff_s * 2.0 ** (a.made - 1), rules.backoff_max_s)
@@ -554,7 +550,6 @@ def _hedge(w: World, f: Record, rules: Rules, told: Told, slot: int) -> None:
     b.attempt = a.made
     a.made += 1
     b.made = a.made
-    f.hedges += 1
     if b.leaves_s < np.inf:
         _schedule(w, f, b.leaves_s, LEAVE, second, serial, 0.0)
     _send(w, f, rules, told, second)
@@ -782,7 +777,6 @@ def _finish(w: World, f: Record, rules: Rules, told: Told, station: int, detail:
         _free_slot(w, f, each)
         each = following
     f.wasted += for_nothing
-    f.wasted_s += service_s * for_nothing / count
     learn(
         rules.batcher, f.now_s, count, service_s, started_s - oldest_s, rules.batcher_settings, w.batcher_memo[station]
     )  # fmt: skip

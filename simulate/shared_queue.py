@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from windtunnel.request_log import COMPLETED
+
 from .chance import uniform, uniform_from
 from .compiling import digest_of_sources
-from .kernel import COMPLETED, book
+from .kernel import book
 from .sketch import make_room, record
 
 if TYPE_CHECKING:

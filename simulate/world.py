@@ -63,9 +63,8 @@ FLOW = np.dtype([
     ("accepting", "i8"), ("held", "i8"), ("dirty", "i8"), ("present", "i8"), ("tokens", "f8"),
     ("inside", "i8"), ("inside_area_s", "f8"), ("inside_since_s", "f8"), ("replica_area_s", "f8"), ("replica_since_s", "f8"),
     ("scaled_s", "f8"), ("completed", "i8"), ("timed_out", "i8"), ("shed", "i8"), ("failed", "i8"), ("left", "i8"),
-    ("attempts", "i8"), ("retries", "i8"), ("hedges", "i8"), ("batches", "i8"), ("served", "i8"), ("wasted", "i8"),
-    ("busy_s", "f8"), ("wasted_s", "f8"), ("ended_s", "f8"), ("first_s", "f8"), ("stirred_s", "f8"),
-    ("peak_live", "i8"),
+    ("attempts", "i8"), ("batches", "i8"), ("served", "i8"), ("wasted", "i8"),
+    ("busy_s", "f8"), ("ended_s", "f8"), ("first_s", "f8"), ("stirred_s", "f8"),
 ])  # fmt: skip
 """Everything of which there is one: the clock, the ends of queues, the counts."""
 

@@ -33,8 +33,22 @@ def slowdown(parallel_efficiency: float, sharing: int, cores: int) -> float:
         >>> slowdown(0.8, 1, 4), slowdown(0.8, 4, 4)
         (1.0, 1.25)
     """
-    together = min(sharing, cores)
+    together = min(max(sharing, 1), cores)
     return 1.0 + (1.0 / parallel_efficiency - 1.0) * (together - 1) / (cores - 1) if cores > 1 else 1.0
+
+
+def slowdown_of(profile: LatencyProfile, sharing: int) -> float:
+    """How many times as long a service of a profile takes where so many replicas share a machine like the measured one."""
+    cores = max(1, int(profile.hardware.cores) // profile.threads)
+    return slowdown(profile.parallel_efficiency, sharing, cores)
+
+
+def cautious_table(profile: LatencyProfile, max_batch: int) -> NDArray[np.float64]:
+    """Service times of a replica that is alone, as `LatencyProfile.service_table`.
+
+    Those of a projection are at the slow end of its band, so that a promise that is kept is kept by the slower machine too.
+    """
+    return profile.service_table(max_batch, scale=profile.band)
 
 
 @dataclass(frozen=True)
@@ -89,15 +103,11 @@ class Offer:
 
     def slowdown(self, sharing: int) -> float:
         """How many times as long a service takes where so many replicas share a machine."""
-        cores = max(1, int(self.profile.hardware.cores) // self.profile.threads)
-        return slowdown(self.profile.parallel_efficiency, sharing, cores)
+        return slowdown_of(self.profile, sharing)
 
     def table(self, max_batch: int) -> NDArray[np.float64]:
-        """Service times of a replica that is alone, as `LatencyProfile.service_table`.
-
-        Those of a projection are at the slow end of its band, so that a promise that is kept is kept by the slower machine too.
-        """
-        return self.profile.service_table(max_batch, scale=self.profile.band)
+        """Service times of a replica that is alone."""
+        return cautious_table(self.profile, max_batch)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from windtunnel.errors import DataError
 from windtunnel.request_log import COMPLETED, FAILED, LEFT, SHED, TIMED_OUT
 from windtunnel.seeds import Seeds
 from windtunnel.simulate import arrivals
+from windtunnel.simulate import flight as flight_module
 from windtunnel.simulate.admission import Admission
 from windtunnel.simulate.batching import IdealBatching, RayServeBatching
 from windtunnel.simulate.client import Client
@@ -301,3 +302,32 @@ def test_log_of_a_stream_is_refused() -> None:
         fly(System(fixed(1.0)), chunks_of(busy(10)), Seeds(1), log=True)
     with pytest.raises(DataError, match="no request"):
         fly(System(fixed(1.0)), iter(()), Seeds(1))
+
+
+def test_a_queue_that_overflows_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more attempts are under way than there is room for the flight ends, and says by how much the queue grew."""
+    monkeypatch.setattr(flight_module, "MOST_LIVE", 500)
+    system = System(fixed(0.1), client=Client(timeout_s=0.5, retries=1))
+
+    flight = fly(system, busy(20_000, 100.0), Seeds(1))
+
+    assert flight.overflowed
+    # attempts pile up at a hundred a second at least, of which ten are served
+    assert flight.drift_per_s > 80.0
+    assert 0.0 < flight.summary.seconds_simulated < 20.0
+    assert flight.summary.replica_s == pytest.approx(flight.summary.seconds_simulated)
+
+
+def test_timeline_adds_up() -> None:
+    """Over time, everything adds up to what the summary says, and good answers are those within the bound."""
+    system = System(table(8), 1, 2, IdealBatching(8, 0.002))
+    flight = fly(system, busy(), Seeds(5), log=True, slo_s=0.004)
+    told = flight.timeline()
+
+    assert flight.log is not None
+    assert flight.good == int(np.sum(flight.log.latency_s <= 0.004))
+    assert {name: told[name].sum() for name in ("arrived", "completed", "batches", "served")} == {
+        "arrived": 3000, "completed": 3000, "batches": flight.summary.batches, "served": 3000,
+    }  # fmt: skip
+    assert told["busy_s"].sum() == pytest.approx(flight.summary.busy_s)
+    assert told["start_s"][0] == flight.first_s

@@ -149,12 +149,11 @@ def read_service(profile: Path | None, law: str) -> LatencyProfile | ServiceLaw:
 def service_table(service: LatencyProfile | ServiceLaw, largest: int, replicas: int) -> Any:
     """Service times by size of batch; those of a profile slowed by how many replicas share a machine like the measured one."""
     from windtunnel.simulate.arrivals import ServiceLaw
-    from windtunnel.simulate.plan import slowdown
+    from windtunnel.simulate.planning.offer import cautious_table, slowdown_of
 
     if isinstance(service, ServiceLaw):
         return service.table(largest, points=LAW_POINTS)
-    cores = max(1, int(service.hardware.cores))
-    return service.service_table(largest, scale=slowdown(service.parallel_efficiency, min(replicas, cores), cores))
+    return cautious_table(service, largest) * slowdown_of(service, replicas)
 
 
 @dataclass(frozen=True)
@@ -311,7 +310,9 @@ def _simulate(
     if rehearsal is not None:
         result |= {"good_within_s": rehearsal.bound_s, "scenarios": [each.to_dict() for each in rehearsal.days]}
         section, verdict = _draw_worst(section, rehearsal)
-        return result, section, verdict
+        section = _doubted(section, service)
+        return result, section, replace(verdict, outcome=cast("Outcome", section.outcome), reasons=section.sentences)
+    section = _doubted(section, service)
     if promise is not None:
         kept = result["in_time"] >= promise.quantile
         told = (
@@ -321,6 +322,19 @@ def _simulate(
         outcome = section.outcome if kept else "no-go"
         section = replace(section, outcome=outcome, sentences=(*section.sentences, told))
     return result, section, Verdict(cast("Outcome", section.outcome), section.sentences)
+
+
+def _doubted(section: Section, service: LatencyProfile | ServiceLaw) -> Section:
+    """A flight is no surer than the measurement it rests on."""
+    from dataclasses import replace
+
+    from windtunnel.simulate.arrivals import ServiceLaw
+
+    if isinstance(service, ServiceLaw) or service.verdict.outcome == "go":
+        return section
+    told = f"The profile of {service.variant} it rests on is not valid: {service.verdict.reasons[0]}"
+    outcome = "inconclusive" if section.outcome == "go" else section.outcome
+    return replace(section, outcome=outcome, sentences=(*section.sentences, told))
 
 
 def _fly(traffic: Traffic, system: System, promise: Slo | None, seeds: Seeds) -> Flight:

@@ -88,6 +88,23 @@ def test_search_holds_for_queues_behind_a_router(profile: LatencyProfile, price:
     assert search.standing[0].cost == best[0].cost
 
 
+def test_more_replicas_may_hurt_where_each_has_its_queue(profile: LatencyProfile, price: Price) -> None:
+    """Queues that wait for company fill more slowly the more there are: where the most replicas fail, the fewer are flown too."""
+    size = np.array(profile.batch_sizes)
+    even = replace(profile, samples_s=tuple(np.full(300, 0.01) for _ in size), parallel_efficiency=1.0)
+    traces = {"calm": poisson(800.0, 4000, np.random.default_rng(0))}
+    space = Space(
+        (Offer(even, replace(price, vcpu=1)),), (4, 16, 32), (4,), (0.045,), ("tf-serving",), ("round-robin",)
+    )
+    flown = Course.of(traces, space, Slo(0.99, 0.05))
+    search = Search(flown, space, Seeds(2), workers=Workers(1))
+    search.run()
+    best = everything(flown, space, 2)
+
+    assert [each.deployment.replicas for each in best] == [4]
+    assert [each.deployment.replicas for each in search.standing] == [4]
+
+
 def test_a_refused_deployment_takes_fewer_replicas_with_it(profile: LatencyProfile, price: Price) -> None:
     """After a refusal the search goes on with more replicas on that line, or elsewhere, at no lower price."""
     traces, space, slo = small_space(3, profile, price)
