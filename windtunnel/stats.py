@@ -294,22 +294,24 @@ class ConfidenceSequence:
         log_level = -2.0 * math.log(self.level)
         return math.sqrt((log_level + math.log(1.0 + log_level)) / self.tightest_at)
 
-    def _running(self, values: Floats) -> tuple[Floats, Floats, Floats]:
-        n = np.arange(1, len(values) + 1, dtype=np.float64)
-        mean = np.cumsum(values) / n
+    @staticmethod
+    def running(values: Floats) -> tuple[Floats, Floats, Floats]:
+        """How many values there are, their mean and their deviation, after each along the last axis."""
+        n = np.arange(1, values.shape[-1] + 1, dtype=np.float64)
+        mean = np.cumsum(values, axis=-1) / n
         # around the first value, so that a large offset does not cancel the variance away
-        shifted = values - values[0]
-        variance = np.cumsum(shifted**2) / n - (np.cumsum(shifted) / n) ** 2
+        shifted = values - values[..., :1]
+        variance = np.cumsum(shifted**2, axis=-1) / n - (np.cumsum(shifted, axis=-1) / n) ** 2
         return n, mean, np.sqrt(np.maximum(variance, 0.0))
 
     def bounds(self, values: Floats) -> tuple[Floats, Floats]:
-        """The lower and upper bound of the mean after each value, in the order in which they came to be known."""
-        if len(values) == 0:
-            return np.empty(0), np.empty(0)
-        n, mean, deviation = self._running(values)
+        """The bounds of the mean after each value along the last axis, in the order in which they came to be known."""
+        if values.shape[-1] == 0:
+            return np.empty(values.shape), np.empty(values.shape)
+        n, mean, deviation = self.running(values)
         scale = n * self.rho**2 + 1.0
         reach = deviation * np.sqrt(2.0 * scale / (n * self.rho) ** 2 * np.log(np.sqrt(scale) / self.level))
-        reach[n < self.burn_in] = np.inf
+        reach[..., n < self.burn_in] = np.inf
         return mean - reach, mean + reach
 
     def e_value(self, values: Floats) -> float:
@@ -319,7 +321,7 @@ class ConfidenceSequence:
         """
         if len(values) < self.burn_in:
             return 1.0
-        n, mean, deviation = (float(each[-1]) for each in self._running(values))
+        n, mean, deviation = (float(each[-1]) for each in self.running(values))
         if deviation == 0.0:
             return 1.0 if mean == 0.0 else math.inf
         scale = n * self.rho**2 + 1.0
