@@ -124,7 +124,7 @@ def _base(variant: Variant, runtime: str, function: str, home: Path, *, here: bo
     if here:
         found.check()
     described = found.describe() if here else runtime
-    if found.takes == "onnx":
+    if found.takes != "torch":
         return Task(variant, {}, runtime, described)
     if not function:
         raise ModelError(

@@ -9,6 +9,7 @@ from .goal import OBJECTIVES, Goal, Objective
 from .judged import Failure, Judged, Raced, Skipped
 from .material import Material
 from .optimization import Optimization
+from .own_file import own_file
 from .quality import METRICS, Holdout, check_metric, read_metric
 from .search import optimize
 from .section import draw
@@ -16,5 +17,5 @@ from .step import drop_strays, keep, take_kept
 
 __all__ = [
     "METRICS", "OBJECTIVES", "Failure", "Goal", "Holdout", "Judged", "Material", "Objective", "Optimization", "Raced",
-    "Skipped", "check_metric", "draw", "drop_strays", "export", "keep", "optimize", "read_metric", "take_kept",
+    "Skipped", "check_metric", "draw", "drop_strays", "export", "keep", "optimize", "own_file", "read_metric", "take_kept",
 ]  # fmt: skip

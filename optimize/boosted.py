@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.errors import ModelError
+from windtunnel.forest_file import read_forest_file
 from windtunnel.model_names import ModelNames
 from windtunnel.session import OnnxSession, first_line
 
@@ -98,6 +99,7 @@ def _read_lightgbm(model: Path, content: bytes) -> tuple[Forest, Ask]:
     except UnicodeDecodeError as error:
         raise ModelError("is not text", file=model, fix="save it with Booster.save_model") from error
     forest = read_lightgbm(text, str(model))
+    read_forest_file(model)  # what the library reads beyond that; it looks at nothing itself
     lightgbm = load_extra("lightgbm", "sklearn")
     try:
         booster = lightgbm.Booster(model_str=text)
@@ -111,6 +113,7 @@ def _read_lightgbm(model: Path, content: bytes) -> tuple[Forest, Ask]:
 def _read_xgboost(model: Path, content: bytes) -> tuple[Forest, Ask]:
     if content[1:2].isspace() or content[1:2] == b'"':
         read_xgboost(content, str(model))  # JSON: refused in plain words before the library sees it
+    read_forest_file(model)
     xgboost = load_extra("xgboost", "sklearn")
     try:
         booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(content))

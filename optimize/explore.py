@@ -115,20 +115,22 @@ class Explorer:
         goal: what is asked for.
         budget: when to stop.
         progress: a line a file.
+        own: the file that the parent was converted from, in every way in which its own library runs it.
     """
 
     def __init__(
         self, parent: Variant, ways: Sequence[Execution], usual: Sequence[Finish], workshop: Workshop, witness: Witness,
-        cells: Sequence[Cell], goal: Goal, budget: Budget, progress: Progress,
+        cells: Sequence[Cell], goal: Goal, budget: Budget, progress: Progress, own: Sequence[Variant] = (),
     ) -> None:  # fmt: skip
         self.parent, self.workshop, self.witness, self.cells = parent, workshop, witness, cells
         self.goal, self.budget, self.progress = goal, budget, progress
         self.ways, self.usual, self.files, self.found = list(ways), usual, {"": parent}, Findings()
-        self._mending = False
+        self.own, self._mending = own, False
 
     def explore(self, branches: Sequence[Branch], workers: Workers) -> None:
-        """Run the parent's file in every way, make and race every branch while there is time, and sift."""
+        """Run the parent's file in every way, and its source's by its own library; make and race every branch while there is time, and sift."""
         self._race_parent()
+        self._race_own()
         self._make_beside(branches, workers)
         for branch in branches:
             made = self.workshop.find(branch.step.name) is not None
@@ -168,6 +170,11 @@ class Explorer:
             self.found.skipped += needless
         else:
             self.found.candidates += [Candidate(each, None) for each in self.usual if each.variant != self.parent]
+
+    def _race_own(self) -> None:
+        if self.own:
+            way = partial(self._enter, self.own[0], None, [each.execution for each in self.own])
+            self._in_time(f"the source run by {self.own[0].execution.runtime}", way)
 
     def _make_beside(self, branches: Sequence[Branch], workers: Workers) -> None:
         """Where there are workers, make files side by side, a few at a time; they are found in the folder when their turn comes."""

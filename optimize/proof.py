@@ -180,9 +180,14 @@ class Prover:
         speed = self._speed(answers.finish, timings if answers.against is None else {}, confidence)
         status, reason = answers.against or verdict_on(quality, speed, "", self.goal)
         return Judged(
-            variant, status, reason, quality, speed, answers.dependence, count_quantized(variant.path),
+            variant, status, reason, quality, speed, answers.dependence, _counted(variant),
             memory_bytes=self._memory_bytes(variant) if answers.against is None else None,
         )  # fmt: skip
+
+
+def _counted(variant: Variant) -> tuple[int, int]:
+    """Integer operators and heavy ones; trees in their library's own file multiply nothing."""
+    return (0, 0) if variant.execution.own_file else count_quantized(variant.path)
 
 
 def next_wave(ranked: Sequence[Candidate], budget: Budget, *, everything: bool) -> list[Candidate]:

@@ -30,6 +30,7 @@ from .explore import MAKING, RACES, Explorer
 from .invariance import TOLERANCE
 from .judged import OUT_OF_TIME, UNPROVEN_IN_TIME, Skipped
 from .optimization import Optimization
+from .own_file import ways_of_own
 from .proof import Prover, next_wave
 from .quality import Holdout, check_metric
 from .race import Cell, Finish, race
@@ -69,6 +70,7 @@ def optimize(
     sizes: Mapping[str, Arrays] | None = None,
     weigh: Weigh | None = None,
     workers: Workers | None = None,
+    own: Variant | None = None,
     progress: Progress = SILENT,
 ) -> Optimization:
     """Make children of a model and choose the best that is proven not to be worse.
@@ -86,6 +88,7 @@ def optimize(
         sizes: rows of every size class by its name, where speed is compared at several; the rows held out otherwise.
         weigh: memory, where that is the objective.
         workers: who makes the files; this process alone where not said.
+        own: the file that the parent was converted from, where its own library can run it; see `own_file`.
         progress: a line a step.
 
     Raises:
@@ -93,7 +96,9 @@ def optimize(
         ModelError: the parent itself does not run on the data, or its answers are not what the metric judges.
     """
     check_metric(goal.judge, holdout)
-    task = _Task(parent, material, holdout, goal, measure, folder, seeds, sizes or {"": holdout.feeds}, weigh, progress)
+    task = _Task(
+        parent, material, holdout, goal, measure, folder, seeds, sizes or {"": holdout.feeds}, weigh, progress, own
+    )
     return task.run(workers if workers is not None else Workers(1))
 
 
@@ -111,6 +116,7 @@ class _Task:
     sizes: Mapping[str, Arrays]
     weigh: Weigh | None
     progress: Progress
+    own: Variant | None = None
 
     def __post_init__(self) -> None:
         """Keep some of the rows to learn from apart, so that a student is not chosen by what it was taught."""
@@ -131,7 +137,7 @@ class _Task:
         budget.costs = self._costs(usual[0], witness, budget)
         explorer = Explorer(
             self.parent, ways, usual, Workshop(self.material, self.folder, self.seeds), witness, cells, self.goal, budget,
-            self.progress,
+            self.progress, own=self._own(missing),
         )  # fmt: skip
         students, unable = self._students(budget)
         branches, needless = propose(facts, Hardware.detect(), students)
@@ -150,6 +156,14 @@ class _Task:
         except KeyboardInterrupt:
             interrupted = True
         return self._report(explorer, prover, judged, budget, interrupted=interrupted)
+
+    def _own(self, missing: list[Skipped]) -> list[Variant]:
+        """The source's own file in every way that its library has; what is missing is added to."""
+        if self.own is None:
+            return []
+        ways, lacking = ways_of_own(self.own, self.goal)
+        missing += lacking
+        return [self.own.run_by(way) for way in ways]
 
     def _race_usual(self, cells: list[Cell]) -> list[Finish]:
         """Find the number of threads at which the parent itself is fastest: children are compared with it at its best."""

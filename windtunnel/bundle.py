@@ -1,6 +1,6 @@
 """A bundle: one chosen model with what someone else needs to run it, to serve it, and to see that it runs right.
 
-model.onnx        the variant, with external weights beside it
+model.onnx        the variant, with external weights beside it; model.json, .ubj or .txt where a library runs its own file of trees
 bundle.json       what it is, how it is run, what was proven of it, and the digests of all files (schema `windtunnel.bundle/2`)
 samples.npz       some inputs (`in.NAME`) and the outputs expected for them (`out.NAME`)
 check.py          runs the inputs and compares; needs numpy and the runtime only
@@ -25,6 +25,8 @@ from windtunnel.check_script import allowed, check_script, requirements, run_che
 from windtunnel.deployment import BatchPolicy
 from windtunnel.digest import canonical_json, digest_file, digest_value, write_atomically
 from windtunnel.errors import ModelError
+from windtunnel.execution import Execution
+from windtunnel.forest_file import read_forest_file
 from windtunnel.hardware import Hardware
 from windtunnel.model_card import OWN_WORDS, model_card
 from windtunnel.onnx_file import companions, copy_model
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 RECORD, MODEL = "bundle.json", "model.onnx"
+OWN_MODELS = ("model.json", "model.ubj", "model.txt")
+"""What the model is called where it is no ONNX."""
+
 SCHEMA = "windtunnel.bundle/2"
 SAMPLE_ROWS = 8
 USUAL_WAIT_S = 0.001
@@ -139,6 +144,10 @@ def _write(
 
 def _carry(variant: Variant, folder: Path) -> Variant:
     """Copy the model; external weights are called after the new file, so its digest may be another."""
+    if variant.execution.own_file:
+        path = folder / f"model{variant.path.suffix}"
+        shutil.copyfile(variant.path, path)
+        return replace(variant, path=path)
     path = folder / MODEL
     copy_model(variant.path, path)
     beside = companions(path)
@@ -171,7 +180,7 @@ def _policy(variant: Variant, facts: Mapping[str, Any], batch: tuple[int, ...]) 
 
 def _texts(variant: Variant, record: Mapping[str, Any], policy: BatchPolicy) -> dict[str, str]:
     return {
-        "check.py": check_script(variant.execution),
+        "check.py": check_script(variant.execution, variant.path.name),
         "requirements.txt": "".join(f"{each}\n" for each in record["requirements"]),
         "serve/app.py": app_source(variant, policy),
         "serve/config.yaml": app_config(variant),
@@ -235,7 +244,7 @@ def read_bundle(folder: Path) -> Variant:
     try:
         value = json.loads(record.read_text(encoding="utf-8"))
         schema, files, seal = value["schema"], dict(value["files"]), value.pop("seal")
-        variant = Variant.from_dict({**value, "path": MODEL}, folder)
+        variant = Variant.from_dict({**value, "path": _model(value)}, folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"is not a bundle ({error})", file=record, fix=AGAIN) from error
     if schema != SCHEMA:
@@ -246,9 +255,21 @@ def read_bundle(folder: Path) -> Variant:
     wrong += [record] if digest_value(value) != seal else []
     if wrong:
         raise ModelError("is missing or was changed after the bundle was written", file=wrong[0], fix=AGAIN)
-    if (read_signature(variant.path), companions(variant.path)) != (variant.signature, variant.companions):
-        raise ModelError("is not the model that the record describes", file=variant.path, fix=AGAIN)
+    _check_model(variant)
     return variant
+
+
+def _model(record: Mapping[str, Any]) -> str:
+    """What the model's file is called: one of few names, whatever a record says."""
+    own = Execution.from_dict(record["execution"]).own_file
+    return next((name for name in OWN_MODELS if own and record["path"] == name), MODEL)
+
+
+def _check_model(variant: Variant) -> None:
+    if variant.execution.own_file:
+        read_forest_file(variant.path).check(variant.signature, variant.path)
+    elif (read_signature(variant.path), companions(variant.path)) != (variant.signature, variant.companions):
+        raise ModelError("is not the model that the record describes", file=variant.path, fix=AGAIN)
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from windtunnel.errors import ModelError
+from windtunnel.runtime import installed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ try:
 {imports}
 
     record = json.loads((here / "bundle.json").read_text(encoding="utf-8"))
-    for name in ("model.onnx", *record["companions"], "samples.npz"):
+    for name in ("{model}", *record["companions"], "samples.npz"):
         with (here / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != record["files"][name]:
                 sys.exit(f"{{name}} was changed after the bundle was written: {{again}}")
@@ -74,9 +75,25 @@ RUN_OPENVINO = """\
     answers = list(openvino.Core().compile_model(str(here / "model.onnx"), "CPU", settings)(inputs).values())
 """
 
+RUN_XGBOOST = """\
+    booster = xgboost.Booster({"nthread": execution["threads"]}, model_file=bytearray((here / "{model}").read_bytes()))
+    (x,), kept = inputs.values(), int(booster.attr("best_iteration") or -1) + 1  # 0 stands for all
+    kind = "margin" if '"multi:softmax"' in booster.save_config() else "value"  # of sums, probabilities are made here
+    answer = booster.inplace_predict(x, iteration_range=(0, kept), predict_type=kind, strict_shape=True)
+    raised = numpy.exp(answer - answer.max(axis=1, keepdims=True))
+    answers = [raised / raised.sum(axis=1, keepdims=True) if kind == "margin" else answer]
+"""
+
+RUN_LIGHTGBM = """\
+    booster = lightgbm.Booster(model_str=(here / "{model}").read_text(encoding="utf-8"))
+    (x,) = inputs.values()
+    answer = booster.predict(x, num_threads=execution["threads"])
+    answers = [numpy.asarray(answer, "float32").reshape(len(x), booster.num_model_per_iteration())]
+"""
+
 COMPARE = """\
 except Exception as error:  # the runtime's errors share no base class
-    sys.exit(f"model.onnx cannot be run ({str(error).splitlines()[0]}): {proven}")
+    sys.exit(f"{model} cannot be run ({str(error).splitlines()[0]}): {proven}")
 for tensor, answer in zip(record["signature"]["outputs"], answers, strict=True):
     name, expected = tensor["name"], samples["out." + tensor["name"]]
     if answer.shape != expected.shape:
@@ -107,17 +124,34 @@ ALONE = "import runpy, sys; sys.modules['windtunnel'] = None; runpy.run_path(sys
 """Runs a script where windtunnel cannot be imported, though it may be installed."""
 
 
-def check_script(execution: Execution) -> str:
+def check_script(execution: Execution, model: str = "model.onnx") -> str:
     """The program for a way of running.
+
+    Args:
+        execution: the way.
+        model: what the model's file is called.
 
     Example:
         >>> from windtunnel.execution import Execution
         >>> "import onnxruntime" in check_script(Execution()), "import openvino" in check_script(Execution("openvino"))
         (True, True)
     """
-    if execution.runtime.startswith("openvino"):
-        return START.format(package="openvino", imports=IMPORT_OPENVINO) + RUN_OPENVINO + COMPARE
-    return START.format(package="onnxruntime", imports="    import onnxruntime") + RUN_ONNXRUNTIME + COMPARE
+    package = _package(execution)
+    imports = IMPORT_OPENVINO if package == "openvino" else f"    import {package}"
+    return START.format(package=package, imports=imports, model=model) + (RUN[package] + COMPARE).replace(
+        "{model}", model
+    )
+
+
+RUN = {
+    "onnxruntime": RUN_ONNXRUNTIME, "openvino": RUN_OPENVINO, "xgboost": RUN_XGBOOST, "lightgbm": RUN_LIGHTGBM,
+}  # fmt: skip
+"""How a package runs the samples."""
+
+
+def _package(execution: Execution) -> str:
+    """The module that runs it; OpenVINO's and ONNX Runtime's runtimes are several."""
+    return execution.runtime.partition("-")[0]
 
 
 def allowed(variant: Variant) -> dict[str, float]:
@@ -129,17 +163,17 @@ def allowed(variant: Variant) -> dict[str, float]:
 
 def requirements(execution: Execution) -> list[str]:
     """The packages that the program needs, in the versions that are here."""
-    package = "openvino" if execution.runtime.startswith("openvino") else "onnxruntime"
-    return [f"numpy=={metadata.version('numpy')}", f"{package}=={_version(package)}"]
+    package, version = _installed(_package(execution))
+    return [f"numpy=={metadata.version('numpy')}", f"{package}=={version}"]
 
 
-def _version(package: str) -> str:
+def _installed(module: str) -> tuple[str, str]:
     """ONNX Runtime is installed under several names, and says its version itself."""
-    if package == "onnxruntime":
+    if module == "onnxruntime":
         import onnxruntime
 
-        return str(onnxruntime.__version__)
-    return metadata.version(package)
+        return module, str(onnxruntime.__version__)
+    return installed(module)
 
 
 def run_check(folder: Path) -> str:

@@ -12,6 +12,7 @@ from windtunnel.hardware import ISA_FLAGS, Hardware, frequency_mhz
 from windtunnel.price import STALE_DAYS
 from windtunnel.report.section import Section, Table
 from windtunnel.run_folder import PACKAGES
+from windtunnel.runtime import STANDS_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +28,6 @@ EXTRAS = {
     "robustness": (("adversarial-robustness-toolbox",), "attacks on a model and its child"),
 }
 """The optional extras of pyproject.toml: what each installs, and what that adds."""
-
-STANDS_FOR = {"xgboost": ("xgboost", "xgboost-cpu")}
-"""Packages that are the same module."""
 
 
 def examine() -> dict[str, Any]:

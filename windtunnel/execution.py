@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 RUNTIME = "onnxruntime-cpu"
 """The usual runtime."""
 
+FORESTS = ("xgboost", "lightgbm")
+"""Runtimes that run their own library's files of trees; all others that run files run ONNX."""
+
 SHORT = {"onnxruntime-cpu": "ort", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "group"}
 """What runtimes and options are called within the names of variants, where it is not their own name."""
 
@@ -40,6 +43,11 @@ class Execution:
     def precision(self) -> str:
         """What the runtime computes floats in: `f32`, or `bf16` where its name says so."""
         return "bf16" if self.runtime.endswith("-bf16") else "f32"
+
+    @property
+    def own_file(self) -> bool:
+        """Whether the file is no ONNX, but one that only this runtime's library reads."""
+        return self.runtime in FORESTS
 
     @property
     def label(self) -> str:

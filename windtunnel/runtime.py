@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from windtunnel.errors import ConfigError, MissingError, ModelError, nearest
-from windtunnel.execution import RUNTIME, Execution
+from windtunnel.execution import FORESTS, RUNTIME, Execution
 from windtunnel.factory import make_module
 from windtunnel.source import is_function
 from windtunnel.variant import Variant
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from windtunnel.session import Session
     from windtunnel.variant import Signature
 
-Takes = Literal["onnx", "torch"]
+Takes = Literal["onnx", "torch", "forest"]
+
+FILES = {"onnx": "ONNX files", "forest": "its own library's files"}
+"""What the runtimes that take files run."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Runtime:
 
     Args:
         name: as on the command line.
-        takes: `onnx`: a file; `torch`: a function of the user's that returns `(module, {name: example tensor})`.
+        takes: `onnx`: a file; `forest`: a file of the library that it is called after; `torch`: a function of the user's that
+            returns `(module, {name: example tensor})`.
         device: whose memory it computes in.
         lacks: looks for what is missing here and names the way to it; empty where nothing is.
         version: what a profile says it was measured with.
@@ -74,17 +78,33 @@ class Runtime:
             return self._open_torch(source, threads, home)
         if isinstance(source, Variant):
             options = source.execution.options if source.execution.runtime == self.name else ()
-            return self._open_onnx(source.path, source.signature, threads, options)
+            return self._open_file(source.path, source.signature, threads, options)
         if isinstance(source, str) and is_function(source):
             raise ModelError(
-                f"is a function, and {self.name} runs ONNX files",
+                f"is a function, and {self.name} runs {FILES[self.takes]}",
                 value=source,
                 fix="export it first: windtunnel export",
             )
-        return self._open_onnx(home / source, None, threads)
+        return self._open_file(home / source, None, threads)
+
+    def _open_file(
+        self, path: Path, signature: Signature | None, threads: int, options: tuple[tuple[str, str], ...] = ()
+    ) -> Session:
+        if self.takes == "forest":
+            return self._open_forest(path, signature, threads)
+        return self._open_onnx(path, signature, threads, options)
+
+    def _open_forest(self, path: Path, signature: Signature | None, threads: int) -> Session:
+        if self.name == "xgboost":
+            from windtunnel.xgboost_session import XgboostSession
+
+            return XgboostSession(path, signature, threads=threads)
+        from windtunnel.lightgbm_session import LightgbmSession
+
+        return LightgbmSession(path, signature, threads=threads)
 
     def _open_onnx(
-        self, path: Path, signature: Signature | None, threads: int, options: tuple[tuple[str, str], ...] = ()
+        self, path: Path, signature: Signature | None, threads: int, options: tuple[tuple[str, str], ...]
     ) -> Session:
         if self.name == RUNTIME:
             from windtunnel.session import OnnxSession
@@ -185,6 +205,12 @@ def _lacks_openvino() -> str:
     return "" if importlib.util.find_spec("openvino") else f"OpenVINO is not installed; {INSTALL}"
 
 
+def _lacks_library(name: str) -> str:
+    from windtunnel.forest_session import INSTALL
+
+    return "" if importlib.util.find_spec(name) else f"{name} is not installed; {INSTALL}"
+
+
 def _lacks_compiler() -> str:
     named = os.environ.get("CXX", "")
     if any(shutil.which(each) for each in (named, "g++", "clang++") if each):
@@ -216,6 +242,11 @@ def _openvino(precision: str) -> str:
     return f"openvino {_version('openvino')} CPU {precision}"
 
 
+def _forest(name: str) -> str:
+    package, version = installed(name)
+    return f"{package} {version} CPU"
+
+
 def _lacks_bfloat16() -> str:
     from windtunnel.hardware import Hardware
 
@@ -234,11 +265,27 @@ def _torch(way: str, device: str) -> str:
     return f"torch {torch.__version__} {way} CPU ({torch.backends.cpu.get_cpu_capability()})"
 
 
+STANDS_FOR = {"xgboost": ("xgboost", "xgboost-cpu")}
+"""Packages of which each brings the same module."""
+
+
+def installed(module: str) -> tuple[str, str]:
+    """The package that a module came with, and its version.
+
+    Example:
+        >>> installed("numpy")[0]
+        'numpy'
+    """
+    for package in STANDS_FOR.get(module, (module,)):
+        try:
+            return package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return module, "of the system"
+
+
 def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "of the system"
+    return installed(package)[1]
 
 
 def _make() -> dict[str, Runtime]:
@@ -249,6 +296,7 @@ def _make() -> dict[str, Runtime]:
         Runtime("torch-eager", "torch", "cpu", _nothing, partial(_torch, "eager", "cpu")),
         Runtime("torch-compile", "torch", "cpu", _lacks_compiler, partial(_torch, "compile", "cpu")),
     ]
+    made += [Runtime(each, "forest", "cpu", partial(_lacks_library, each), partial(_forest, each)) for each in FORESTS]
     for name, provider in PROVIDERS.items():
         lacks, version = partial(_lacks_provider, provider), partial(_onnxruntime, provider)
         made.append(Runtime(name, "onnx", "cuda", lacks, version))

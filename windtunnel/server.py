@@ -74,8 +74,9 @@ def metadata(variant: Variant) -> dict[str, Any]:
         return {"name": tensor.name, "datatype": datatype(tensor), "shape": shape}
 
     platform, signature = variant.execution.runtime.partition("-")[0], variant.signature
+    form = variant.path.suffix[1:] if variant.execution.own_file else "onnx"
     return {
-        "name": served_name(variant), "versions": ["1"], "platform": f"{platform}_onnx",
+        "name": served_name(variant), "versions": ["1"], "platform": f"{platform}_{form}",
         "inputs": [describe(t) for t in signature.inputs], "outputs": [describe(t) for t in signature.outputs],
     }  # fmt: skip
 

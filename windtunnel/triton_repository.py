@@ -7,18 +7,25 @@ Field names are those of Triton's `model_config.proto`; parameters are those tha
 - OpenVINO takes threads and bfloat16, and has no word for float32: where the processor has bfloat16, it computes in it.
 - OpenVINO's batch is fixed at `max_batch_size`, and every smaller one is padded to it, which takes as long as the largest. So
   there the batch is one of the model's own axes: clients send batches of any size, and requests are not joined.
+- XGBoost's and LightGBM's own files are run by the FIL backend (fil_backend `docs/model_config.md` and `docs/model_support.md`,
+  2024), whose tensors have names of their own and are float32, and which has no word for threads.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from windtunnel.execution import FORESTS
+from windtunnel.forest_file import read_forest_file
 from windtunnel.onnx_file import copy_model
 from windtunnel.server import datatype, served_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from windtunnel.deployment import BatchPolicy
@@ -38,7 +45,7 @@ def write_triton(variant: Variant, folder: Path, policy: BatchPolicy, sizes: tup
         sizes: the batch sizes at which it was proven.
     """
     home = folder / served_name(variant)
-    model = home / "1" / "model.onnx"
+    model = home / "1" / _file_name(variant)
     model.parent.mkdir(parents=True)
     if variant.companions:
         copy_model(variant.path, model)
@@ -51,7 +58,17 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # this file system has no hard links
-        copy_model(source, target)
+        shutil.copyfile(source, target)
+
+
+def _file_name(variant: Variant) -> str:
+    """What the model's file is called in the repository."""
+    return f"model{variant.path.suffix}" if variant.execution.own_file else "model.onnx"
+
+
+def _backend(variant: Variant) -> str:
+    runtime = variant.execution.runtime.partition("-")[0]
+    return {"openvino": "openvino", **dict.fromkeys(FORESTS, "fil")}.get(runtime, "onnxruntime")
 
 
 def config_pbtxt(variant: Variant, policy: BatchPolicy, sizes: tuple[int, ...]) -> str:
@@ -62,13 +79,18 @@ def config_pbtxt(variant: Variant, policy: BatchPolicy, sizes: tuple[int, ...]) 
         policy: when a batch leaves.
         sizes: batch sizes worth waiting for.
     """
-    openvino = variant.execution.runtime.startswith("openvino")
-    batched = has_batch_axis(variant) and not openvino
+    backend = _backend(variant)
+    batched = has_batch_axis(variant) and backend != "openvino"
     inputs, outputs = variant.signature.inputs, variant.signature.outputs
+    if backend == "fil":
+        inputs, outputs = (
+            (replace(side[0], name=name, dtype="float32"),)
+            for side, name in ((inputs, FIL_INPUT), (outputs, FIL_OUTPUT))
+        )
     lines = [
         f"name: {_text(served_name(variant))}",
-        f"backend: {_text('openvino' if openvino else 'onnxruntime')}",
-        'default_model_filename: "model.onnx"',
+        f"backend: {_text(backend)}",
+        f"default_model_filename: {_text(_file_name(variant))}",
         f"max_batch_size: {policy.max_batch if batched else 0}",
         *(line for tensor in inputs for line in _tensor("input", tensor, batched=batched)),
         *(line for tensor in outputs for line in _tensor("output", tensor, batched=batched)),
@@ -89,6 +111,8 @@ def has_batch_axis(variant: Variant) -> bool:
 def unsaid(variant: Variant) -> tuple[str, ...]:
     """How the model was proven, as far as Triton cannot be told: a sentence each."""
     execution = variant.execution
+    if execution.own_file:
+        return tuple(_unsaid_of_fil(variant))
     if execution.runtime.startswith("openvino"):
         float32 = "It was proven in float32; Triton's OpenVINO backend computes in bfloat16 where the processor has it."
         batch = "Requests are not joined: Triton's OpenVINO backend would pad every batch to the largest."
@@ -105,6 +129,23 @@ def unsaid(variant: Variant) -> tuple[str, ...]:
     )
 
 
+def _unsaid_of_fil(variant: Variant) -> Iterator[str]:
+    (x,), (answer,) = variant.signature.inputs, variant.signature.outputs
+    yield (
+        f"Triton's FIL backend walks the trees with code of its own: that was not run here. Ask it the rows in samples.npz first; "
+        f"there `{x.name}` is `{FIL_INPUT}` and `{answer.name}` is `{FIL_OUTPUT}`."
+    )
+    yield "FIL reads XGBoost's files from Triton 24.03 on, and of versions that its Treelite knows."
+    if variant.execution.runtime == "lightgbm" or x.dtype != "float32":
+        yield "FIL rounds thresholds and inputs to float32: a row right beside a threshold may go the other way."
+    file = read_forest_file(variant.path)
+    if file.kept:
+        yield f"FIL uses all trees: keep only the first {file.kept} rounds, which are those that are used here (`booster[:{file.kept}].save_model`)."
+    if file.objective == "multi:softmax":
+        yield "Its objective asks for the likeliest class, which FIL may answer in place of probabilities."
+    yield f"It was proven with {variant.execution.threads} threads a call, which FIL cannot be told."
+
+
 def _tensor(side: str, tensor: Tensor, *, batched: bool) -> list[str]:
     kind = datatype(tensor).replace("BYTES", "STRING")
     dims = [axis if isinstance(axis, int) else -1 for axis in tensor.shape[1 if batched else 0 :]]
@@ -115,10 +156,25 @@ def _tensor(side: str, tensor: Tensor, *, batched: bool) -> list[str]:
 
 def _parameters(variant: Variant) -> list[tuple[str, str]]:
     threads = str(variant.execution.threads)
+    if variant.execution.own_file:
+        return _parameters_of_fil(variant)
     if not variant.execution.runtime.startswith("openvino"):
         return [("intra_op_thread_count", threads), ("inter_op_thread_count", "1")]
     bfloat16 = [("HINT_BF16", "YES")] if variant.execution.precision == "bf16" else []
     return [("INFERENCE_NUM_THREADS", threads), ("NUM_STREAMS", "1"), *bfloat16]
+
+
+FIL_INPUT, FIL_OUTPUT = "input__0", "output__0"
+"""What the FIL backend's tensors are called, whatever the model's are."""
+
+MODEL_TYPES = {".json": "xgboost_json", ".ubj": "xgboost_ubj", ".txt": "lightgbm"}
+
+
+def _parameters_of_fil(variant: Variant) -> list[tuple[str, str]]:
+    """The kind of file, and where there are classes that probabilities are wanted; of two classes FIL gives the second's alone."""
+    classes = read_forest_file(variant.path).classifies
+    asked = [("output_class", "true"), ("predict_proba", "true")] if classes else [("output_class", "false")]
+    return [("model_type", MODEL_TYPES[variant.path.suffix]), *asked]
 
 
 def _parameter(key: str, value: str) -> str:

@@ -18,6 +18,7 @@ from windtunnel.bundle import facts_of, read_bundle, sample_rows, write_bundle
 from windtunnel.digest import canonical_json, digest_file, digest_value
 from windtunnel.errors import ModelError
 from windtunnel.execution import Execution
+from windtunnel.forest_file import read_forest_file
 from windtunnel.onnx_file import copy_model, load_model, save_model
 from windtunnel.runtime import open_session
 from windtunnel.server import metadata
@@ -209,6 +210,66 @@ def test_openvino(variant: Variant, tmp_path: Path) -> None:
     assert _check(bundle).stdout == "y: [5], off by 0 where 0.001 is allowed\n"
     told = windtunnel.load(bundle).run(INPUTS)["y"]
     assert np.array_equal(told, np.load(bundle / "samples.npz")["out.y"])
+
+
+def _forest(form: str, folder: Path) -> Variant:
+    """A forest of three classes in its library's own file, proven on two threads."""
+    x = np.random.default_rng(3).normal(size=(120, 4))
+    label = np.digitize(x[:, 0] + x[:, 1], [-0.5, 0.7])
+    path = folder / f"source.{form}"
+    if form == "txt":
+        lightgbm = pytest.importorskip("lightgbm")
+        settings = {"objective": "multiclass", "num_class": 3, "verbose": -1, "num_threads": 1, "num_leaves": 5}
+        lightgbm.train(settings, lightgbm.Dataset(x, label), 3).save_model(path)
+    else:
+        xgboost = pytest.importorskip("xgboost")
+        settings = {"objective": "multi:softmax" if form == "json" else "multi:softprob", "num_class": 3, "nthread": 1}
+        xgboost.train(settings, xgboost.DMatrix(x, label), 3).save_model(path)
+    signature = read_forest_file(path).signature
+    way = Execution("lightgbm" if form == "txt" else "xgboost", 2)
+    return Variant(
+        "own", path, digest_file(path), "fp32", path.stat().st_size, signature, Origin("source", "", {}), way
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "txt"])
+def test_a_library_runs_its_own_file(form: str, tmp_path: Path) -> None:
+    """The library's own file is in the bundle, which runs it by that library alone, and is read so; a changed one is not."""
+    variant = _forest(form, tmp_path)
+    bundle = _write(variant, INPUTS, tmp_path / "bundle", batch=(1, 64))
+    library, other = ("lightgbm", "xgboost") if form == "txt" else ("xgboost", "lightgbm")
+
+    assert (bundle / f"model.{form}").read_bytes() == variant.path.read_bytes()
+    assert read_bundle(bundle) == replace(variant, path=bundle / f"model.{form}")
+    assert (bundle / "requirements.txt").read_text().splitlines()[1].startswith(library)
+    program = (bundle / "check.py").read_text()
+    assert (library in program, other in program, "onnx" in program) == (True, False, False)
+    assert _check(bundle).stdout.startswith("answer: [5, 3], off by ")
+    told = windtunnel.load(bundle).run(INPUTS)["answer"]
+    assert np.array_equal(told, np.load(bundle / "samples.npz")["out.answer"])
+    assert np.allclose(told.sum(axis=1), 1.0)
+    assert json.loads((bundle / "kserve" / "metadata.json").read_text())["platform"] == f"{library}_{form}"
+    assert f"Needs windtunnel, and {library}" in (bundle / "serve" / "app.py").read_text()
+    assert 'backend: "fil"' in (bundle / "triton" / "own" / "config.pbtxt").read_text()
+    assert "that was not run here" in (bundle / "MODEL_CARD.md").read_text()
+
+    _expect_elsewhere(bundle)
+    _truncate(bundle / f"model.{form}")
+    with pytest.raises(ModelError, match=rf"model\.{form}: is missing or was changed"):
+        read_bundle(bundle)
+
+
+def _expect_elsewhere(bundle: Path) -> None:
+    """A bundle's model is one of few files in its own folder, whatever its record says."""
+    whole = (bundle / "bundle.json").read_text()
+    for place in ("../model.json", "/etc/passwd", "model.ubj", "check.py"):
+        record = json.loads(whole)
+        del record["seal"]
+        record["path"] = place
+        (bundle / "bundle.json").write_text(canonical_json({**record, "seal": digest_value(record)}))
+        with pytest.raises(ModelError, match=r"bundle/model\.(onnx|ubj): does not exist"):
+            read_bundle(bundle)
+    (bundle / "bundle.json").write_text(whole)
 
 
 def test_text_goes_in_and_labels_come_out(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def _rows(n: int) -> dict[str, NDArray[np.float32]]:
 def test_names() -> None:
     """The runtimes that the documentation names are there, each under its own name."""
     assert set(RUNTIMES) == {
-        "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "openvino-bf16",
+        "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "openvino-bf16", "xgboost", "lightgbm",
         "torch-eager", "torch-compile", "torch-eager-cuda", "torch-compile-cuda",
     }  # fmt: skip
     assert all(name == each.name for name, each in RUNTIMES.items())

@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from windtunnel.deployment import BatchPolicy
 from windtunnel.execution import Execution
+from windtunnel.forest_file import read_forest_file
 from windtunnel.triton_repository import config_pbtxt, unsaid, write_triton
 from windtunnel.variant import Origin, Signature, Tensor, Variant
 
@@ -130,6 +132,41 @@ def test_what_triton_cannot_be_told() -> None:
         assert len(said) == len(needles)
         assert all(needle in sentence for needle, sentence in zip(needles, said, strict=True))
         assert all(f"\n# {each}\n" in config_pbtxt(variant, BatchPolicy(), (1,)) for each in said)
+
+
+@pytest.mark.parametrize(
+    ("form", "objective", "kept", "asked", "said"),
+    [
+        ("json", "binary:logistic", False, {"output_class": "true", "predict_proba": "true"}, []),
+        ("ubj", "reg:squarederror", True, {"output_class": "false"}, ["booster[:2]"]),
+    ],
+)
+def test_trees_in_their_own_file(
+    model_config: Any, form: str, objective: str, kept: bool, asked: dict[str, str], said: list[str], tmp_path: Path
+) -> None:
+    """The FIL backend is told the kind of file and whether there are classes; its tensors have its own names; the rest is said."""
+    xgboost = pytest.importorskip("xgboost")
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    booster = xgboost.train({"objective": objective, "nthread": 1}, xgboost.DMatrix(x, x[:, 0] > 0), 4)
+    if kept:
+        booster.set_attr(best_iteration="1")
+    booster.save_model(tmp_path / f"m.{form}")
+    file = read_forest_file(tmp_path / f"m.{form}")
+    execution = Execution("xgboost", 2)
+    variant = Variant("m", tmp_path / f"m.{form}", "0" * 64, "fp32", 1, file.signature, Origin("source"), execution)
+    told = text_format.Parse(config_pbtxt(variant, BatchPolicy(64, 0.001), (64,)), model_config())
+
+    assert (told.backend, told.default_model_filename, told.max_batch_size) == ("fil", f"model.{form}", 64)
+    assert [(each.name, each.data_type, list(each.dims)) for each in (*told.input, *told.output)] == [
+        ("input__0", TYPES.index("FP32"), [3]), ("output__0", TYPES.index("FP32"), [1]),
+    ]  # fmt: skip
+    assert _parameters(told) == {"model_type": f"xgboost_{form}", **asked}
+    sentences = " ".join(unsaid(variant))
+    assert all(each in sentences for each in ("not run here", "`x` is `input__0`", "2 threads", *said))
+    assert ("booster[:" in sentences) == kept
+    write_triton(variant, tmp_path / "triton", BatchPolicy(), (1,))
+    copied = tmp_path / "triton" / "m" / "1" / f"model.{form}"
+    assert copied.read_bytes() == variant.path.read_bytes()
 
 
 def test_the_file_takes_no_room_twice(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

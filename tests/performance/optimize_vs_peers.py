@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from tests.performance.peer_models import TREES, Example, example
-from tests.performance.peers import PEERS, Peer, quietly, write_base
+from tests.performance.peers import PEERS, Peer, quietly, write_base, write_own
 from windtunnel.errors import ModelError
 from windtunnel.optimize.quality import Holdout, Quality, compare
 from windtunnel.progress import Progress
@@ -94,6 +94,11 @@ class Place:
         return self.folder / "rows.npz"
 
     @property
+    def source(self) -> Path | None:
+        """What our command is given in the file's place: the file of XGBoost's or LightGBM's own, where there is one."""
+        return next((each for each in (self.folder / "own.ubj", self.folder / "own.txt") if each.exists()), None)
+
+    @property
     def model(self) -> Path:
         """The module or estimator, pickled by us for ourselves."""
         return self.folder / "model.pickle"
@@ -122,6 +127,8 @@ def prepare(model: str, length: int, folder: Path, wanted: Sequence[str]) -> Pre
     torch.save(found.model, place.model)
     if not place.base.exists():
         write_base(found, place.base)
+    if model in {"xgboost", "lightgbm"}:
+        write_own(found, place.folder)
     peers = [each for each in PEERS["trees" if model in TREES else model] if not wanted or each.name in wanted]
     prepared = Prepared(found, place, ())
     for peer in peers:
@@ -135,19 +142,24 @@ def prepare(model: str, length: int, folder: Path, wanted: Sequence[str]) -> Pre
 
 
 def judged_output(path: Path) -> str:
+    """The output of a file whose quality counts."""
+    return judged(Variant.from_file(path))
+
+
+def judged(variant: Variant) -> str:
     """The output whose quality counts: the probabilities of trees, which come after the label; else the first."""
-    names = [tensor.name for tensor in Variant.from_file(path).signature.outputs]
+    names = [tensor.name for tensor in variant.signature.outputs]
     return "probabilities" if "probabilities" in names else names[0]
 
 
 def run_ours(row: Row, prepared: Prepared, budget_s: float) -> Variant:
-    """What our command chooses."""
+    """What our command chooses, of the model as its library keeps it where it keeps it in a file that is no pickle."""
     from windtunnel.verbs.optimize import Search, optimize
 
     found, place = prepared.found, prepared.place
     done = optimize(
-        str(place.base), place.data, metric=found.metric, max_drop=found.max_drop, batch=(row.batch,),
-        output=judged_output(place.base) if row.model in TREES else "",
+        str(place.source or place.base), place.data, metric=found.metric, max_drop=found.max_drop, batch=(row.batch,),
+        output=judged_output(place.base) if row.model in TREES and place.source is None else "",
         search=Search(sizes={"sequence": (row.length,)} if row.length else {}, budget_s=budget_s),
         out=place.folder / "run",  # of every row of the model: what was made for one is there for the next
         progress=Progress(),
@@ -197,6 +209,19 @@ def _parent(place: Place) -> Run:
 def _first(variant: Variant, output: str) -> Run:
     session = open_session(variant)
     return lambda feeds: session.run(feeds)[output]
+
+
+def _ours(variant: Variant, place: Place) -> Run:
+    """Ours; where it was made from a library's own file, the one probability as the two that the peers' file gives."""
+    run = _first(variant, judged(variant))
+    if place.source is None:
+        return run
+
+    def of_both(feeds: Arrays) -> NDArray[Any]:
+        second = run(feeds)
+        return np.hstack([1.0 - second, second])
+
+    return of_both
 
 
 # Speed: one process a round.
@@ -351,7 +376,7 @@ def contend(row: Row, prepared: Prepared, budget_s: float, rounds: int, lasting_
     qualities = {PARENT: prove(prepared, PARENT, _parent(prepared.place))}
     # another variant is chosen for another row: its answers are its own
     prepared.answers.pop(OURS, None)
-    qualities[OURS] = prove(prepared, OURS, _first(ours, judged_output(ours.path)))
+    qualities[OURS] = prove(prepared, OURS, _ours(ours, prepared.place))
     for peer in prepared.peers:
         try:
             with quietly():

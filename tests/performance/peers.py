@@ -135,6 +135,14 @@ def write_base(found: Example, path: Path) -> None:
     (export_torch if hasattr(found.model, "state_dict") else export_trees)(found, path)
 
 
+def write_own(found: Example, folder: Path) -> None:
+    """The file that a library of trees keeps its model in."""
+    if hasattr(found.model, "get_booster"):
+        found.model.get_booster().save_model(folder / "own.ubj")
+    else:
+        found.model.booster_.save_model(folder / "own.txt")
+
+
 # torch.
 
 

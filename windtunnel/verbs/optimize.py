@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import digest_file
 from windtunnel.errors import ConfigError, DataError, MissingError, naming, nearest
+from windtunnel.execution import FORESTS
 from windtunnel.factory import make_module
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
@@ -17,11 +18,11 @@ from windtunnel.seeds import Seeds
 from windtunnel.source import call, digest_sources, is_function, load_function
 
 from .alone import Done, run_alone
-from .inputs import open_model, read_columns, read_feeds
+from .inputs import BOOSTED, open_model, read_columns, read_feeds
 from .subject import resized, size_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -85,7 +86,8 @@ class Search:
         objective: what the best is best in: `p50`, `p99`, `throughput`, `size` or `memory`.
         sizes: lengths of free axes, by name: speed is compared at every combination.
         threads: numbers of intra-op threads to try; one and all cores where empty.
-        runtimes: to try; ONNX Runtime and OpenVINO on the processor where empty.
+        runtimes: to try; ONNX Runtime and OpenVINO on the processor where empty, and for a model of XGBoost's or LightGBM's that
+            library's own predictor.
         budget_s: how long all of it may take, about.
         exhaustive: make, judge and time everything, however hopeless.
         student: `module.py:student`, a function that makes an untrained module and its example inputs.
@@ -123,7 +125,7 @@ class Search:
         for runtime in self.runtimes:
             with naming(field="--runtime"):
                 takes = find_runtime(runtime).takes
-            if takes != "onnx":
+            if takes == "torch":
                 raise ConfigError("does not run ONNX files", field="--runtime", value=runtime, fix="leave it out")
         if self.attack and importlib.util.find_spec("art") is None:
             raise MissingError("attacks need the toolbox; pip install 'windtunnel[robustness]'")
@@ -135,6 +137,18 @@ class Search:
         if any(not 1 <= threads <= cores for threads in self.threads):
             raise ConfigError("does not fit this machine", field="--threads", value=self.threads, fix=f"1 to {cores}")
 
+    def own(self, model: str) -> bool:
+        """Whether a model is a library's own file, which that library's predictor is to be tried on.
+
+        Raises:
+            ConfigError: a library is asked for, and the model is no such file.
+        """
+        asked = [each for each in self.runtimes if each in FORESTS]
+        written = Path(model).suffix in BOOSTED and not is_function(model)
+        if asked and not written:
+            raise _not_own(asked)
+        return written and (bool(asked) or not self.runtimes)
+
     def goal(self, metric: Any, max_drop: float, batch: tuple[int, ...], output: str) -> Goal:
         """What the optimizing stage is asked for."""
         from windtunnel.optimize import OBJECTIVES, Goal
@@ -142,7 +156,7 @@ class Search:
         usual, objective = Goal(), next(each for each in OBJECTIVES if each == self.objective)
         return Goal(
             metric, max_drop, batch, max(batch) > 1, objective=objective, threads=self.threads or _usual_threads(),
-            runtimes=self.runtimes or usual.runtimes, budget_s=self.budget_s, output=output, attack=self.attack,
+            runtimes=tuple(each for each in self.runtimes or usual.runtimes if each not in FORESTS), budget_s=self.budget_s, output=output, attack=self.attack,
             exhaustive=self.exhaustive,
         )  # fmt: skip
 
@@ -153,6 +167,12 @@ class Search:
             "threads": list(self.threads), "runtimes": list(self.runtimes), "budget_s": self.budget_s,
             "exhaustive": self.exhaustive, "student": self.student, "students": self.students, "attack": self.attack,
         }  # fmt: skip
+
+
+def _not_own(asked: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        "runs its own library's files only", field="--runtime", value=asked, fix="give such a file, or leave it out"
+    )
 
 
 def _cores() -> int:
@@ -228,6 +248,7 @@ def optimize(
             fix="write 0.01 or 1%",
         )
     _look_at(model, home, rows, judge, output)
+    own = wanted.own(model)
     if bundle is not None:
         check_folder(bundle)
     sources = [each for each in (model, wanted.student, metric) if each and (each == model or is_function(each))]
@@ -241,7 +262,7 @@ def optimize(
         "search": wanted.to_dict(), "hardware": Hardware.detect().fingerprint,
     }  # fmt: skip
     goal = wanted.goal(judge, max_drop, batch, output)
-    task = _Task(model, rows, goal, wanted, Seeds(seed), home, workers, progress, depends_on, allow_pickle=allow_pickle)
+    task = _Task(model, rows, goal, wanted, Seeds(seed), home, workers, progress, depends_on, allow_pickle, own)
     done = run_alone("optimize", out, parameters, inputs, partial(_run, task), seed=seed, progress=progress)
     if bundle is not None:
         _bundle(done, rows, batch, bundle)
@@ -304,6 +325,7 @@ class _Task:
     progress: Progress
     depends_on: tuple[str, ...] = ()
     allow_pickle: bool = False
+    own: bool = False
 
     def split(self, parent: Variant) -> tuple[Material, Holdout]:
         """Rows to learn from, and rows to prove quality on."""
@@ -368,11 +390,24 @@ def _run(task: _Task, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
     found = search(
         parent, material, holdout, task.goal, measure=timing(task.seeds, task.progress), folder=work, seeds=task.seeds,
         sizes=_sizes(holdout.feeds, parent, task.search.sizes), weigh=weighing(task.seeds),
-        workers=task.workers, progress=task.progress,
+        workers=task.workers, own=_own(task, work, parent), progress=task.progress,
     )  # fmt: skip
     if not found.interrupted:  # what was made and not yet raced is of use to who goes on
         drop_strays(work, found.files)
     return found.to_dict(work), draw(found), found.verdict
+
+
+def _own(task: _Task, work: Path, parent: Variant) -> Variant | None:
+    """The library's own file that the parent was made from, where its predictor is tried."""
+    from windtunnel.optimize import own_file
+
+    if not task.own:
+        return None
+    own = own_file(task.home / task.model, work, parent)
+    asked = [each for each in task.search.runtimes if each in FORESTS]
+    if asked and own.execution.runtime not in asked:
+        raise _not_own(asked)
+    return own
 
 
 def _sizes(
