@@ -41,21 +41,26 @@ Out = Annotated[Path | None, typer.Option("--out", help="The run folder; one of 
 
 TraceFile = Annotated[Path | None, typer.Option("--trace", help="Recorded arrivals, in any format that `trace` reads.")]
 Arrivals = Annotated[str, typer.Option(help="Generated arrivals, such as poisson(rate=900).")]
-Requests = Annotated[int, typer.Option(min=2, help="How many to generate.")]
+Requests = Annotated[int | None, typer.Option(min=2, help="How many to generate: 100,000 where nothing is said.")]
 TimeColumn = Annotated[str, typer.Option("--time", help="The trace's column of seconds or time stamps.")]
 ProfileFile = Annotated[Path, typer.Option("--profile", help="A latency profile that benchmark wrote (.npz).")]
 Scenario = Annotated[
-    str,
+    list[str],
     typer.Option(
         help="Worse days on which the promise must be kept too, such as 'flash-crowd(times=5), replica-loss'."
     ),
 ]
 WorstDay = Annotated[
-    str,
+    list[str],
     typer.Option(
         help="Make the day worse: flash-crowd, retry-storm, thundering-herd, hot-key, slow-clients, payload-bomb, "
-        "sponge-inputs, poison-request, replica-loss, cold-start-stampede; several with commas, settings in brackets."
+        "sponge-inputs, poison-request, replica-loss, cold-start-stampede; settings in brackets; several with commas or "
+        "again, a+b on one day."
     ),
+]
+Extrapolate = Annotated[
+    bool,
+    typer.Option("--extrapolate", help="Guess batches that were never measured; the verdict is inconclusive then."),
 ]
 Speed = Annotated[float, typer.Option(help="Play the trace so many times as fast.")]
 
@@ -433,28 +438,61 @@ def trace(
 def simulate(
     trace: TraceFile = None,
     arrivals: Arrivals = "",
-    requests: Requests = 100_000,
+    requests: Requests = None,
     time: TimeColumn = "",
     speed: Speed = 1.0,
-    profile: Annotated[Path | None, typer.Option(help="A latency profile that benchmark wrote (.npz).")] = None,
-    service: Annotated[str, typer.Option(help="Or a law, such as 'affine(base=1ms, per_item=0.4ms)'.")] = "",
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A latency profile that benchmark wrote (.npz); for requests of several sizes short=a.npz and again."
+        ),
+    ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="Or a law, such as 'affine(base=1ms, per_item=0.4ms)'; may be repeated too."),
+    ] = None,
+    extrapolate: Extrapolate = False,
+    sizes: Annotated[
+        str, typer.Option(help="Which request is of which size: 'context_tokens: 512, 2048', or 'short=90%, long=10%'.")
+    ] = "",
+    keys: Annotated[str, typer.Option(help="What requests ask for, such as 'zipf(distinct=1000, exponent=1)'.")] = "",
+    priorities: Annotated[
+        str, typer.Option(help="Classes and their shares, the first served first: 'urgent=20%, usual=80%'.")
+    ] = "",
+    deadline: Annotated[
+        str, typer.Option(help="After which an answer is worthless: 100ms, or 'urgent=100ms, usual=inf'.")
+    ] = "",
     replicas: Annotated[int, typer.Option(min=0, help="Servers, a core each.")] = 1,
-    max_batch: Annotated[int, typer.Option(min=1, help="A batch leaves when so many wait.")] = 1,
-    max_wait: Annotated[str, typer.Option(help="Or when the oldest has waited so long.")] = "0ms",
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="A batch leaves when so many wait: 1 where nothing is said.")
+    ] = None,
+    max_wait: Annotated[str, typer.Option(help="Or when the oldest has waited so long, such as 2ms.")] = "",
     batcher: Annotated[str, typer.Option(help="How batches are made, such as 'ray-serve(blocking=true)'.")] = "ideal",
-    router: Annotated[str, typer.Option(help="Which replica gets a request.")] = "power-of-two",
+    router: Annotated[
+        str, typer.Option(help="Which replica gets a request: power-of-two where each has a queue of its own.")
+    ] = "",
     scaler: Annotated[str, typer.Option(help="Who decides how many replicas there are, such as ray-serve.")] = "",
-    least_replicas: Annotated[int, typer.Option(min=0, help="Never fewer, where they scale.")] = 1,
-    most_replicas: Annotated[int, typer.Option(min=0, help="Never more, where they scale.")] = 0,
-    cold_start: Annotated[str, typer.Option(help="How long a replica takes to start.")] = "0s",
+    least_replicas: Annotated[int | None, typer.Option(min=0, help="Never fewer, where they scale.")] = None,
+    most_replicas: Annotated[int | None, typer.Option(min=1, help="Never more, where they scale.")] = None,
+    cold_start: Annotated[str, typer.Option(help="How long a replica takes to start, where they scale.")] = "",
     client: Annotated[str, typer.Option(help="Such as 'timeout=1s, retries=2, backoff=50ms, jitter=1'.")] = "",
     admission: Annotated[str, typer.Option(help="Such as 'max_ongoing=5, max_queued=100'.")] = "",
+    multiplex: Annotated[
+        str,
+        typer.Option(help="How models share replicas: 'models_per_replica=3, load=2s'; keys say which one is asked."),
+    ] = "",
     proxy: Annotated[str, typer.Option(help="Such as 'workers=4, service=0.1ms'.")] = "",
     fault: Annotated[
         list[str], typer.Option(help="Such as 'crash(station=0, at=60s, back=30s)'; may be repeated.")
     ] = [],  # noqa: B006  # typer copies it
-    scenario: WorstDay = "",
+    scenario: WorstDay = [],  # noqa: B006  # typer copies it
     mitigate: Annotated[bool, typer.Option("--mitigate", help="Try what would have helped on the worst day.")] = False,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help="How often a worst day is flown: 8 where nothing is said.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that fly those runs: 1, or 0 to decide by the work's size.")
+    ] = None,
     slo: Annotated[str, typer.Option(help="A promise, such as p99<=50ms: answers within it are good.")] = "",
     theory: Annotated[
         bool, typer.Option("--theory", help="Tell the closed form beside it, where one applies.")
@@ -472,16 +510,24 @@ def simulate(
     """
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
+    from windtunnel.fanout import Workers
     from windtunnel.quantity import parse_duration
     from windtunnel.seeds import Seeds
 
     serving = verbs.Serving(
-        replicas, max_batch, _read("--max-wait", parse_duration, max_wait), batcher, router, scaler, least_replicas,
-        most_replicas, _read("--cold-start", parse_duration, cold_start), client, admission, proxy, tuple(fault),
+        replicas, max_batch, _read("--max-wait", parse_duration, max_wait) if max_wait else None, batcher, router, scaler,
+        least_replicas, most_replicas, _read("--cold-start", parse_duration, cold_start) if cold_start else None, client,
+        admission, proxy, tuple(fault), multiplex,
+    )  # fmt: skip
+    times = verbs.read_service(profile or [], service or [])
+    traffic = verbs.read_traffic(
+        trace, arrivals, requests, Seeds(seed), time, speed, carried=verbs.Carried(sizes, keys, priorities, deadline),
+        classes=times.names,
     )  # fmt: skip
     done = verbs.simulate(
-        verbs.read_traffic(trace, arrivals, requests, Seeds(seed), time, speed), verbs.read_service(profile, service), serving,
-        scenario=scenario, mitigate=mitigate, slo=slo, theory=theory, usd_per_hour=usd_per_hour, seed=seed, out=out, progress=progress,
+        traffic, times, serving, scenario=", ".join(scenario), mitigate=mitigate, runs=runs,
+        workers=None if workers is None else Workers(workers), slo=slo, theory=theory, extrapolate=extrapolate,
+        usd_per_hour=usd_per_hour, seed=seed, out=out, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 
@@ -504,7 +550,7 @@ def plan(
         typer.Option("--trace", help="Recorded arrivals; may be repeated: the promise holds on each."),
     ] = None,
     arrivals: Arrivals = "",
-    requests: Requests = 100_000,
+    requests: Requests = None,
     time: TimeColumn = "",
     speed: Speed = 1.0,
     replicas: Annotated[str, typer.Option(help="Numbers of replicas to try; what the load asks for without.")] = "",
@@ -513,16 +559,20 @@ def plan(
     batcher: Annotated[str, typer.Option(help="Batchers to try, such as ideal,ray-serve.")] = "ideal",
     router: Annotated[str, typer.Option(help="Routers to try, where each replica has its own queue.")] = "power-of-two",
     confidence: Annotated[str, typer.Option(help="How sure the answer is to be.")] = "99%",
-    scenario: Scenario = "",
+    scenario: Scenario = [],  # noqa: B006  # typer copies it
     patterns: Annotated[
-        bool, typer.Option("--patterns", help="Compare with fleets that scale, and with spot.")
-    ] = False,
+        str, typer.Option(help="What may be the answer: always-on,autoscaled,spot,serverless,edge, or all.")
+    ] = "always-on",
     assume: Annotated[
         str, typer.Option(help="Of those: 'cold_start=60s, preemptions_per_hour=0.05, notice=120s, replacement=60s'.")
     ] = "",
+    failures_per_hour: Annotated[
+        float | None, typer.Option(min=0.0, help="Of every machine, lost without notice; none fails without.")
+    ] = None,
     tune_batching: Annotated[
         bool, typer.Option("--tune-batching", help="Look for the best batching of the fleet, and write it for servers.")
     ] = False,
+    extrapolate: Extrapolate = False,
     workers: WorkerCount = 0,
     ray_address: RayAddress = "",
     out: Out = None,
@@ -537,7 +587,6 @@ def plan(
     """
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
-    from windtunnel.latency_profile import LatencyProfile
     from windtunnel.quantity import parse_integers, parse_share
     from windtunnel.seeds import Seeds
 
@@ -546,12 +595,12 @@ def plan(
         _read("--replicas", parse_integers, replicas) if replicas else (),
         _read("--max-batch", parse_integers, max_batch) if max_batch else (),
         _read("--max-wait", _durations, max_wait), _names(batcher), _names(router),
-        _read("--confidence", parse_share, confidence), scenario, assume if patterns or assume else None, tune_batching,
+        _read("--confidence", parse_share, confidence), ", ".join(scenario), patterns, assume, failures_per_hour, tune_batching,
     )  # fmt: skip
     paths: list[Path | None] = [*(trace or [])] or [None]
     traces = [verbs.read_trace(path, arrivals, requests, Seeds(seed), time, speed) for path in paths]
     done = verbs.plan(
-        traces, [LatencyProfile.load(path) for path in profile], choices, seed=seed, workers=_workers(workers, ray_address),
+        traces, verbs.read_profiles(profile, choices.max_batch if extrapolate else None), choices, seed=seed, workers=_workers(workers, ray_address),
         out=out, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
@@ -592,6 +641,8 @@ def serve(
 def backtest(
     config: Annotated[Path, typer.Argument(help="A backtest.toml.")] = Path("backtest.toml"),
     leak_test: Annotated[bool, typer.Option("--leak-test", help="Prove that nothing was known too early.")] = False,
+    workers: WorkerCount = 0,
+    ray_address: RayAddress = "",
     out: Out = None,
     seed: Seed = 1,
     as_json: AsJson = False,
@@ -605,7 +656,9 @@ def backtest(
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
 
-    done = verbs.backtest(config, out=out, seed=seed, leak_test=leak_test, progress=progress)
+    done = verbs.backtest(
+        config, out=out, seed=seed, leak_test=leak_test, workers=_workers(workers, ray_address), progress=progress
+    )
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 
 

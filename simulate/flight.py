@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,17 +16,19 @@ from windtunnel.simulate.batching import IdealBatching
 from windtunnel.trace import Trace
 
 from .admission import Admission
-from .chance import origin
+from .chance import origin, uniform_from
 from .client import Client
 from .histogram import Histogram
-from .kernel import OVER_TIME, ROW, Chunk, Rules, Told, advance
+from .kernel import ANEW, OVER_TIME, ROW, Chunk, Rules, Told, advance
+from .multiplex import MOST_MODELS
+from .population import EXPONENTIAL, Population
 from .shared_queue import BATCHES, BUSY, ENDED, serve_piece
 from .sketch import Sketch, make_room
 from .summary import Summary
-from .world import OVERFLOWS, SCALE, SLOW, STATE, UP, WANTS_ARRIVALS, WANTS_ROOM, build, grow, widen
+from .world import ASK, OVERFLOWS, SCALE, SLOW, STATE, UP, WANTS_ARRIVALS, WANTS_ROOM, build, grow, make_known, widen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +52,9 @@ MOST_LIVE = 20_000_000
 ROOM = 1024
 """Attempts that there is room for at first."""
 
+NO_KEY = -1
+"""The key of requests that have none."""
+
 
 @dataclass(frozen=True)
 class Flight:
@@ -64,6 +70,10 @@ class Flight:
         drift_per_s: requests a second by which the queue grew while they came; zero where it was worked off as they did.
         wasted: attempts that were served for nobody.
         overflowed: whether so many waited that the rest was not flown.
+        parts: of batches, cut by model, where models share stations; each wanted its model.
+        misses: parts that did not find it at hand.
+        loads: of models; some who miss one find that another has loaded it meanwhile.
+        loading_s: what all loads took.
     """
 
     log: RequestLog | None
@@ -75,6 +85,10 @@ class Flight:
     drift_per_s: float
     wasted: int
     overflowed: bool
+    parts: int = 0
+    misses: int = 0
+    loads: int = 0
+    loading_s: float = 0.0
 
     @property
     def good(self) -> int:
@@ -90,7 +104,7 @@ class Flight:
 
 def fly(
     system: System,
-    traffic: Trace | Iterable[Chunk],
+    traffic: Trace | Population | Iterable[Chunk],
     seeds: Seeds,
     *,
     log: bool = False,
@@ -101,24 +115,26 @@ def fly(
 
     Args:
         system: what serves, and who asks.
-        traffic: a trace, or chunks of arrivals in order, of which the last says so: any number, one in memory at a time.
+        traffic: a trace; or users who wait for their answers; or chunks of arrivals in order, of which the last says so: any
+            number, one in memory at a time.
         seeds: streams `service` (service times), `routing` and `clients` are used.
-        log: whether every request is written down; only for a trace.
+        log: whether every request is written down; not of chunks.
         slo_s: what a good answer takes at most, for the timeline.
         bin_s: of the timeline; doubled as often as it takes.
 
     Raises:
         DataError: a log of chunks, whose number is not known; no request at all; a size class that the system has no times
-            for, a negative priority.
+            for, a negative priority, a key that is no model.
     """
+    if isinstance(traffic, Population):
+        told = _told(np.zeros(traffic.requests if log else 0, dtype=ROW), slo_s, bin_s)
+        return _Full(system, seeds, told, traffic).run(_nobody(), iter(()))
     trace = traffic if isinstance(traffic, Trace) else None
     if log and trace is None:
         raise DataError("is not kept of traffic that streams", field="log", fix="give a trace, or do without")
     rows = _unanswered(trace) if log and trace is not None else np.zeros(0, dtype=ROW)
     chunks = chunks_of(trace) if trace is not None else iter(traffic)  # type: ignore[arg-type]  # else they are chunks
-    told = Told(
-        rows, Sketch.empty(), Sketch.empty(), np.zeros((BINS, len(OVER_TIME))), np.array([bin_s, 0.0]), float(slo_s)
-    )  # fmt: skip
+    told = _told(rows, slo_s, bin_s)
     first = next(chunks, None)
     if first is None or not len(first.arrivals_s):
         raise DataError("holds no request", field="traffic", value=0)
@@ -128,12 +144,24 @@ def fly(
     return course.run(first, chunks)
 
 
+def _told(rows: NDArray[Any], slo_s: float, bin_s: float) -> Told:
+    rows["started_s"] = rows["finished_s"] = np.nan
+    rows["replica"], rows["status"] = -1, FAILED
+    over_time, grid = np.zeros((BINS, len(OVER_TIME))), np.array([bin_s, 0.0])
+    return Told(rows, Sketch.empty(), Sketch.empty(), over_time, grid, float(slo_s))
+
+
+def _nobody() -> Chunk:
+    """No arrivals: users ask by themselves."""
+    none = np.zeros(1, dtype=np.int32)
+    chunk = Chunk(np.zeros(0), none, none, np.full(1, np.inf), np.full(1, NO_KEY), True)
+    return _frozen_chunk(chunk)
+
+
 def _unanswered(trace: Trace) -> NDArray[Any]:
     """The rows of requests that nothing ever became of; others overwrite theirs."""
     rows = np.zeros(len(trace), dtype=ROW)
     rows["scheduled_s"] = rows["sent_s"] = trace.arrivals_s
-    rows["started_s"] = rows["finished_s"] = np.nan
-    rows["replica"], rows["status"] = -1, FAILED
     return rows
 
 
@@ -150,6 +178,7 @@ def chunks_of(trace: Trace, length: int = 2**62) -> Iterator[Chunk]:
             np.asarray(found.get("size", np.zeros(1)), dtype=np.int32),
             np.asarray(found.get("priority", np.zeros(1)), dtype=np.int32),
             np.asarray(found.get("deadline_s", np.full(1, np.inf)), dtype=np.float64),
+            np.asarray(found.get("key", np.full(1, NO_KEY)), dtype=np.int64),
             start + length >= len(trace),
         )  # fmt: skip
 
@@ -163,11 +192,13 @@ def chunks_from(generator: Generator, requests: int, seed: int) -> Iterator[Chun
         seed: of the generator.
     """
     state, none, endless = generator.start(seed), np.zeros(1, dtype=np.int32), np.full(1, np.inf)
+    no_key = np.full(1, NO_KEY)
     for start in range(0, requests, PIECE):
         arrivals_s = np.empty(min(PIECE, requests - start))
         generator.fill(state, arrivals_s)
         ends = bool(np.isinf(arrivals_s[-1]))
-        yield Chunk(arrivals_s[np.isfinite(arrivals_s)], none, none, endless, ends or start + PIECE >= requests)
+        last = ends or start + PIECE >= requests
+        yield Chunk(arrivals_s[np.isfinite(arrivals_s)], none, none, endless, no_key, last)
         if ends:
             return
 
@@ -177,7 +208,7 @@ def _is_plain(system: System) -> bool:
     return (
         system.stations == 1 and isinstance(system.batcher, IdealBatching) and system.by_group.shape[:2] == (1, 1)
         and system.client == Client() and system.admission == Admission() and not system.slowness
-        and not (system.scaling or system.proxy or system.faults)
+        and not (system.scaling or system.proxy or system.faults or system.multiplex)
     )  # fmt: skip
 
 
@@ -199,9 +230,19 @@ def _ready(chunk: Chunk, system: System) -> Chunk:
         )  # fmt: skip
     if len(chunk.priority) and chunk.priority.min() < 0:
         raise DataError("must be zero or more", field="priority", value=int(chunk.priority.min()))
+    if system.multiplex and len(chunk.key) and not 0 <= chunk.key.min() <= chunk.key.max() < MOST_MODELS:
+        wrong = int(chunk.key.min() if chunk.key.min() < 0 else chunk.key.max())
+        raise DataError(
+            f"is no model: models that share stations are numbered from 0 to {MOST_MODELS - 1:,}", field="key", value=wrong,
+            fix="give the requests a column `key` that says which model each is for (--column key=model, or --keys)",
+        )  # fmt: skip
+    return _frozen_chunk(chunk)
+
+
+def _frozen_chunk(chunk: Chunk) -> Chunk:
     return Chunk(
         _frozen(chunk.arrivals_s, np.float64), _frozen(chunk.work, np.int32), _frozen(chunk.priority, np.int32),
-        _frozen(chunk.deadline_s, np.float64), bool(chunk.last),
+        _frozen(chunk.deadline_s, np.float64), _frozen(chunk.key, np.int64), bool(chunk.last),
     )  # fmt: skip
 
 
@@ -247,29 +288,44 @@ class _Plain:
 class _Full:
     """A flight through a whole system, under way."""
 
-    def __init__(self, system: System, seeds: Seeds, told: Told) -> None:
-        self.system, self.told = system, told
-        self.rules = rules_of(system, seeds)
+    def __init__(self, system: System, seeds: Seeds, told: Told, population: Population | None = None) -> None:
+        self.system, self.told, self.population = system, told, population
+        self.asks_s = first_asks_s(population, seeds) if population else []
+        self.rules = rules_of(system, seeds, population, min(self.asks_s, default=0.0))
 
     def run(self, chunk: Chunk, chunks: Iterator[Chunk]) -> Flight:
-        """Fly all chunks."""
-        chunk = _ready(chunk, self.system)
-        priorities, last_s = int(chunk.priority.max()) + 1, float(chunk.arrivals_s[-1])
-        world = _begin(self.system, float(chunk.arrivals_s[0]), priorities)
+        """Fly all chunks, or as long as users ask."""
+        if self.population is None:
+            chunk = _ready(chunk, self.system)
+            first_s, last_s = float(chunk.arrivals_s[0]), float(chunk.arrivals_s[-1])
+        else:
+            first_s = last_s = self.told.grid[1] = min(self.asks_s)
+        asks = [(ask_s, user) for user, ask_s in enumerate(self.asks_s) if ask_s < self.rules.asks_until_s]
+        world = self._known(_begin(self.system, first_s, int(chunk.priority.max()) + 1, asks), chunk)
         while True:
             why = advance(world, self.rules, chunk, self.told, MOST_LIVE)
             if why == WANTS_ROOM:
                 world = grow(world, 2 * len(world.slots))
             elif why == WANTS_ARRIVALS:
                 chunk = _ready(next(chunks), self.system)
-                world = widen(world, int(chunk.priority.max(initial=0)) + 1)
+                world = self._known(widen(world, int(chunk.priority.max(initial=0)) + 1), chunk)
                 world.flow["cursor"] = 0
                 last_s = float(chunk.arrivals_s[-1]) if len(chunk.arrivals_s) else last_s
             else:
                 return self._landed(world, last_s, overflowed=bool(why == OVERFLOWS))
 
+    def _known(self, world: World, chunk: Chunk) -> World:
+        """The world with the models that a chunk asks for, where they are told apart."""
+        if self.system.multiplex is None:
+            return world
+        return make_known(
+            world, max(int(chunk.key.max(initial=-1)) + 1, self.population.users if self.population else 0)
+        )
+
     def _landed(self, world: World, last_s: float, *, overflowed: bool) -> Flight:
         flow = world.flow[0]
+        if self.population is not None:
+            last_s = float(flow["asked_s"])
         if overflowed:
             last_s = flow["ended_s"] = float(flow["now_s"])
         names = "completed", "timed_out", "shed", "failed", "left", "attempts", "batches", "served"
@@ -279,6 +335,7 @@ class _Full:
         return _landed(
             self.told, counts, float(flow["first_s"]), last_s, float(flow["ended_s"]), float(flow["busy_s"]),
             float(flow["replica_area_s"]), self.system, wasted=int(flow["wasted"]), overflowed=overflowed,
+            multiplexed={name: flow[name].item() for name in ("parts", "misses", "loads", "loading_s")},
         )  # fmt: skip
 
 
@@ -294,6 +351,7 @@ def _landed(
     *,
     wasted: int = 0,
     overflowed: bool = False,
+    multiplexed: Mapping[str, Any] = MappingProxyType({}),
 ) -> Flight:
     for sketch in (told.latency, told.wait):
         make_room(sketch, counts["requests"])
@@ -303,10 +361,11 @@ def _landed(
         served=counts["served"], batches=counts["batches"], seconds_simulated=ended_s - first_s, busy_s=busy_s,
         replica_s=replica_s, latency_times=Histogram.of(told.latency), wait_times=Histogram.of(told.wait),
     )  # fmt: skip
-    log = RequestLog(*(np.ascontiguousarray(told.rows[name]) for name in RequestLog.__dataclass_fields__))
+    rows = told.rows[: counts["requests"]]
+    log = RequestLog(*(np.ascontiguousarray(rows[name]) for name in RequestLog.__dataclass_fields__))
     return Flight(
         log if len(told.rows) else None, summary, told.over_time, float(told.grid[0]), first_s, last_s,
-        _drift_per_s(told, last_s, system, counts if overflowed else {}), wasted, overflowed,
+        _drift_per_s(told, last_s, system, counts if overflowed else {}), wasted, overflowed, **multiplexed,
     )  # fmt: skip
 
 
@@ -330,8 +389,25 @@ def _luck(seeds: Seeds, source: str) -> np.uint64:
     return np.uint64(origin(np.uint64(seeds.number(source))))
 
 
-def rules_of(system: System, seeds: Seeds) -> Rules:
-    """What does not change while a system is flown."""
+def first_asks_s(population: Population, seeds: Seeds) -> list[float]:
+    """When each user asks for the first time: after what is left of a think time as one finds it."""
+    luck = _luck(seeds, "clients")
+    draws = (uniform_from(luck, 2 * (user + (2 << ANEW))) for user in range(population.users))
+    if population.law == EXPONENTIAL:
+        return [population.think_s * -math.log(1.0 - draw) for draw in draws]
+    return [population.think_s * draw for draw in draws]
+
+
+def rules_of(system: System, seeds: Seeds, population: Population | None = None, first_s: float = 0.0) -> Rules:
+    """What does not change while a system is flown.
+
+    Args:
+        system: the system.
+        seeds: of its chance.
+        population: who asks; None where requests come by themselves.
+        first_s: when the first of them asks.
+    """
+    multiplex = system.multiplex
     batcher, router, scaling, client = system.batcher, system.router, system.scaling, system.client
     admission, proxy = system.admission, system.proxy
     caps = [each for each in (admission.max_waiting, batcher.max_waiting) if each >= 0]
@@ -346,6 +422,11 @@ def rules_of(system: System, seeds: Seeds) -> Rules:
         client.timeout_s, client.retries, client.backoff_s, client.backoff_max_s, client.jitter, client.budget_ratio,
         client.budget_burst, client.hedge_s, client.patience_s,
         _luck(seeds, "service"), _luck(seeds, "routing"), _luck(seeds, "clients"),
+        population.users if population else 0, population.think_s if population else 0.0,
+        population is not None and population.law == EXPONENTIAL, population.requests if population else 0,
+        max(first_s + population.seconds, np.nextafter(first_s, np.inf)) if population else np.inf,
+        multiplex.models_per_replica if multiplex else 0, multiplex.load_s if multiplex else 0.0,
+        multiplex is not None and multiplex.law == EXPONENTIAL,
     )  # fmt: skip
     return Rules(*(_plain(name, value) for name, value in rules._asdict().items()))
 
@@ -357,13 +438,16 @@ def _plain(name: str, value: Any) -> Any:
     return float(value) if name.endswith("_s") or name in {"jitter", "budget_ratio", "budget_burst"} else value
 
 
-def _begin(system: System, first_s: float, priorities: int) -> World:
-    """The world at the first arrival: the first stations are up, faults and looks are in the calendar."""
-    entries = _entries(system, first_s)
+def _begin(system: System, first_s: float, priorities: int, asks: Sequence[tuple[float, int]] = ()) -> World:
+    """The world at the first arrival: the first stations are up; faults, looks and users' first requests are in the calendar."""
+    entries = _entries(system, first_s, asks)
     scaling, up = system.scaling, system.stations
     memo = max(system.batcher.memo, scaling.scaler.memo if scaling else 1, 1)
     workers = system.proxy.workers if system.proxy else 0
-    world = build(system.most, system.executors, priorities, workers, memo, ROOM + len(entries))
+    world = build(
+        system.most, system.executors, priorities, workers, memo, ROOM + len(entries), system.router.memory(system.most),
+        system.multiplex.models_per_replica if system.multiplex else 0,
+    )  # fmt: skip
     flow = world.flow
     world.stations["state"][:up] = UP
     world.accepting[:up] = np.arange(up)
@@ -377,10 +461,11 @@ def _begin(system: System, first_s: float, priorities: int) -> World:
     flow["tokens"] = min(system.client.budget_burst, 2.0**53)
     world.calendar[: len(entries)] = entries
     flow["calendar"] = flow["sequence"] = len(entries)
+    flow["thinking"] = len(asks)
     return world
 
 
-def _entries(system: System, first_s: float) -> list[tuple[Any, ...]]:
+def _entries(system: System, first_s: float, asks: Sequence[tuple[float, int]]) -> list[tuple[Any, ...]]:
     """What is scheduled from the start, sorted: what is sorted is a heap."""
     entries: list[tuple[Any, ...]] = [
         (first_s + at_s, STATE, station, what, value)
@@ -389,10 +474,13 @@ def _entries(system: System, first_s: float) -> list[tuple[Any, ...]]:
     ]
     if system.scaling:
         entries.append((first_s + system.scaling.scaler.interval_s, SCALE, 0, 0, 0.0))
+    entries += [(ask_s, ASK, user, 0, 0.0) for ask_s, user in asks]
     entries.sort(key=lambda entry: entry[:2])
     entries = [(time_s, (kind << 56) | at, *rest) for at, (time_s, kind, *rest) in enumerate(entries)]
     slowed: dict[int, list[float]] = {}
-    return [_slowed(entry, slowed, system) if entry[3] == SLOW else entry for entry in entries]
+    return [
+        _slowed(entry, slowed, system) if entry[1] >> 56 == STATE and entry[3] == SLOW else entry for entry in entries
+    ]
 
 
 def _slowed(entry: tuple[Any, ...], slowed: dict[int, list[float]], system: System) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from .compiling import digest_of_sources
 from .sketch import make_room, record
 from .world import (
     ARRIVE,
+    ASK,
     COME_UP,
     CRASH,
     DONE,
@@ -31,6 +32,8 @@ from .world import (
     FINISH,
     HEDGE,
     LEAVE,
+    LOADED,
+    LOADED_HERE,
     LOOK,
     MEND,
     NOBODY,
@@ -66,6 +69,9 @@ GIVES_UP_S = 3600.0
 
 ANEW = 44
 """Attempts after the first draw their luck this many bits further on."""
+
+LOADING = 1 << 61
+"""Where in the stream of service times the luck of loading models lies."""
 
 ROW = np.dtype([
     ("scheduled_s", "f8"), ("sent_s", "f8"), ("started_s", "f8"), ("finished_s", "f8"), ("replica", "i4"),
@@ -108,7 +114,15 @@ class Rules(NamedTuple):
         patience_s: mean of how long a client stays at all.
         service_luck: where the stream of service times begins.
         route_luck: that of routing.
-        client_luck: that of back-off and patience.
+        client_luck: that of back-off, patience and thinking.
+        users: who ask again when their request is over; zero where requests come by themselves.
+        think_s: mean of the time between.
+        thinks_by_chance: whether it is exponential; constant otherwise.
+        most_requests: after which no user asks again.
+        asks_until_s: the time from which on none does.
+        shelf: models a station holds at once; zero where models are not told apart.
+        load_s: mean of what loading one takes.
+        loads_by_chance: whether it is exponential; constant otherwise.
     """
 
     table: NDArray[np.float64]
@@ -142,6 +156,14 @@ class Rules(NamedTuple):
     service_luck: np.uint64
     route_luck: np.uint64
     client_luck: np.uint64
+    users: int
+    think_s: float
+    thinks_by_chance: bool
+    most_requests: int
+    asks_until_s: float
+    shelf: int
+    load_s: float
+    loads_by_chance: bool
 
 
 class Chunk(NamedTuple):
@@ -152,6 +174,7 @@ class Chunk(NamedTuple):
         work: int32, size classes.
         priority: int32.
         deadline_s: float64, after the arrival; infinite where there is none.
+        key: int64, of the model, client or entity; negative where there is none.
         last: whether nothing comes after it.
     """
 
@@ -159,6 +182,7 @@ class Chunk(NamedTuple):
     work: NDArray[np.int32]
     priority: NDArray[np.int32]
     deadline_s: Floats
+    key: Ints
     last: bool
 
 
@@ -380,9 +404,11 @@ def _bin(told: Told, time_s: float) -> int:
 
 
 @hot
-def _settle(w: World, f: Record, told: Told, slot: int, status: int) -> None:
+def _settle(w: World, f: Record, rules: Rules, told: Told, slot: int, status: int) -> None:
     """A request has ended, in this attempt."""
     a = w.slots[slot]
+    if rules.users > 0:
+        _think(w, f, rules, slot)
     f.live -= 1
     f.ended_s = f.now_s
     latency_s, wait_s = f.now_s - a.scheduled_s, a.started_s - a.scheduled_s
@@ -473,10 +499,50 @@ def _arrive(w: World, f: Record, rules: Rules, chunk: Chunk, told: Told) -> None
     f.cursor += 1
     slot = _take_slot(w, f)
     a = w.slots[slot]
-    a.request, a.scheduled_s, a.attempt, a.made, a.twin = f.request, chunk.arrivals_s[at], 0, 1, NOBODY
+    a.scheduled_s = chunk.arrivals_s[at]
     a.work = chunk.work[at if len(chunk.work) > 1 else 0]
     a.priority = chunk.priority[at if len(chunk.priority) > 1 else 0]
     a.deadline_s = a.scheduled_s + chunk.deadline_s[at if len(chunk.deadline_s) > 1 else 0]
+    a.key = chunk.key[at if len(chunk.key) > 1 else 0]
+    _begin(w, f, rules, told, slot)
+
+
+@cold
+def _ask(w: World, f: Record, rules: Rules, told: Told, user: int) -> None:
+    """A user has thought, and asks, if requests are left to be asked."""
+    if f.thinking == 0:
+        return
+    f.thinking -= 1
+    f.asked_s = f.now_s
+    make_room(told.latency, f.request + 1)
+    make_room(told.wait, f.request + 1)
+    slot = _take_slot(w, f)
+    a = w.slots[slot]
+    a.scheduled_s, a.work, a.priority, a.deadline_s, a.key = f.now_s, 0, 0, np.inf, user
+    if len(told.rows):
+        line = told.rows[f.request]
+        line.scheduled_s = line.sent_s = f.now_s
+    if f.request + 1 >= rules.most_requests:
+        f.thinking = 0
+    _begin(w, f, rules, told, slot)
+
+
+@cold
+def _think(w: World, f: Record, rules: Rules, slot: int) -> None:
+    """The user of a request that is over thinks, and will ask again, if that is before the end."""
+    span_s = rules.think_s
+    if rules.thinks_by_chance:
+        span_s *= -np.log(1.0 - uniform_from(rules.client_luck, 2 * (w.slots[slot].request + (1 << ANEW))))
+    if f.request < rules.most_requests and f.now_s + span_s < rules.asks_until_s:
+        f.thinking += 1
+        _schedule(w, f, f.now_s + span_s, ASK, w.slots[slot].key, 0, 0.0)
+
+
+@hot
+def _begin(w: World, f: Record, rules: Rules, told: Told, slot: int) -> None:
+    """A request is due: its client sends the first attempt, and may go away at some time."""
+    a = w.slots[slot]
+    a.request, a.attempt, a.made, a.twin = f.request, 0, 1, NOBODY
     a.leaves_s = np.inf
     if rules.patience_s > 0.0:
         a.leaves_s = f.now_s - np.log(1.0 - uniform_from(rules.client_luck, 2 * f.request)) * rules.patience_s
@@ -523,7 +589,7 @@ def _refuse(w: World, f: Record, rules: Rules, told: Told, slot: int, status: in
     if w.slots[slot].given_up or _part(w, slot):
         _free_slot(w, f, slot)
     elif not _try_again(w, f, rules, slot):
-        _settle(w, f, told, slot, status)
+        _settle(w, f, rules, told, slot, status)
         _free_slot(w, f, slot)
 
 
@@ -535,7 +601,7 @@ def _give_up(w: World, f: Record, rules: Rules, told: Told, slot: int) -> None:
         next_one = _take_slot(w, f)
         w.slots[next_one] = a
         if not _try_again(w, f, rules, next_one):
-            _settle(w, f, told, slot, TIMED_OUT)
+            _settle(w, f, rules, told, slot, TIMED_OUT)
             _free_slot(w, f, next_one)
     a.given_up = 1
 
@@ -556,13 +622,13 @@ def _hedge(w: World, f: Record, rules: Rules, told: Told, slot: int) -> None:
 
 
 @cold
-def _leave(w: World, f: Record, told: Told, slot: int) -> None:
+def _leave(w: World, f: Record, rules: Rules, told: Told, slot: int) -> None:
     """The client goes away for good; a slot that only waits to be sent again goes with it."""
     twin = w.slots[slot].twin
     if twin != NOBODY:
         w.slots[twin].given_up = 1
         _part(w, slot)
-    _settle(w, f, told, slot, LEFT)
+    _settle(w, f, rules, told, slot, LEFT)
     if w.slots[slot].station == RESTING:
         _free_slot(w, f, slot)
     else:
@@ -596,8 +662,11 @@ def _enter_station(w: World, f: Record, rules: Rules, slot: int) -> None:
         counter = 2 * (a.request + (a.attempt << ANEW))
         draw = uniform_from(rules.route_luck, counter), uniform_from(rules.route_luck, counter + 1)
         station = route(
-            rules.router, f.now_s, w.accepting, f.accepting, w.ongoing, draw, rules.router_settings, w.router_memo
-        )
+            rules.router, f.now_s, w.accepting, f.accepting, w.ongoing, draw, a.key, w.claims, rules.router_settings,
+            w.router_memo,
+        )  # fmt: skip
+    if rules.shelf > 0:
+        _claim(w, station, a.key, 1)
     a.station, a.queued_s = station, f.now_s
     _append(w, station, slot)
     w.stations[station].waiting += 1
@@ -642,7 +711,9 @@ def _look(w: World, f: Record, rules: Rules, told: Told, station: int) -> None:
         if drop > 0:
             s.waiting -= 1
             s.queued -= 1
-            _refuse(w, f, rules, told, _pop(w, station), SHED)
+            dropped = _pop(w, station)
+            _unclaim(w, rules, station, dropped)
+            _refuse(w, f, rules, told, dropped, SHED)
             _leave_station(w, f, rules, station, 1)
         if count > 0:
             _close(w, station, count)
@@ -703,6 +774,7 @@ def _start(w: World, f: Record, rules: Rules, told: Told, station: int) -> None:
         a = w.slots[each]
         if (a.given_up and rules.drops_abandoned) or (rules.drops_late and f.now_s > a.deadline_s):
             dropped += 1
+            _unclaim(w, rules, station, each)
             _refuse(w, f, rules, told, each, TIMED_OUT)
         else:
             if head == NOBODY:
@@ -720,23 +792,35 @@ def _start(w: World, f: Record, rules: Rules, told: Told, station: int) -> None:
     w.slots[before].following = NOBODY
     if rules.max_waiting >= 0:
         _set_accepting(w, f, rules, station)
-    _serve(w, f, rules, told, station, head, count, work)
+    _give_out(w, f, rules, told, station, head, count, work)
 
 
 @hot
-def _serve(w: World, f: Record, rules: Rules, told: Told, station: int, head: int, count: int, work: int) -> None:
-    s = w.stations[station]
+def _give_out(w: World, f: Record, rules: Rules, told: Told, station: int, head: int, count: int, work: int) -> None:
+    """The first idle executor gets a batch."""
     executor = 0
     while w.executing[station, executor] != NOBODY:
         executor += 1
+    w.executing[station, executor] = head
+    w.stations[station].busy += 1
+    if rules.shelf > 0:
+        _take_apart(w, f, station, executor, count)
+        _want(w, f, rules, told, station, executor)
+    else:
+        _serve(w, f, rules, told, station, executor, count, work)
+
+
+@hot
+def _serve(w: World, f: Record, rules: Rules, told: Told, station: int, executor: int, count: int, work: int) -> None:
+    """An executor begins with the first so many of the batch it has."""
+    s = w.stations[station]
+    head = w.executing[station, executor]
     points = rules.table.shape[3]
     luck = uniform_from(rules.service_luck, w.slots[head].request + (w.slots[head].attempt << ANEW))
     service_s = rules.table[s.group, work, rules.padded[count], int(luck * points)] * s.slowness
-    w.executing[station, executor] = head
-    s.busy += 1
     replica = station * w.executing.shape[1] + executor
     each = head
-    while each != NOBODY:
+    for _ in range(count):
         a = w.slots[each]
         a.started_s, a.replica, a.batch = f.now_s, replica, count
         each = a.following
@@ -758,29 +842,174 @@ def _finish(w: World, f: Record, rules: Rules, told: Told, station: int, detail:
         return
     executor = detail & 0xFFFF
     each = w.executing[station, executor]
-    w.executing[station, executor] = NOBODY
-    s.busy -= 1
     count, for_nothing = w.slots[each].batch, 0
     # the first of a batch need not be its oldest, where some overtake others
     started_s, oldest_s = w.slots[each].started_s, np.inf
-    while each != NOBODY:
+    for _ in range(count):
         a = w.slots[each]
         following = a.following
         oldest_s = min(oldest_s, a.queued_s)
+        _unclaim(w, rules, station, each)
         if a.given_up:
             for_nothing += 1
         else:
             if a.twin != NOBODY:
                 w.slots[a.twin].given_up = 1
                 _part(w, each)
-            _settle(w, f, told, each, COMPLETED)
+            _settle(w, f, rules, told, each, COMPLETED)
         _free_slot(w, f, each)
         each = following
     f.wasted += for_nothing
-    learn(
-        rules.batcher, f.now_s, count, service_s, started_s - oldest_s, rules.batcher_settings, w.batcher_memo[station]
-    )  # fmt: skip
+    w.executing[station, executor] = each
+    if each != NOBODY:
+        _leave_station(w, f, rules, station, count)
+        _want(w, f, rules, told, station, executor)
+        return
+    s.busy -= 1
+    batch, wait_s = count, started_s - oldest_s
+    if rules.shelf > 0:
+        whole = w.whole[station, executor]
+        batch, service_s, wait_s = int(whole[1]), f.now_s - whole[0], whole[0] - whole[2]
+    learn(rules.batcher, f.now_s, batch, service_s, wait_s, rules.batcher_settings, w.batcher_memo[station])
     _leave_station(w, f, rules, station, count)
+
+
+# Models that share stations.
+
+
+@cold
+def _claim(w: World, station: int, model: int, change: int) -> None:
+    """So many attempts more want a model at a station, or it is at hand there from now on or no more."""
+    claims = w.claims[station]
+    before = claims[model + 1]
+    claims[model + 1] = before + change
+    claims[0] += (before + change > 0) - (before > 0)
+
+
+@hot
+def _unclaim(w: World, rules: Rules, station: int, slot: int) -> None:
+    """An attempt is no longer in a station, where models are told apart."""
+    if rules.shelf > 0:
+        _claim(w, station, w.slots[slot].key, -1)
+
+
+@cold
+def _take_apart(w: World, f: Record, station: int, executor: int, count: int) -> None:
+    """Put those of one model together in a batch, the models in the order in which they first appear."""
+    last, oldest_s = w.executing[station, executor], np.inf
+    while last != NOBODY:
+        model, before = w.slots[last].key, last
+        oldest_s = min(oldest_s, w.slots[last].queued_s)
+        each = w.slots[last].following
+        while each != NOBODY:
+            following = w.slots[each].following
+            if w.slots[each].key != model:
+                before = each
+            else:
+                oldest_s = min(oldest_s, w.slots[each].queued_s)
+                if before == last:
+                    before = each
+                else:
+                    w.slots[before].following = following
+                    w.slots[each].following = w.slots[last].following
+                    w.slots[last].following = each
+                last = each
+            each = following
+        last = w.slots[last].following
+    whole = w.whole[station, executor]
+    whole[0], whole[1], whole[2] = f.now_s, count, oldest_s
+
+
+@cold
+def _want(w: World, f: Record, rules: Rules, told: Told, station: int, executor: int) -> None:
+    """An executor turns to the next part of its batch: the model is at hand, or it waits for its turn to load it."""
+    s, model = w.stations[station], w.slots[w.executing[station, executor]].key
+    f.parts += 1
+    if w.claims[station, model + 1] >= LOADED_HERE:
+        _put_last(w, station, model)
+        _serve_part(w, f, rules, told, station, executor)
+        return
+    f.misses += 1
+    if s.loader == NOBODY:
+        _load(w, f, rules, station, executor)
+    else:
+        w.turns[station, s.awaiting] = executor
+        s.awaiting += 1
+
+
+@cold
+def _put_last(w: World, station: int, model: int) -> None:
+    """A model that is at hand counts as used last."""
+    shelf, at = w.shelf[station], w.stations[station].models - 1
+    moved = model
+    while shelf[at] != model:
+        moved, shelf[at] = shelf[at], moved
+        at -= 1
+    shelf[at] = moved
+
+
+@cold
+def _load(w: World, f: Record, rules: Rules, station: int, executor: int) -> None:
+    """It is this executor's turn to load: the model that was used the longest ago makes room."""
+    s, head = w.stations[station], w.executing[station, executor]
+    shelf = w.shelf[station]
+    if s.models == rules.shelf:
+        _claim(w, station, shelf[0], -LOADED_HERE)
+        s.models -= 1
+        for at in range(s.models):
+            shelf[at] = shelf[at + 1]
+    span_s = rules.load_s
+    if rules.loads_by_chance:
+        counter = LOADING | (w.slots[head].request + (w.slots[head].attempt << ANEW))
+        span_s *= -np.log(1.0 - uniform_from(rules.service_luck, counter))
+    s.loader = executor
+    f.loads += 1
+    f.loading_s += span_s
+    _schedule(w, f, f.now_s + span_s, LOADED, station, s.epoch, 0.0)
+
+
+@cold
+def _have_loaded(w: World, f: Record, rules: Rules, told: Told, station: int, epoch: int) -> None:
+    """A model is at hand: what waited for it is served, and whose turn it is loads another."""
+    s = w.stations[station]
+    if s.epoch != epoch:
+        return
+    executor = s.loader
+    model = w.slots[w.executing[station, executor]].key
+    w.shelf[station, s.models] = model
+    s.models += 1
+    s.loader = NOBODY
+    _claim(w, station, model, LOADED_HERE)
+    _serve_part(w, f, rules, told, station, executor)
+    while s.loader == NOBODY and s.awaiting > 0:
+        executor = w.turns[station, 0]
+        s.awaiting -= 1
+        for at in range(s.awaiting):
+            w.turns[station, at] = w.turns[station, at + 1]
+        # meanwhile another may have loaded it
+        if w.claims[station, w.slots[w.executing[station, executor]].key + 1] >= LOADED_HERE:
+            _serve_part(w, f, rules, told, station, executor)
+        else:
+            _load(w, f, rules, station, executor)
+
+
+@cold
+def _serve_part(w: World, f: Record, rules: Rules, told: Told, station: int, executor: int) -> None:
+    """Those of one model at the head of an executor's batch are served."""
+    each = w.executing[station, executor]
+    model, count, work = w.slots[each].key, 0, 0
+    while each != NOBODY and w.slots[each].key == model:
+        count, work = count + 1, max(work, w.slots[each].work)
+        each = w.slots[each].following
+    _serve(w, f, rules, told, station, executor, count, work)
+
+
+@cold
+def _forget_models(w: World, station: int) -> None:
+    """What comes up in a station's place has no model at hand."""
+    s = w.stations[station]
+    s.models, s.loader, s.awaiting = 0, NOBODY, 0
+    w.claims[station] = 0
 
 
 # Faults and scaling.
@@ -813,6 +1042,8 @@ def _go_down(w: World, f: Record, rules: Rules, told: Told, station: int) -> Non
         s.epoch += 1
         s.wake_s = np.inf
         w.batcher_memo[station] = 0.0
+        if rules.shelf > 0:
+            _forget_models(w, station)
         _count_replicas(w, f, told, -1)
         _set_accepting(w, f, rules, station)
 
@@ -985,7 +1216,7 @@ def _happen(w: World, f: Record, rules: Rules, chunk: Chunk, told: Told, kind: i
         if w.slots[slot].serial == serial and not w.slots[slot].given_up:
             _hedge(w, f, rules, told, slot)
     else:
-        _happen_next(w, f, rules, told, kind, f.cursor < len(chunk.arrivals_s))
+        _happen_next(w, f, rules, told, kind, f.cursor < len(chunk.arrivals_s) or f.thinking > 0)
 
 
 @hot
@@ -1008,11 +1239,22 @@ def _happen_next(w: World, f: Record, rules: Rules, told: Told, kind: int, more:
             _send(w, f, rules, told, subject)
     elif kind == LEAVE:
         if w.slots[subject].serial == detail and not w.slots[subject].given_up:
-            _leave(w, f, told, subject)
+            _leave(w, f, rules, told, subject)
     elif kind == SCALE:
         _scale(w, f, rules, told, more)
-    else:
+    elif kind == STATE:
         _change_state(w, f, rules, told, subject, detail, value)
+    else:
+        _go_on(w, f, rules, told, kind, subject, detail)
+
+
+@cold
+def _go_on(w: World, f: Record, rules: Rules, told: Told, kind: int, subject: int, detail: int) -> None:
+    """What only happens where users wait for their answers, or models share stations."""
+    if kind == ASK:
+        _ask(w, f, rules, told, subject)
+    else:
+        _have_loaded(w, f, rules, told, subject, detail)
 
 
 @hot
@@ -1079,7 +1321,7 @@ def _whole_loop(sources: int) -> Any:
             if time_s > f.now_s and (f.dirty > 0 or (f.held > 0 and f.accepting > 0)):
                 _end_instant(w, f, rules, told)
                 continue
-            if time_s == np.inf or (f.cursor >= count and f.live == 0 and f.inside == 0):
+            if time_s == np.inf or (f.cursor >= count and f.live == 0 and f.inside == 0 and f.thinking == 0):
                 _count_replicas(w, f, told, 0)
                 return DONE
             f.now_s = time_s

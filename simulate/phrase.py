@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from windtunnel.errors import ConfigError, nearest
-from windtunnel.quantity import parse_duration, parse_share
+from windtunnel.quantity import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +118,8 @@ def _value(text: str, hint: Any, name: str, field: str) -> Any:
         if name.endswith("_s"):
             return math.inf if text == "inf" else parse_duration(text)
         if hint is float:
-            return parse_share(text) if text.endswith("%") else float(text)
+            # 125% is a number too, and what may be one only as a share refuses it itself
+            return float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
     except (KeyError, ValueError, ConfigError) as error:
         says = {bool: "true or false", int: "a whole number"}.get(hint, "a number or a duration")
         raise ConfigError(f"is not {says}", field=f"{field} ({_spelling(name)})", value=text) from error

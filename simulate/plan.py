@@ -10,21 +10,30 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.deployment import Slo
 from windtunnel.errors import ConfigError, DataError
 from windtunnel.quantity import format_duration
-from windtunnel.simulate.planning import Course, Monotony, Search, compare_patterns, grow, is_sure, prove, slowdown
-from windtunnel.simulate.planning.course import BINS
+from windtunnel.simulate.planning import (
+    CONFIDENCE_OF,
+    PATTERNS,
+    Course,
+    Monotony,
+    Pattern,
+    Search,
+    grow,
+    is_sure,
+    prove,
+    slowdown,
+)  # fmt: skip
+from windtunnel.simulate.planning.course import key_of
+from windtunnel.simulate.planning.pattern import ALWAYS_ON, SERVERLESS
 from windtunnel.simulate.scenarios.day import Day
 from windtunnel.verdict import Verdict
 
-from .flight import fly
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from windtunnel.deployment import Deployment
     from windtunnel.fanout import Workers
     from windtunnel.seeds import Seeds
-    from windtunnel.simulate.planning import Evaluation, Growth, LeftOut, Pattern, Patterns, Space
-    from windtunnel.tariff import Serverless
+    from windtunnel.simulate.planning import Evaluation, Growth, Journal, LeftOut, Space
     from windtunnel.trace import Trace
 
     from .flight import Flight
@@ -76,7 +85,7 @@ class Plan:
 
     Args:
         slo: the promise.
-        confidence: how sure the cheapest is.
+        confidence: how sure the cheapest is; of what, says `planning.CONFIDENCE_OF`.
         evaluations: what was flown whole, in the order of the space.
         tried: those that were run again with fresh luck, in the order of their price, with intervals.
         cheapest: the last of these where it was accepted; else None.
@@ -84,7 +93,7 @@ class Plan:
         effort: what it took.
         monotony: whether more replicas never hurt, where that was seen.
         growth: how much more load the cheapest carries; None where there is none.
-        patterns: other ways of running it; empty where they were not asked for.
+        patterns: the cheapest of each way of running it; empty where only fleets that are always on were asked for.
         left_out: machines that were asked about and could not be planned for.
         seconds: how long it took; no part of the result.
         where: who computed it (`in-process` or `ray`); no part of the result.
@@ -138,23 +147,33 @@ class Plan:
 
     @property
     def frontier(self) -> tuple[Evaluation, ...]:
-        """The flown deployments of which none other is both as cheap and as fast on its worst trace, from the cheapest on."""
+        """The flown deployments of which none other is as cheap, as fast on its worst day, and as available; the cheapest first.
+
+        None is dearer, slower *and* less in time than another: to leave it for something cheaper, faster or more available costs
+        one of the other two.
+        """
         best: list[Evaluation] = []
-        for evaluation in sorted(self.evaluations, key=lambda each: each.cost):
-            if not best or evaluation.worst.latency_s < best[-1].worst.latency_s:
-                best.append(evaluation)
+        for each in sorted(self.evaluations, key=lambda each: (*each.cost, -each.availability)):
+            # whatever is as cheap stands before it already
+            if not any(
+                other.worst.latency_s <= each.worst.latency_s and other.availability >= each.availability
+                for other in best
+            ):
+                best.append(each)
         return tuple(best)
 
     @property
     def looser(self) -> tuple[Evaluation, ...]:
-        """What would be cheaper if the bound were looser: the frontier below the cheapest, the dearest first."""
+        """What would be cheaper if the bound were looser, the dearest first: each slower than the one before, and than the bound."""
         if self.cheapest is None:
             return ()
         price = self.cheapest.deployment.usd_per_hour
-        cheaper = [
-            each for each in self.frontier
-            if each.deployment.usd_per_hour < price and math.isfinite(each.worst.latency_s) and _drains(each)
-        ]  # fmt: skip
+        cheaper: list[Evaluation] = []
+        for each in sorted(self.evaluations, key=lambda each: each.cost):
+            fits = each.deployment.usd_per_hour < price and math.isfinite(each.worst.latency_s) and _drains(each)
+            faster = not cheaper or each.worst.latency_s < cheaper[-1].worst.latency_s
+            if fits and faster and not each.keeps:
+                cheaper.append(each)
         return tuple(reversed(cheaper))
 
     @property
@@ -176,10 +195,12 @@ class Plan:
 
         return {
             "basis": "simulated", "slo": {"quantile": quantile, "latency_s": self.slo.latency_s},
-            "cheapest": {**self.cheapest.to_dict(quantile), "confidence": self.confidence} if self.cheapest else None,
+            "cheapest": {
+                **self.cheapest.to_dict(quantile), "confidence": self.confidence, "confidence_of": CONFIDENCE_OF,
+            } if self.cheapest else None,
             "frontier": told(self.frontier), "runners_up": told(self.runners_up), "looser": told(self.looser),
             "growth": self.growth.to_dict() if self.growth else None,
-            "patterns": [pattern.to_dict(quantile) for pattern in self.patterns],
+            "patterns": [pattern.to_dict(key_of(quantile)) for pattern in self.patterns],
             "evaluated": effort.evaluated, "possible": effort.possible, "ruled_out": effort.ruled_out,
             "screened": effort.screened, "requests_simulated": effort.requests_simulated, "share_simulated": effort.share,
             "monotony": self.monotony.to_dict(),
@@ -189,7 +210,10 @@ class Plan:
 
 
 def _setting(deployment: Deployment) -> tuple[Any, ...]:
-    return deployment.hardware, deployment.variant, deployment.batch.max_batch, deployment.batcher, deployment.router
+    return (
+        deployment.pattern, deployment.hardware, deployment.variant, deployment.batch.max_batch, deployment.batcher,
+        deployment.router,
+    )  # fmt: skip
 
 
 def _drains(evaluation: Evaluation) -> bool:
@@ -217,10 +241,7 @@ def rehearse(
     """
     # whatever was promised, the flight is the same
     course = Course.of(traces, space, Slo(0.5, math.inf), troubles)
-    return {
-        name: fly(system, trace, seeds, log=log, bin_s=trace.duration_s / BINS)
-        for name, trace, system in course.days(deployment, seeds)
-    }
+    return dict(course.days(deployment, seeds, log=log))
 
 
 def plan(
@@ -231,12 +252,11 @@ def plan(
     seeds: Seeds,
     confidence: float = 0.99,
     repeats: int = 10,
-    patterns: Patterns | None = None,
-    functions: Sequence[Serverless] = (),
     troubles: tuple[Scenario, ...] = (),
     left_out: tuple[LeftOut, ...] = (),
     workers: Workers | None = None,
     report: Callable[[int], None] = lambda _done: None,
+    journal: Journal | None = None,
 ) -> Plan:
     """Find the cheapest deployment of a space that keeps the promise on every trace, and be sure of it.
 
@@ -247,24 +267,26 @@ def plan(
     at the end is what flying everything would have found, as long as more replicas never hurt; that is looked at, and a line
     on which they do is flown whole.
 
-    What stands is then run again with `repeats` fresh lucks, the cheapest first (of equally cheap ones the fastest); the
-    first whose Student interval of the promised quantile ends at or below the bound on every trace is accepted
-    (`planning.proof`). Sure is meant given these traces and these profiles: only chance within the system is drawn anew.
+    Every way of running it that the space has is searched by itself, so that each is as large as *it* has to be; the answer is
+    the cheapest of those that may be it (`Space.patterns`).
+
+    What stands is then run again with `repeats` fresh lucks, the cheapest first (of equally cheap ones the fastest); the first
+    that keeps the promise in every run, and whose prediction interval for one more day ends at or below the bound on every
+    trace, is accepted (`planning.proof`). Sure is meant of a day of these arrivals, given these profiles and what is assumed.
 
     Args:
         traces: by name, such as `recorded` and `flash-crowd`.
         space: what may be deployed.
         slo: the promise.
-        seeds: streams `service` and `routing` are used, `arrivals` for growth, `clients` for preemptions.
+        seeds: streams `service` and `routing` are used, `arrivals` for growth, `clients` for losses of machines.
         confidence: how sure the answer is to be.
         repeats: fresh runs of a deployment under proof; at least 2.
-        patterns: other ways of running the answer that are compared with it; None for none.
-        functions: that are compared with it too.
         troubles: scenarios that befall the system, on each of which the promise must be kept as well, on the first trace. On
             such a day replicas stand apart, each with its own queue behind a router, so that it can befall one of them.
         left_out: what could not be planned for, to be told.
         workers: who does it.
         report: called with the number of deployments settled.
+        journal: what an interrupted plan has flown already, and where this one writes down what it flies.
 
     Raises:
         ConfigError: no trace, a confidence or repeats that mean nothing, or a bound below the shortest service time that
@@ -277,7 +299,7 @@ def plan(
     course = Course.of(traces, space, slo, troubles)
     _check_possible(course)
     _check_troubles(course, space, seeds)
-    search = Search(course, space, seeds, workers=workers, report=report)
+    search = Search(course, space, seeds, workers=workers, report=report, journal=journal)
     search.run()
     monotony = search.check()
     search.run()
@@ -286,10 +308,8 @@ def plan(
     tried = proof.tried
     cheapest = tried[-1] if tried and is_sure(tried[-1], slo) else None
     _look_around(search, cheapest or (tried[0] if tried else None))
-    growth = grow(course, cheapest.deployment, seeds) if cheapest else None
-    compared: tuple[Pattern, ...] = ()
-    if cheapest and patterns:
-        compared = compare_patterns(course, cheapest, space.offer_of(cheapest.deployment), seeds, patterns, functions)
+    growth = grow(course, cheapest.deployment, seeds, search.journal) if cheapest else None
+    compared = _compare(search, cheapest)
     evaluations = tuple(search.evaluations)
     effort = Effort(
         len(space), search.ruled_out, search.screened, len(evaluations),
@@ -314,6 +334,26 @@ def _look_around(search: Search, answer: Evaluation | None) -> None:
         search.fly(search.greatest())
 
 
+def _compare(search: Search, cheapest: Evaluation | None) -> tuple[Pattern, ...]:
+    """The cheapest of each way of running it; where none keeps the promise, the fastest that was flown, else its largest."""
+    space = search.space
+    known = {line.pattern for line in space.lines}
+    if known <= {ALWAYS_ON}:
+        return ()
+    found = []
+    for name in (name for name in PATTERNS if name in known):
+        standing = search.standing_of(name)
+        flown = [each for each in search.evaluations if each.deployment.pattern == name]
+        if cheapest is not None and cheapest.deployment.pattern == name:
+            best = cheapest
+        elif standing:
+            best = standing[0]
+        else:
+            best = min(flown or search.fly(search.greatest(name)), key=lambda each: each.speed)
+        found.append(Pattern.of(best, space.assumed, wins=name in space.patterns))
+    return tuple(found)
+
+
 def _check(traces: Mapping[str, Trace], confidence: float, repeats: int) -> None:
     if not traces:
         raise ConfigError("is empty", field="traces", fix="give at least one trace by name")
@@ -325,7 +365,7 @@ def _check(traces: Mapping[str, Trace], confidence: float, repeats: int) -> None
 
 def _check_evidence(traces: Mapping[str, Trace], space: Space, slo: Slo) -> None:
     """Refuse a quantile that a profile or a trace cannot show."""
-    for offer in space.offers:
+    for offer in space.everything:
         offer.profile.check_quantile(slo.quantile)
     least = math.ceil(TAIL_REQUESTS / (1.0 - slo.quantile) - 1e-9)
     for name, trace in traces.items():
@@ -338,7 +378,10 @@ def _check_evidence(traces: Mapping[str, Trace], space: Space, slo: Slo) -> None
 
 
 def _check_possible(course: Course) -> None:
-    fastest_s = min(float(table[1:].min()) for table in course.tables.values())
+    fastest_s = min(
+        float(table[1:].min()) * min(slower for (*of, _), slower in course.slowdowns.items() if tuple(of) == key)
+        for key, table in course.tables.items()
+    )
     if course.slo.latency_s < fastest_s:
         raise ConfigError(
             f"cannot be kept by any deployment: the shortest service time in the profile is {format_duration(fastest_s)}",
@@ -350,7 +393,7 @@ def _check_possible(course: Course) -> None:
 
 def _check_troubles(course: Course, space: Space, seeds: Seeds) -> None:
     """Refuse a scenario that cannot befall even the largest deployment."""
-    largest = max(space.deployments(), key=lambda each: each.replicas)
+    largest = max(space.deployments(), key=lambda each: (each.pattern != SERVERLESS, each.replicas))
     for trouble in course.troubles:
         trouble.strike(Day.calm(next(iter(course.traces.values())), course.system(largest, apart=True)), seeds)
 
@@ -366,7 +409,7 @@ def _judge(
     if is_sure(last, slo):
         deployment = last.deployment
         what = f"{deployment} on {deployment.hardware} at ${deployment.usd_per_hour:.4g} an hour"
-        return Verdict("go", (f"{what}: {_percent(confidence)} sure that {slo} on {where}.",), (), evidence)
+        return Verdict("go", (f"{what}: {_percent(confidence)} sure that {slo} on a day like {where}.",), (), evidence)
     reason = (
         f"{len(tried)} of {possible} deployments keep {slo} on {where} in one run, "
         f"but over repeated runs none is {_percent(confidence)} sure to."
@@ -389,7 +432,10 @@ def _doubt(space: Space, chosen: Deployment, verdict: Verdict) -> Verdict:
         "projected": f"The service times are projected to {chosen.hardware}, and taken {profile.band:.3g} times as long: measure "
         "there before buying.",
     }.get(offer.basis)
-    return Verdict("go", (*verdict.reasons, *([where] if where else [])), verdict.would_change, verdict.evidence)
+    assumed = space.assumed.told(chosen) if chosen.pattern != ALWAYS_ON else ()
+    return Verdict(
+        "go", (*verdict.reasons, *([where] if where else []), *assumed), verdict.would_change, verdict.evidence
+    )
 
 
 def _told(verdict: Verdict, left_out: tuple[LeftOut, ...]) -> Verdict:

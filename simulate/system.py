@@ -9,7 +9,7 @@ import numpy as np
 
 from windtunnel.errors import ConfigError, DataError
 from windtunnel.simulate.batching import IdealBatching
-from windtunnel.simulate.routing import PowerOfTwo
+from windtunnel.simulate.routing import Multiplexed, Pinned, PowerOfTwo
 
 from .admission import Admission
 from .client import Client
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from windtunnel.simulate.scaling import Scaler
 
     from .fault import Fault
+    from .multiplex import Multiplex
     from .proxy import Proxy
 
 
@@ -71,9 +72,11 @@ class System:
         faults: what befalls it.
         groups: of which group each station is; all of group 0 where empty.
         slowness: how many times as long each station takes; 1 where empty.
+        multiplex: how models share stations; None where requests are all for one.
 
     Raises:
-        ConfigError: no station or executor; a fault of a station that there is not.
+        ConfigError: no station or executor; a fault of a station that there is not; a router that looks for models where none
+            are told apart.
         DataError: a table that does not reach the largest batch, or with times that are not finite and above zero.
     """
 
@@ -89,8 +92,15 @@ class System:
     faults: tuple[Fault, ...] = ()
     groups: tuple[int, ...] = ()
     slowness: tuple[float, ...] = ()
+    multiplex: Multiplex | None = None
 
     def __post_init__(self) -> None:
+        inner = self.router.otherwise if isinstance(self.router, Pinned) else self.router
+        if isinstance(inner, Multiplexed) and self.multiplex is None:
+            raise ConfigError(
+                "looks for stations that hold a model, and there is one model", field="router", value=inner.name,
+                fix="say how models share stations (--multiplex 'models_per_replica=3, load=2s'), or take power-of-two",
+            )  # fmt: skip
         least = 0 if self.scaling else 1
         for name, low in (("stations", least), ("executors", 1)):
             if getattr(self, name) < low:

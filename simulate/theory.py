@@ -149,6 +149,36 @@ def mmck_blocking(servers: int, room: int, load: float) -> float:
     return blocked
 
 
+def finite_source(users: int, think_s: float, mean_s: float, servers: int = 1) -> tuple[float, float]:
+    """Answers a second and the mean wait in M/M/c//N: users who wait for their answer, and think before they ask again.
+
+    The chances of n users being with the servers, from rates (N − n)/Z up and min(n, c)/S down; the wait by Little's law. The
+    wait holds for exponential service; thinking may follow any law.
+    Source: Palm 1947 (*machine interference*); Kleinrock, *Queueing Systems* I, 1975, sections 3.8 and 3.10.
+
+    Args:
+        users: N.
+        think_s: Z, the mean between an answer and the next request; above zero.
+        mean_s: S, the mean service time.
+        servers: c.
+
+    Example:
+        Two users who think as long as one server takes are both with it in 2 of 5 moments, and both think in one.
+
+        >>> throughput_per_s, wait_s = finite_source(2, 1.0, 1.0)
+        >>> round(throughput_per_s, 9), round(wait_s, 9)
+        (0.8, 0.5)
+    """
+    log_chance, found = 0.0, [0.0]
+    for inside in range(users):
+        log_chance += math.log((users - inside) * mean_s / (think_s * min(inside + 1, servers)))
+        found.append(log_chance)
+    weights = np.exp(np.array(found) - max(found))
+    chances, inside_by = weights / weights.sum(), np.arange(users + 1)
+    throughput_per_s = float(chances @ np.minimum(inside_by, servers)) / mean_s
+    return throughput_per_s, float(chances @ inside_by) / throughput_per_s - mean_s
+
+
 def mg1_wait_s(rate_per_s: float, mean_s: float, second_moment_s2: float) -> float:
     """The mean wait in M/G/1: Poisson arrivals, one server, service times of any distribution, in any order that ignores them.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DOWN, STARTING, UP, DRAINING = range(4)
 """What a station may be: away; being started; serving; serving what it has, and nothing new."""
 
-FINISH, STATE, ARRIVE, RESEND, HEDGE, PROXY, TIMEOUT, LEAVE, SCALE, LOOK = range(10)
+FINISH, LOADED, STATE, ARRIVE, ASK, RESEND, HEDGE, PROXY, TIMEOUT, LEAVE, SCALE, LOOK = range(12)
 """What can happen, in the order in which it happens at one instant."""
 
 COME_UP, MEND, CRASH, NOTICE, SLOW, STALL = range(6)
@@ -35,8 +35,11 @@ NOBODY = -1
 RESTING = -2
 """The station of an attempt that waits to be sent again."""
 
+LOADED_HERE = 1 << 40
+"""What a model that is at hand adds to the attempts that ask for it at a station."""
+
 SLOT = np.dtype([
-    ("request", "i8"), ("serial", "i8"), ("following", "i8"), ("twin", "i8"), ("next_batch", "i8"),
+    ("request", "i8"), ("key", "i8"), ("serial", "i8"), ("following", "i8"), ("twin", "i8"), ("next_batch", "i8"),
     ("scheduled_s", "f8"), ("sent_s", "f8"), ("queued_s", "f8"), ("started_s", "f8"), ("deadline_s", "f8"), ("leaves_s", "f8"),
     ("attempt", "i4"), ("made", "i4"), ("work", "i4"), ("priority", "i4"), ("station", "i4"), ("replica", "i4"), ("batch", "i4"),
     ("given_up", "i4"),
@@ -45,9 +48,11 @@ SLOT = np.dtype([
 
 STATION = np.dtype([
     ("state", "i8"), ("epoch", "i8"), ("waiting", "i8"), ("queued", "i8"), ("busy", "i8"), ("group", "i8"), ("broken", "i8"),
-    ("closed_first", "i8"), ("closed_last", "i8"), ("slowness", "f8"), ("wake_s", "f8")
+    ("closed_first", "i8"), ("closed_last", "i8"), ("slowness", "f8"), ("wake_s", "f8"),
+    ("models", "i8"), ("loader", "i8"), ("awaiting", "i8"),
 ])  # fmt: skip
-"""One queue and what serves it. Closed batches are a chain of their first attempts."""
+"""One queue and what serves it. Closed batches are a chain of their first attempts. `models` are at hand, `loader` is the
+executor that loads one or `NOBODY`, `awaiting` so many wait for their turn to."""
 
 EVENT = np.dtype([("time_s", "f8"), ("order", "i8"), ("subject", "i8"), ("detail", "i8"), ("value", "f8")])
 """An entry of the calendar; `order` is the kind above the sequence number."""
@@ -65,6 +70,7 @@ FLOW = np.dtype([
     ("scaled_s", "f8"), ("completed", "i8"), ("timed_out", "i8"), ("shed", "i8"), ("failed", "i8"), ("left", "i8"),
     ("attempts", "i8"), ("batches", "i8"), ("served", "i8"), ("wasted", "i8"),
     ("busy_s", "f8"), ("ended_s", "f8"), ("first_s", "f8"), ("stirred_s", "f8"),
+    ("thinking", "i8"), ("asked_s", "f8"), ("parts", "i8"), ("misses", "i8"), ("loads", "i8"), ("loading_s", "f8"),
 ])  # fmt: skip
 """Everything of which there is one: the clock, the ends of queues, the counts."""
 
@@ -92,6 +98,12 @@ class World(NamedTuple):
         batcher_memo: float64 `[stations, 64 or more]`, the batchers' own.
         router_memo: float64, the router's own.
         scaler_memo: float64, the scaler's own.
+        claims: int64 `[stations, models + 1]`, in the first column how many models a station holds or is asked for, then for each
+            model how many attempts there want it, and `LOADED_HERE` more where it is at hand; none where models are not told apart.
+        shelf: int64 `[stations, models a station holds]`, those at hand, the least recently used first.
+        turns: int64 `[stations, executors]`, the executors that wait for their turn to load, in order.
+        whole: float64 `[stations, executors, 3]`, of the closed batch whose parts an executor serves: when the first part was
+            begun, how many it had, when the oldest of it came.
     """
 
     flow: Records
@@ -113,9 +125,22 @@ class World(NamedTuple):
     batcher_memo: Floats
     router_memo: Floats
     scaler_memo: Floats
+    claims: Ints
+    shelf: Ints
+    turns: Ints
+    whole: Floats
 
 
-def build(stations: int, executors: int, priorities: int, workers: int, memo: int, room: int) -> World:
+def build(
+    stations: int,
+    executors: int,
+    priorities: int,
+    workers: int,
+    memo: int,
+    room: int,
+    router_memo: Floats,
+    shelf: int = 0,
+) -> World:
     """An empty world: all stations down, no one in it.
 
     Args:
@@ -125,19 +150,22 @@ def build(stations: int, executors: int, priorities: int, workers: int, memo: in
         workers: of the proxy.
         memo: floats a batcher keeps a station.
         room: attempts that may be alive at once; `grow` makes more.
+        router_memo: what the router knows at first.
+        shelf: models a station holds at once; zero where models are not told apart.
     """
     flow = np.zeros(1, dtype=FLOW)
     each = np.zeros(stations, dtype=STATION)
     each["slowness"], each["wake_s"] = 1.0, np.inf
-    each["closed_first"] = each["closed_last"] = NOBODY
+    each["closed_first"] = each["closed_last"] = each["loader"] = NOBODY
     ongoing, accepting, dirty, looking, is_dirty = (np.zeros(stations, dtype=np.int64) for _ in range(5))
     first, last = (np.full((stations + 1, priorities), NOBODY, dtype=np.int64) for _ in range(2))
     proxy, timeouts, hedges = (np.zeros(0, dtype=PENDING) for _ in range(3))
     world = World(
         flow, each, ongoing, accepting, dirty, looking, is_dirty,
         np.full((stations, executors), NOBODY, dtype=np.int64), first, last, np.zeros(0, dtype=SLOT), np.zeros(0, dtype=EVENT),
-        proxy, timeouts, hedges, np.zeros(max(workers, 1)), np.zeros((stations, memo)), np.zeros(4 + 2 * stations),
-        np.zeros(memo),
+        proxy, timeouts, hedges, np.zeros(max(workers, 1)), np.zeros((stations, memo)), router_memo,
+        np.zeros(memo), np.zeros((stations, 1), dtype=np.int64), np.full((stations, shelf), NOBODY, dtype=np.int64),
+        np.zeros((stations, executors), dtype=np.int64), np.zeros((stations, executors, 3)),
     )  # fmt: skip
     flow["free"], flow["stalled_s"] = NOBODY, -np.inf
     flow["first_s"], flow["ended_s"] = np.nan, -np.inf
@@ -170,6 +198,15 @@ def widen(world: World, priorities: int) -> World:
     # what is joined along the second axis must lie row by row, as the compiled loop expects
     first, last = (np.ascontiguousarray(np.hstack([ends, none])) for ends in (world.first, world.last))
     return world._replace(first=first, last=last)
+
+
+def make_known(world: World, models: int) -> World:
+    """The same world with a claim for each of so many models at least."""
+    more = models + 1 - world.claims.shape[1]
+    if more <= 0:
+        return world
+    none = np.zeros((len(world.claims), more), dtype=np.int64)
+    return world._replace(claims=np.ascontiguousarray(np.hstack([world.claims, none])))
 
 
 _RINGS = {"proxy": "proxy", "timeout": "timeouts", "hedge": "hedges"}

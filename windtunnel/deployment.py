@@ -41,6 +41,8 @@ class Deployment:
         hardware: the instance type; empty where it does not matter.
         batcher: the server whose way of batching it is, as a phrase; `ideal` for one queue in front of all replicas.
         router: which replica gets a request, as a phrase, where each has a queue of its own.
+        pattern: the way of running it: `always-on`, `autoscaled`, `spot`, `serverless` or `edge`.
+        most: replicas that a fleet which scales may grow to, from `replicas`; 0 where their number stays.
     """
 
     variant: str
@@ -51,6 +53,8 @@ class Deployment:
     hardware: str = ""
     batcher: str = "ideal"
     router: str = ""
+    pattern: str = "always-on"
+    most: int = 0
 
     def __post_init__(self) -> None:
         if self.replicas < 1:
@@ -58,7 +62,14 @@ class Deployment:
 
     def __str__(self) -> str:
         wait = f"waiting up to {format_duration(self.batch.max_wait_s)}" if self.batch.max_wait_s else "never waiting"
-        told = [f"{self.replicas} × {self.variant}", f"batches of up to {self.batch.max_batch}", wait]
+        count = f"{self.replicas} to {self.most}" if self.most else f"{self.replicas}"
+        told = (
+            [f"{count} × {self.variant}"]
+            if self.pattern != "serverless"
+            else [f"an instance of {self.variant} a request"]
+        )
+        told += [] if self.pattern in {"always-on", "serverless"} else [self.pattern]
+        told += [f"batches of up to {self.batch.max_batch}", wait]
         told += [f"batched by {self.batcher}"] if self.batcher != "ideal" else []
         return ", ".join([*told, *([f"routed by {self.router}"] if self.router else [])])
 

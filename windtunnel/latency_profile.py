@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from windtunnel.verdict import Outcome
+
     Floats = NDArray[np.float64]
 
 FORMAT = "windtunnel.latency-profile/2"
@@ -73,6 +75,7 @@ class LatencyProfile:
         footprint: memory and start of an instance; None where they were not measured.
         rounds: in how many rounds it was measured, each on a session opened anew.
         efficiency_reach: half the width of the 95% interval of `parallel_efficiency`.
+        guessed: those of the batch sizes that were never measured, from `extended`.
         clock_s: what the clock itself could not tell when it was measured; every quantile's interval is wider by as much.
         band: the factor by which every time of a projected profile may be longer or shorter, at 95%; 1 where measured.
     """
@@ -95,6 +98,7 @@ class LatencyProfile:
     rounds: int = STRETCHES
     clock_s: float = 0.0
     efficiency_reach: float = 0.0
+    guessed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
@@ -125,8 +129,10 @@ class LatencyProfile:
     def quantile_s(self, batch: int, quantile: float, confidence: float = 0.95) -> Interval | None:
         """A quantile of the service time in seconds, with its interval; None where the samples cannot carry it.
 
-        Of a projected profile the interval holds the band too.
+        Of a projected profile the interval holds the band too. A size that was never measured has none.
         """
+        if batch in self.guessed:
+            return None
         interval = quantile_interval(self._samples(batch), quantile, confidence, rounds=self.rounds)
         if interval is None:
             return None
@@ -158,6 +164,67 @@ class LatencyProfile:
         """The profile with every service time multiplied by a factor, as if on a slower (above 1) or faster machine."""
         return replace(self, samples_s=tuple(samples * factor for samples in self.samples_s))
 
+    def extended(self, max_batch: int) -> LatencyProfile:
+        """The profile with a guess for what was never measured, up to batches of `max_batch`; the same where all was.
+
+        Above the largest measured size each quantile goes on along the line through its values at the last two; none falls.
+        Below the smallest one a batch takes as long as that: it can be padded. Nobody has seen such a batch, so the verdict
+        is inconclusive at best, and no quantile of it has an interval.
+
+        Raises:
+            DataError: batches above the measured ones are asked for, and one size was measured, which is no line.
+
+        Example:
+            >>> hardware, go = Hardware("a CPU", "x86_64", (), 2.0, 2**30), Verdict("go", ("steady",))
+            >>> samples = (np.full(9, 0.001), np.full(9, 0.002))
+            >>> told = LatencyProfile("m", "", hardware, "onnxruntime", 1, "measured", (1, 2), samples, 1.0, go).extended(8)
+            >>> round(float(told.service_table(8, points=1)[8, 0]), 6), told.guessed, told.verdict.outcome
+            (0.008, (8,), 'inconclusive')
+        """
+        sizes, samples = self.batch_sizes, self.samples_s
+        low, high = (1,) * (sizes[0] > 1), (max_batch,) * (max_batch > sizes[-1])
+        if not (low or high):
+            return self
+        if high and len(sizes) == 1:
+            raise DataError(
+                f"was never profiled for {self.variant}, and one measured size ({sizes[0]}) is no line to go on along",
+                field="max_batch", value=max_batch, fix="measure two sizes at least (--batch)",
+            )  # fmt: skip
+        further = tuple(self._further(size) for size in high)
+        return replace(
+            self, batch_sizes=low + sizes + high, samples_s=samples[: len(low)] + samples + further, cpu_s=(),
+            guessed=low + self.guessed + high, verdict=self._doubted(low, high),
+        )  # fmt: skip
+
+    def _doubted(self, low: tuple[int, ...], high: tuple[int, ...]) -> Verdict:
+        """The verdict with these sizes guessed: inconclusive at best."""
+        sizes = self.batch_sizes
+        told = [f"batches below {sizes[0]} were never measured: they are taken to last as long as those" for _ in low]
+        told += [
+            f"batches above {sizes[-1]} were never measured: up to {size} they go on along the line through {sizes[-2]} and {sizes[-1]}"
+            for size in high
+        ]  # fmt: skip
+        own = () if self.verdict.outcome == "go" else self.verdict.reasons
+        outcome: Outcome = "no-go" if self.verdict.outcome == "no-go" else "inconclusive"
+        asked = " and ".join(str(size) for size in low + high)
+        return Verdict(outcome, (*told, *own), (f"measure batches of {asked} too (benchmark --batch)",))
+
+    def _further(self, size: int) -> Floats:
+        """Service times of a size above the measured ones, each quantile along the line through the last two."""
+        at = np.linspace(0.0, 1.0, len(self.samples_s[-1]))
+        before, last = (_quantiles(samples, at) for samples in self.samples_s[-2:])
+        slope = np.maximum(last - before, 0.0) / (self.batch_sizes[-1] - self.batch_sizes[-2])
+        return np.sort(last + slope * (size - self.batch_sizes[-1]))
+
+    @property
+    def extrapolated(self) -> dict[str, int] | None:
+        """From the last measured size to what it was extended to; None where all was measured."""
+        if not self.guessed:
+            return None
+        measured = [size for size in self.batch_sizes if size not in self.guessed]
+        above = self.guessed[-1] > measured[-1]
+        return {"from": measured[-1 if above else 0], "to": self.guessed[-1]}
+
     def service_table(self, max_batch: int, *, points: int = 4096, scale: float = 1.0) -> Floats:
         """Quantiles of the service time for every batch size up to `max_batch`, for drawing by inversion.
 
@@ -179,7 +246,7 @@ class LatencyProfile:
                 f"was never profiled for {self.variant}; measured sizes are {list(self.batch_sizes)}",
                 field="max_batch",
                 value=max_batch,
-                fix="measure it (--batch), or ask for batches inside the measured range",
+                fix="measure it (--batch), ask for batches inside the measured range, or guess it with --extrapolate",
             )
         at = (np.arange(points) + 0.5) / points
         measured = np.stack([_quantiles(samples, at) for samples in self.samples_s])
@@ -213,6 +280,7 @@ class LatencyProfile:
             "runtime": self.runtime, "threads": self.threads, "basis": self.basis, "batch_sizes": self.batch_sizes,
             "parallel_efficiency": self.parallel_efficiency, "verdict": self.verdict.to_dict(), "concurrency": self.concurrency, "size": self.size, "cpu_s": self.cpu_s,
             "footprint": self.footprint.to_dict() if self.footprint is not None else None, "band": self.band, "rounds": self.rounds, "clock_s": self.clock_s, "efficiency_reach": self.efficiency_reach,
+            "guessed": self.guessed,
         }  # fmt: skip
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
@@ -266,4 +334,5 @@ def _read(archive: zipfile.ZipFile) -> LatencyProfile:
         head["basis"], tuple(head["batch_sizes"]), samples, head["parallel_efficiency"], Verdict.from_dict(head["verdict"]),
         head["concurrency"], head["size"], tuple(head["cpu_s"]),
         Footprint.from_dict(head["footprint"]) if head["footprint"] is not None else None, head["band"], head["rounds"], head["clock_s"], head["efficiency_reach"],
+        tuple(head.get("guessed", ())),
     )  # fmt: skip

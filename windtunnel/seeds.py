@@ -15,6 +15,7 @@ SOURCES = {
     "checks": "which rows are disturbed, and how, when a child's robustness and attribution are looked at",
     "order": "the order in which variants and batch sizes are measured; should not change a mean",
     "arrivals": "generated traffic and where in a trace a scenario strikes",
+    "payload": "which size, priority and key a request carries whose traffic does not say it",
     "spread": "where within its second, minute or gap a recorded request falls whose time stamp is coarse; changes nothing slower",
     "service": "which measured service time a simulated batch gets; should not change mean load",
     "routing": "which stations a simulated router looks at; should not change mean load",

@@ -174,15 +174,3 @@ def _first_bad(column: pl.Series) -> str:
     except pl.exceptions.PolarsError:
         bad = texts
     return str(bad[0] if len(bad) else texts[0])
-
-
-def seconds_of(column: pl.Series, *, file: Path | str | None = None) -> NDArray[np.float64]:
-    """Read a column of seconds or of time stamps as float64 seconds; null becomes NaN.
-
-    Raises:
-        DataError: another dtype.
-    """
-    if column.dtype.is_numeric():
-        return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    microseconds = timestamps_of(column, file=file).dt.timestamp("us")
-    return microseconds.cast(pl.Float64).fill_null(float("nan")).to_numpy() / 1e6

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.errors import DataError, naming
-from windtunnel.table import read_table, seconds_of, take_column
+from windtunnel.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,7 +34,7 @@ class Trace:
 
     Raises:
         DataError: fewer than two requests, times that are not finite, negative, unsorted, or all at one instant, or a
-            column of another length.
+            column of another length, or of whole numbers that are none.
 
     Example:
         >>> trace = Trace("t", np.array([0.0, 1.0, 4.0]), {"size": np.array([0, 2, 1])})
@@ -89,13 +87,28 @@ class Trace:
                 fix="give one a request",
             )
         dtype = KNOWN.get(name)
-        if dtype is not None and np.issubdtype(dtype, np.integer) and not np.all(np.isfinite(values)):
-            raise DataError(
-                "has values that are no whole numbers", field=f"{self.name}.{name}", fix="give one a request"
-            )
+        if dtype is not None and np.issubdtype(dtype, np.integer):
+            self._check_whole(name, np.asarray(values), np.iinfo(dtype))
         kept = np.asarray(values, dtype=dtype).view()
         kept.flags.writeable = False
         return kept
+
+    def _check_whole(self, name: str, values: NDArray[Any], bounds: np.iinfo[Any]) -> None:
+        """Refuse what a whole number of that many bits cannot hold: it would be cut, or turn into another."""
+        numbers = np.isfinite(values)
+        bad = ~numbers if values.dtype.kind in "iu" else ~numbers | (np.rint(np.where(numbers, values, 0.5)) != values)
+        why = "values that are no whole numbers"
+        if not bad.any():
+            # of 64 bits the greatest is, as a float, one more than that
+            rounded = values.dtype.kind == "f" and float(bounds.max) > bounds.max
+            beyond = values >= float(bounds.max) if rounded else values > bounds.max
+            bad, why = (values < bounds.min) | beyond, f"values that do not fit into {bounds.bits} bits"
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise DataError(
+                f"has {int(bad.sum())} {why}, the first in row {row}", field=f"{self.name}.{name}", value=values[row].item(),
+                fix="give a whole number a request",
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.arrivals_s)
@@ -133,25 +146,3 @@ class Trace:
             "peak_rate_per_s": float(np.max(counts)) / (self.duration_s / len(counts)),
             "same_instant_share": float(np.mean(steps == 0.0)),
         }
-
-    @staticmethod
-    def from_file(path: Path, time: str = "") -> Trace:
-        """Read the arrival times of a clean Parquet or CSV file, and refuse the first row that is not.
-
-        The strict reader of plain tables, for code that has no stage at hand; `windtunnel.simulate.formats.read` knows the
-        formats of recorded traffic, mends what can be mended and counts what it leaves out.
-
-        Args:
-            path: the file.
-            time: the column; where empty, the first of `arrived_at`, `time`, `timestamp`, `TIMESTAMP` that is there.
-
-        Raises:
-            DataError: no such file or column, or times that no trace can have.
-        """
-        table = read_table(path)
-        names = [time] if time else [c for c in ("arrived_at", "time", "timestamp", "TIMESTAMP") if c in table.columns]
-        column = take_column(table, names[0] if names else "time", file=path)
-        seconds = seconds_of(column, file=path)
-        known = seconds[np.isfinite(seconds)]
-        with naming(file=path, field=column.name):
-            return Trace(path.name, seconds - known.min() if len(known) else seconds)

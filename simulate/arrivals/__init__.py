@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from windtunnel.simulate.population import Population
+
 from .calendar import Weekly
-from .closed_loop import ClosedLoop
-from .columns import with_keys, with_priorities, with_sizes
+from .columns import with_deadline, with_keys, with_priorities, with_sizes
 from .curve import RateCurve
 from .fit import Fit, fit
 from .gamma import Gamma
@@ -12,35 +13,45 @@ from .generator import STATE, Generator
 from .hawkes import Hawkes
 from .mmpp import Mmpp
 from .parse import ARRIVALS, SERVICES, parse, parse_service
+from .payload import Cuts, Mix, Payload, parse_deadlines, parse_sizes
 from .poisson import Poisson
 from .scale import scale_rate
 from .service import ServiceLaw
 from .splice import merge, slice_seconds, slice_share, splice
 from .weibull import Weibull
+from .zipf import KEYS, Zipf
 
 __all__ = [
     "ARRIVALS",
+    "KEYS",
     "SERVICES",
     "STATE",
-    "ClosedLoop",
+    "Cuts",
     "Fit",
     "Gamma",
     "Generator",
     "Hawkes",
+    "Mix",
     "Mmpp",
+    "Payload",
     "Poisson",
+    "Population",
     "RateCurve",
     "ServiceLaw",
     "Weekly",
     "Weibull",
+    "Zipf",
     "fit",
     "merge",
     "parse",
+    "parse_deadlines",
     "parse_service",
+    "parse_sizes",
     "scale_rate",
     "slice_seconds",
     "slice_share",
     "splice",
+    "with_deadline",
     "with_keys",
     "with_priorities",
     "with_sizes",

@@ -9,6 +9,8 @@ import numpy as np
 
 from windtunnel.errors import ConfigError
 
+from .zipf import Zipf
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,10 +34,7 @@ def zipf_shares(distinct: int, exponent: float) -> Floats:
         >>> zipf_shares(3, 1.0).round(3).tolist()
         [0.545, 0.273, 0.182]
     """
-    if not 1 <= distinct <= 10_000_000:
-        raise ConfigError("is outside 1 to 10,000,000", field="distinct", value=distinct)
-    if not 0.0 <= exponent < float("inf"):
-        raise ConfigError("must be zero or more", field="exponent", value=exponent, fix="0 makes all keys alike")
+    Zipf(distinct, exponent)  # refuses what is no law
     weights = np.arange(1.0, distinct + 1.0) ** -exponent
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
@@ -96,6 +95,17 @@ def with_priorities(trace: Trace, shares: Sequence[float], seed: int, *, deadlin
     drawn = _drawn(_checked(shares), len(trace), seed, _PRIORITIES)
     ranked = _with(trace, "priority", drawn.astype(np.int32))
     return _with(ranked, "deadline_s", np.asarray(deadlines_s, np.float64)[drawn]) if len(deadlines_s) else ranked
+
+
+def with_deadline(trace: Trace, deadline_s: float) -> Trace:
+    """The trace with one deadline for all, seconds after the arrival, in `deadline_s`.
+
+    Raises:
+        ConfigError: a deadline that is not above zero.
+    """
+    if not deadline_s > 0.0:
+        raise ConfigError("must be above zero", field="deadline", value=deadline_s)
+    return _with(trace, "deadline_s", np.full(len(trace), deadline_s))
 
 
 def _checked(shares: Sequence[float]) -> Floats:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ConfigError, nearest
 from windtunnel.quantity import parse_duration, parse_share
+from windtunnel.simulate.population import Population
 
 from .calendar import Weekly
-from .closed_loop import ClosedLoop
 from .curve import RateCurve
 from .gamma import Gamma
 from .hawkes import Hawkes
@@ -63,6 +63,7 @@ _TIMES = _Kind(parse_duration, "durations, such as [60s, 5s]", many=True)
 _PLAIN = _Kind(_number, "a number, such as 2")
 _WHOLE = _Kind(_count, "a whole number, such as 50")
 _SHARE = _Kind(parse_share, "a share, such as 0.5 or 50%")
+_LAW = _Kind(str, "exponential or constant")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ _ARRIVALS: Mapping[str, _Form] = {
         {"rates": _RATES, "stays": _TIMES},
         {"cv": _PLAIN},
     ),
-    "closed": _Form(_of(ClosedLoop, think="think_s"), {"users": _WHOLE, "think": _TIME}, {}),
+    "closed-loop": _Form(
+        _of(Population, think="think_s"), {"users": _WHOLE, "think": _TIME}, {"law": _LAW, "seconds": _TIME}
+    ),
 }
 
 _MEAN = {"mean": _TIME, "base": _TIME, "per_item": _TIME}
@@ -142,7 +145,7 @@ ARRIVALS, SERVICES = tuple(_ARRIVALS), tuple(_SERVICES)
 """The words of the language."""
 
 
-def parse(text: str) -> Generator | ClosedLoop:
+def parse(text: str) -> Generator | Population:
     """Read arrivals, such as `poisson(rate=900)` or `steps(rates=[100, 900], stays=[10m, 1m])`.
 
     Raises:
@@ -155,7 +158,7 @@ def parse(text: str) -> Generator | ClosedLoop:
         Traceback (most recent call last):
         windtunnel.errors.ConfigError: `arrivals` (='poison') is not known; did you mean `poisson`?
     """
-    made: Generator | ClosedLoop = _read(text, _ARRIVALS, "arrivals", "poisson(rate=900)")
+    made: Generator | Population = _read(text, _ARRIVALS, "arrivals", "poisson(rate=900)")
     return made
 
 
@@ -174,7 +177,7 @@ def parse_service(text: str) -> ServiceLaw:
 
 
 def _read(text: str, forms: Mapping[str, _Form], field: str, example: str) -> Any:
-    match = re.fullmatch(r"\s*([a-zA-Z_]+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
+    match = re.fullmatch(r"\s*([a-zA-Z_-]+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
     if match is None:
         known = ", ".join(forms)
         raise ConfigError("is not understood", field=field, value=text, fix=f"write {example}; known: {known}")

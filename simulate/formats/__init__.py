@@ -5,6 +5,7 @@ Adding a format is one file with a `Format` in it, and one line in `FORMATS`.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from windtunnel.errors import ConfigError, DataError, nearest
@@ -48,6 +49,9 @@ GENERAL: tuple[Format, ...] = (PARQUET, CSV, JSON_LINES)
 FORMATS: Mapping[str, Format] = {each.name: each for each in (*KNOWN, *GENERAL)}
 """Every format, by the name that `--format` takes."""
 
+HEARD_BY_ALL = frozenset({"format", "spread", "sampled"})
+"""What may be said about a file of any format."""
+
 
 def read(path: Path, ask: Ask | None = None, seeds: Seeds | None = None) -> Reading:
     r"""Read a file of recorded traffic.
@@ -72,8 +76,18 @@ def read(path: Path, ask: Ask | None = None, seeds: Seeds | None = None) -> Read
     ask, seeds = ask or Ask(), seeds or Seeds()
     source, tally = Source.look(path), Tally()
     form = detect(source, ask)
+    _check_heard(form, ask)
     rows = form.read(source, ask, tally, seeds)
     return settle(path, form.name, rows, ask, tally, seeds)
+
+
+def _check_heard(form: Format, ask: Ask) -> None:
+    """Refuse what was said about a file and means nothing to its format."""
+    for each in fields(Ask):
+        if each.name in form.hears | HEARD_BY_ALL or getattr(ask, each.name) == getattr(Ask(), each.name):
+            continue
+        option = {"bin_s": "bin", "columns": "column"}.get(each.name, each.name.replace("_", "-"))
+        raise ConfigError(f"means nothing to a file of format {form.name}", field=f"--{option}", fix="leave it out, or say another --format")  # fmt: skip
 
 
 def detect(source: Source, ask: Ask) -> Format:
@@ -95,9 +109,8 @@ def detect(source: Source, ask: Ask) -> Format:
     general = {"csv": CSV, "json": JSON_LINES, "parquet": PARQUET}.get(source.kind)
     if not fitting and general is not None and (ask.time or general.matches(source)):
         return general
-    seen = (
-        f"it begins with {source.first[:80]!r}" if source.first else f"its columns are {', '.join(source.header[:20])}"
-    )
+    columns = f"its columns are {', '.join(source.header[:20])}"
+    seen = columns if source.header else f"it begins with {source.first[:80]!r}"
     why = f"may be {' or '.join(each.name for each in fitting)}" if fitting else "is of no format that is known"
     known = f"say which with --format ({', '.join(sorted(FORMATS))}) or name a column with --time"
-    raise DataError(why, file=source.path, value=seen, fix=known)
+    raise DataError(f"{why}: {seen}", file=source.path, fix=known)

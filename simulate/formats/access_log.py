@@ -11,7 +11,7 @@ Source: nginx 1.27, ngx_http_log_module and ngx_http_core_module (variables); Ap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import polars as pl
@@ -41,6 +41,8 @@ DURATIONS = {
 @dataclass(frozen=True)
 class AccessLog:
     """Lines of an access log of nginx or Apache."""
+
+    hears: ClassVar[frozenset[str]] = frozenset({"duration_unit", "stamped"})
 
     name: str = "access-log"
     looks: str = 'lines such as 1.2.3.4 - - [10/Oct/2023:13:55:36 +0000] "GET / HTTP/1.1" 200 123 "-" "curl" 0.012'

@@ -11,7 +11,7 @@ Source: github.com/Azure/AzurePublicDataset, AzureFunctionsDataset2019.md; Shahr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import polars as pl
@@ -41,6 +41,8 @@ NAMES = (("invocations_per_function_md", "function_durations_percentiles"), ("in
 @dataclass(frozen=True)
 class AzureFunctions2019:
     """Counts a minute of many functions."""
+
+    hears: ClassVar[frozenset[str]] = frozenset({"durations"})
 
     name: str = "azure-functions-2019"
     looks: str = "columns HashOwner, HashApp, HashFunction, Trigger, 1, 2, … 1440"

@@ -11,7 +11,7 @@ Source: KServe 0.15, pkg/logger (types `org.kubeflow.serving.inference.request|r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -45,6 +45,8 @@ def _event(document: dict[str, Any]) -> dict[str, str | None]:
 @dataclass(frozen=True)
 class CloudEvents:
     """Events of requests and responses, joined by their id."""
+
+    hears: ClassVar[frozenset[str]] = frozenset({"time_unit"})
 
     name: str = "cloudevents"
     looks: str = "JSON lines with specversion, type and time, or with ce-id, ce-type and ce-time"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Counts:
     The bins are as long as their name says (`second`, `minute`, `hour`), as the user says (`--bin`), or else as the greatest
     common divisor of their distances; bins that are not there hold nothing.
     """
+
+    hears: ClassVar[frozenset[str]] = frozenset({"time", "time_unit", "bin_s"})
 
     name: str = "counts"
     looks: str = f"two columns: second, minute, hour or a time, and one of {', '.join(COUNTS[:5])}"

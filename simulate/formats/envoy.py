@@ -9,7 +9,7 @@ Source: Envoy 1.32, configuration/observability/access_log/usage (default format
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import polars as pl
@@ -30,6 +30,8 @@ LINE = rf"^\[([^\]]+)\] {QUOTED} (\d+) \S+ (?:\S+ \S+ {QUOTED} )?(\d+) (\d+) (\d
 @dataclass(frozen=True)
 class Envoy:
     """Lines of Envoy's default access log."""
+
+    hears: ClassVar[frozenset[str]] = frozenset({"duration_unit", "stamped"})
 
     name: str = "envoy"
     looks: str = 'lines such as [2024-05-01T10:00:00.123Z] "GET / HTTP/1.1" 200 - 0 123 12 11 "-" "curl" …'

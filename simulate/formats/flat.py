@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import polars as pl
@@ -41,6 +41,10 @@ class Flat:
         sampling: the column with the share of requests that were recorded.
         resolution_s: of the time stamps, where the format fixes it.
     """
+
+    hears: ClassVar[frozenset[str]] = frozenset(
+        {"time", "time_unit", "duration", "duration_unit", "stamped", "columns"}
+    )
 
     name: str
     needs: frozenset[str]
@@ -122,7 +126,7 @@ class Flat:
             durations_s = between_s(times, ending.read(frame[self.end]))
         rows = Rows(
             self.time, times, durations_s, self.ends,
-            {ours: _figures(frame[theirs]) for ours, theirs in self.columns.items() if theirs in there},
+            {ours: _figures(frame[theirs], tells=ours == "key") for ours, theirs in self.columns.items() if theirs in there},
             identity=frame[self.identity].cast(pl.String) if self.identity in there else None,
             resolution_s=self.resolution_s,
         )  # fmt: skip
@@ -136,11 +140,14 @@ class Flat:
         return replace(rows.take(~bad), stand_for=1.0 / known[~bad])
 
 
-def _figures(column: pl.Series) -> pl.Series:
-    """Whole numbers where all are, else numbers, else text, to be coded when all pieces are there."""
+def _figures(column: pl.Series, *, tells: bool = False) -> pl.Series:
+    """Whole numbers where all are, else numbers, else text, to be coded when all pieces are there.
+
+    What only tells requests apart (`tells`) stays text where it is no whole number of 64 bits: as a fraction it would lose digits.
+    """
     if column.dtype != pl.String:
         return column if column.dtype.is_numeric() else column.cast(pl.String)
-    for dtype in (pl.Int64, pl.Float64):
+    for dtype in (pl.Int64,) if tells else (pl.Int64, pl.Float64):
         numbers = column.cast(dtype, strict=False)
         if numbers.count() == column.count():
             return numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from windtunnel.seeds import Seeds
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 class Format(Protocol):
-    """One format. Adding one is one file, and one line in `FORMATS`."""
+    """One format. Adding one is one file, and one line in `FORMATS`.
+
+    Attributes:
+        hears: the fields of `Ask` that mean something to it, beside those that mean something to all.
+    """
+
+    hears: ClassVar[frozenset[str]]
 
     @property
     def name(self) -> str:

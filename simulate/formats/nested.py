@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from windtunnel.errors import DataError
 
@@ -31,6 +31,8 @@ class Nested:
         told_by: keys of the first document by which it is recognised; one is enough.
         looks: what it looks like.
     """
+
+    hears: ClassVar[frozenset[str]] = frozenset({"time_unit", "duration_unit", "stamped"})
 
     flat: Flat
     flatten: Callable[[dict[str, Any], Tally], Iterator[dict[str, Any]]]

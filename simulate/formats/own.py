@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 
@@ -44,6 +44,8 @@ def write(trace: Trace, path: Path) -> Path:
 @dataclass(frozen=True)
 class Own:
     """Parquet that `windtunnel trace --out` wrote."""
+
+    hears: ClassVar[frozenset[str]] = Flat.hears
 
     name: str = "windtunnel"
     looks: str = f"Parquet with {TIME}, as `windtunnel trace --out` writes it"

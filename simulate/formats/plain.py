@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.errors import DataError
 from windtunnel.trace import KNOWN
@@ -33,6 +33,8 @@ def time_column(source: Source) -> str:
 @dataclass(frozen=True)
 class Plain:
     """A table of which only the time must be known; the tunnel's own columns are carried along under their names."""
+
+    hears: ClassVar[frozenset[str]] = Flat.hears
 
     kind: str
     name: str

@@ -12,7 +12,7 @@ from windtunnel.errors import DataError, naming
 from windtunnel.trace import KNOWN, Trace
 
 from .reading import Reading
-from .stamps import EPOCH_FROM_S, MISSING, anything
+from .stamps import EPOCH_FROM_S, MISSING, anything, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,7 +122,7 @@ def settle(path: Path, form: str, rows: Rows, ask: Ask, tally: Tally, seeds: See
     _notice(rows, stamps_s, tally)
     rng = seeds.stream("spread")
     arrivals_s = _spread(stamps_s, rows, ask.spread, tally, rng)
-    columns = {name: anything(values) for name, values in rows.columns.items()}
+    columns = {name: _column(name, values) for name, values in rows.columns.items()}
     if rows.durations_s is not None:
         columns["duration_s"] = rows.durations_s
         arrivals_s = arrivals_s - (rows.durations_s if rows.ends else 0.0)
@@ -132,7 +132,9 @@ def settle(path: Path, form: str, rows: Rows, ask: Ask, tally: Tally, seeds: See
         stand_for = rows.stand_for[order] if rows.stand_for is not None else np.ones(len(order))
         arrivals_s, columns = make_up(arrivals_s, columns, stand_for / ask.sampled, tally, rng)
     with naming(file=path, field=rows.time_column):
-        trace = Trace(path.name, arrivals_s - arrivals_s[0] if len(arrivals_s) else arrivals_s, columns)
+        bare = Trace(path.name, arrivals_s - arrivals_s[0] if len(arrivals_s) else arrivals_s)
+    with naming(file=path):
+        trace = replace(bare, columns=columns)
     _notice_silence(trace, tally)
     return Reading(trace, form, dict(tally.skipped), tuple(tally.warnings), dict(tally.noticed))
 
@@ -152,9 +154,14 @@ def _possible(rows: Rows, tally: Tally) -> Rows:
     if rows.durations_s is not None and rows.ends:
         rows = _leave_out(rows, ~np.isfinite(rows.durations_s), "duration_missing", rows.durations_s, tally)
     for name in sorted(WHOLE & set(rows.columns)):
-        values = np.asarray(anything(rows.columns[name]), dtype=np.float64)
+        values = np.asarray(_column(name, rows.columns[name]), dtype=np.float64)
         rows = _leave_out(rows, ~np.isfinite(values), f"{name}_missing", values, tally)
     return rows
+
+
+def _column(name: str, values: Any) -> NDArray[Any]:
+    """As numbers; a key only tells requests apart."""
+    return names(values) if name == "key" else anything(values)
 
 
 def _leave_out(rows: Rows, bad: NDArray[np.bool_], reason: str, values: Floats, tally: Tally) -> Rows:

@@ -216,14 +216,45 @@ def between_s(starts: Times, ends: Times) -> NDArray[np.float64]:
 
 
 def anything(values: Any) -> NDArray[Any]:
-    """Whatever stands in a column, as numbers: text becomes codes in the order of the alphabet."""
+    """Whatever stands in a column, as numbers: text becomes codes in the order of the alphabet.
+
+    Whole numbers stay as they are, to the last digit.
+
+    Example:
+        >>> anything(pl.Series(["b", "a", "b"])), anything(pl.Series([2**53 + 1, 7]))
+        (array([1, 0, 1]), array([9007199254740993,                7]))
+    """
     series = values if isinstance(values, pl.Series) else pl.Series(values)
+    if series.dtype.is_integer() and not series.null_count():
+        return series.to_numpy()
     if series.dtype == pl.String:
         numbers = series.cast(pl.Float64, strict=False)
         if numbers.count() < series.count():
-            codes = floats(series.rank("dense")) - 1.0
-            return codes if series.null_count() else codes.astype(np.int64)
+            return _codes(series)
         series = numbers
     known = floats(series)
     whole = bool(np.all(np.isfinite(known)) and np.all(known == np.rint(known)) and np.all(np.abs(known) < 2**53))
     return known.astype(np.int64) if whole else known
+
+
+def names(values: Any) -> NDArray[Any]:
+    """A column that only tells things apart: whole numbers of 64 bits, else codes in the order of the alphabet, else NaN.
+
+    Example:
+        >>> names(pl.Series(["18446744073709551615", "9"])), names(pl.Series([1.5, 0.5, 1.5]))
+        (array([0, 1]), array([1, 0, 1]))
+    """
+    series = values if isinstance(values, pl.Series) else pl.Series(values)
+    if series.dtype.is_float() and ((series == series.round()) & (series.abs() < 2**53)).all():
+        return anything(series)
+    # what pieces of the file read as numbers is text again where it would lose digits
+    if not series.dtype.is_signed_integer():
+        series = series.cast(pl.String)
+        exact = series.cast(pl.Int64, strict=False)
+        return _codes(series) if exact.count() < series.count() else anything(exact)
+    return anything(series)
+
+
+def _codes(series: pl.Series) -> NDArray[Any]:
+    codes = floats(series.rank("dense")) - 1.0
+    return codes if series.null_count() else codes.astype(np.int64)

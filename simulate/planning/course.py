@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,17 @@ from windtunnel.simulate.batching import BATCHERS, IdealBatching
 from windtunnel.simulate.flight import fly
 from windtunnel.simulate.kernel import OVER_TIME
 from windtunnel.simulate.phrase import read_phrase
-from windtunnel.simulate.routing import ROUTERS
+from windtunnel.simulate.routing import ROUTERS, LeastOutstanding, RandomChoice
+from windtunnel.simulate.scaling import RayServeScaling
 from windtunnel.simulate.scenarios.day import Day
-from windtunnel.simulate.system import System
+from windtunnel.simulate.system import Scaling, System
 from windtunnel.trace import Trace
 
 from .bound import DEVIATIONS, allowed_late
+from .functions import fly_functions
+from .offer import FunctionOffer
+from .pattern import ALWAYS_ON, AUTOSCALED, EDGE, SERVERLESS, Patterns
+from .space import sessions_of, sharing_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,9 +32,12 @@ if TYPE_CHECKING:
 
     from windtunnel.deployment import Deployment, Slo
     from windtunnel.seeds import Seeds
+    from windtunnel.simulate.batching import Batcher
     from windtunnel.simulate.flight import Flight
+    from windtunnel.simulate.routing import Router
     from windtunnel.simulate.scenarios import Scenario
     from windtunnel.stats import Interval
+    from windtunnel.tariff import Serverless
 
     from .space import Space
 
@@ -70,7 +78,8 @@ class Replay:
         drains: whether the queue is worked off as requests come; see `Flight.drift_per_s`.
         late: requests that took longer than the bound, or were never answered.
         requests: of the trace.
-        interval: of `latency_s`, from repeated runs; None where it was run once.
+        interval: in which `latency_s` of another such day lies, from repeated runs; None where it was run once.
+        expected_late: as many as were late if machines were lost as often as their rates say, where any is; else None.
     """
 
     trace: str
@@ -81,6 +90,12 @@ class Replay:
     late: int
     requests: int
     interval: Interval | None = None
+    expected_late: float | None = None
+
+    @property
+    def availability(self) -> float:
+        """The share of requests answered within the bound, machines being lost at their rates."""
+        return 1.0 - (self.late if self.expected_late is None else self.expected_late) / self.requests
 
     def to_dict(self, key: str) -> dict[str, Any]:
         """The replay as JSON values, under the name of its quantile; the ends are null where it was run once."""
@@ -88,7 +103,7 @@ class Replay:
         return {
             f"{key}_s": _known(self.latency_s), f"{key}_s_low": _known(low), f"{key}_s_high": _known(high),
             "mean_batch": self.mean_batch, "utilization": self.utilization, "drains": self.drains,
-            "in_time": 1.0 - self.late / self.requests,
+            "in_time": 1.0 - self.late / self.requests, "availability": self.availability,
         }  # fmt: skip
 
 
@@ -101,7 +116,7 @@ class Evaluation:
     """One deployment, flown through every trace.
 
     Args:
-        deployment: what was flown.
+        deployment: what was flown, with what it costs.
         replays: one a trace.
         keeps: whether it keeps the promise on every trace, and drains.
     """
@@ -114,6 +129,11 @@ class Evaluation:
     def worst(self) -> Replay:
         """The trace on which it is slowest."""
         return max(self.replays, key=lambda replay: replay.latency_s)
+
+    @property
+    def availability(self) -> float:
+        """The share of requests answered within the bound, on the day on which it is least."""
+        return min(replay.availability for replay in self.replays)
 
     @property
     def cost(self) -> tuple[float, float]:
@@ -130,10 +150,12 @@ class Evaluation:
         deployment, key = self.deployment, key_of(quantile)
         worst = self.worst.to_dict(key)
         return {
-            "hardware": deployment.hardware, "variant": deployment.variant, "replicas": deployment.replicas,
+            "pattern": deployment.pattern, "hardware": deployment.hardware, "variant": deployment.variant,
+            "replicas": deployment.replicas, "most_replicas": deployment.most or deployment.replicas,
             "machines": deployment.machines, "max_batch": deployment.batch.max_batch,
             "max_wait_s": deployment.batch.max_wait_s, "batcher": deployment.batcher, "router": deployment.router or None,
             "usd_per_hour": deployment.usd_per_hour, "quantile": quantile, "keeps": self.keeps,
+            "availability": self.availability,
             **{name: worst[name] for name in (f"{key}_s", f"{key}_s_low", f"{key}_s_high")},
             "traces": {replay.trace: replay.to_dict(key) for replay in self.replays},
         }  # fmt: skip
@@ -149,6 +171,9 @@ class Course:
         slowdowns: by variant, machine and sharing.
         slo: the promise.
         troubles: scenarios that befall the system on the first trace, a day each.
+        assumed: of ways of running that nobody measured.
+        together: sessions that fill a machine, and what an hour of it costs, by its name.
+        functions: by name.
     """
 
     traces: Mapping[str, Trace]
@@ -156,15 +181,24 @@ class Course:
     slowdowns: Mapping[tuple[str, str, int], float]
     slo: Slo
     troubles: tuple[Scenario, ...] = ()
+    assumed: Patterns = field(default_factory=Patterns)
+    together: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    functions: Mapping[str, Serverless] = field(default_factory=dict)
 
     @staticmethod
     def of(traces: Mapping[str, Trace], space: Space, slo: Slo, troubles: tuple[Scenario, ...] = ()) -> Course:
         """The course of a space."""
         largest = max(space.max_batch)
         padded = max((_padded_to(text, largest) for text in space.batchers), default=largest)
-        tables = {offer.key: offer.table(max(largest, padded)) for offer in space.offers}
+        offers = {line.offer.key: line.offer for line in space.lines}
+        tables = {
+            key: offer.table(1 if isinstance(offer, FunctionOffer) else max(largest, padded))
+            for key, offer in offers.items()
+        }
         slowdowns = {(*line.offer.key, line.sharing): line.offer.slowdown(line.sharing) for line in space.lines}
-        return Course(dict(traces), tables, slowdowns, slo, troubles)
+        together = {each.price.name: (each.per_machine, each.price.usd_per_hour) for each in space.offers}
+        functions = {each.function.name: each.function for each in space.functions}
+        return Course(dict(traces), tables, slowdowns, slo, troubles, space.assumed, together, functions)
 
     @property
     def requests(self) -> int:
@@ -172,52 +206,128 @@ class Course:
         days = [len(trace) for trace in self.traces.values()]
         return sum(days) + len(self.troubles) * (days[0] if days else 0)
 
+    def effort(self, deployment: Deployment) -> int:
+        """Requests that it takes to fly a deployment: where machines are lost, once more without."""
+        lost = self.assumed.rate_per_hour(deployment.pattern) > 0.0
+        return self.requests + (sum(len(trace) for trace in self.traces.values()) if lost else 0)
+
     def on(self, traces: Mapping[str, Trace]) -> Course:
         """The same with other traces."""
         return replace(self, traces=dict(traces))
 
+    def sharing(self, deployment: Deployment) -> int:
+        """Sessions on its fullest machine."""
+        sessions = sessions_of(deployment.batcher)
+        if deployment.pattern == AUTOSCALED:
+            together = max(1, self.together[deployment.hardware][0] // sessions)
+            return min(deployment.most, together) * sessions
+        return 1 if deployment.pattern == SERVERLESS else sharing_of(deployment)
+
     def table(self, deployment: Deployment) -> Floats:
         """Service times of its replicas, which are all as slow as those on the fullest machine."""
         key = deployment.variant, deployment.hardware
-        sharing = math.ceil(deployment.replicas / deployment.machines)
         largest = max(deployment.batch.max_batch, _padded_to(deployment.batcher, deployment.batch.max_batch))
-        return self.tables[key][: largest + 1] * self.slowdowns[*key, sharing]
+        return self.tables[key][: largest + 1] * self.slowdowns[*key, self.sharing(deployment)]
 
     def system(self, deployment: Deployment, *, apart: bool = False) -> System:
         """The deployment as the tunnel takes it.
 
         Args:
-            deployment: any of the space.
+            deployment: any of the space but a function.
             apart: whether each replica has a queue of its own in any case, so that something can befall one of them.
         """
         usual = {"max_batch": deployment.batch.max_batch, "max_wait_s": deployment.batch.max_wait_s}
         batcher = read_phrase(deployment.batcher, BATCHERS, field="batcher", usual=usual)
-        if isinstance(batcher, IdealBatching) and not apart:
+        ideal = isinstance(batcher, IdealBatching)
+        alone = deployment.pattern == ALWAYS_ON or (deployment.pattern == EDGE and deployment.replicas == 1)
+        if ideal and alone and not apart and not self.assumed.rate_per_hour(deployment.pattern):
             return System(self.table(deployment), executors=deployment.replicas, batcher=batcher)
-        router = read_phrase(deployment.router or "power-of-two", ROUTERS, field="router")
         return System(
-            self.table(deployment),
-            stations=deployment.replicas,
-            executors=batcher.executors or 1,
-            batcher=batcher,
-            router=router,
-        )
+            self.table(deployment), stations=deployment.replicas, executors=batcher.executors or 1, batcher=batcher,
+            router=self._router(deployment, ideal=ideal), scaling=self._scaling(deployment, batcher),
+        )  # fmt: skip
+
+    def _router(self, deployment: Deployment, *, ideal: bool) -> Router:
+        if deployment.pattern == EDGE:
+            return RandomChoice()  # a request comes from a site, which nobody chooses
+        if ideal and deployment.pattern != ALWAYS_ON:
+            return LeastOutstanding()
+        return read_phrase(deployment.router or "power-of-two", ROUTERS, field="router")
+
+    def _scaling(self, deployment: Deployment, batcher: Batcher) -> Scaling | None:
+        if deployment.pattern != AUTOSCALED:
+            return None
+        target = self.assumed.target * batcher.max_batch
+        return Scaling(RayServeScaling(target), deployment.replicas, deployment.most, self.assumed.cold_start_s)
 
     def fly(self, deployment: Deployment, seeds: Seeds) -> Evaluation:
         """Fly a deployment through every trace."""
-        system = self.system(deployment)
-        replays = [self._replay(name, trace, system, seeds) for name, trace in self.traces.items()]
-        replays += [self._troubled(trouble, deployment, seeds) for trouble in self.troubles]
-        return Evaluation(deployment, tuple(replays), all(self.keeps(replay) for replay in replays))
+        flown = [self._live(name, trace, deployment, seeds) for name, trace in self.traces.items()]
+        replays = [replay for replay, _ in flown]
+        if deployment.pattern != SERVERLESS:
+            replays += [self._troubled(trouble, deployment, seeds) for trouble in self.troubles]
+        # told on the first trace, which is the recorded one
+        paid = replace(deployment, usd_per_hour=max(deployment.usd_per_hour, flown[0][1]))
+        return Evaluation(paid, tuple(replays), all(self.keeps(replay) for replay in replays))
 
-    def days(self, deployment: Deployment, seeds: Seeds) -> Iterator[tuple[str, Trace, System]]:
-        """What comes and what serves, on every day that a deployment can live through at all."""
+    def _live(self, name: str, trace: Trace, deployment: Deployment, seeds: Seeds) -> tuple[Replay, float]:
+        """What becomes of a trace, and what an hour of it costs where that is not known beforehand, else 0."""
+        flight, usd_per_hour, times = self.flight(trace, deployment, seeds)
+        replay = self.look_back(name, flight, self._hop_s(deployment))
+        if times:
+            calm = self.look_back(name, self._fly(trace, self.system(deployment), seeds, self._hop_s(deployment)))
+            rate = self.assumed.rate_per_hour(deployment.pattern) * max(1, deployment.machines)
+            expected = rate * trace.duration_s / 3600.0
+            each = max(0, replay.late - calm.late) / times
+            replay = replace(replay, expected_late=min(float(replay.requests), calm.late + expected * each))
+        return replay, usd_per_hour
+
+    def flight(
+        self, trace: Trace, deployment: Deployment, seeds: Seeds, *, log: bool = False
+    ) -> tuple[Flight, float, int]:
+        """One flight, what an hour of it costs where that is not known beforehand (else 0), and losses of machines in it.
+
+        Args:
+            trace: what comes.
+            deployment: what serves.
+            seeds: the luck.
+            log: whether every request is written down.
+        """
+        slo_s = self.slo.latency_s - self._hop_s(deployment)
+        if deployment.pattern == SERVERLESS:
+            function = self.functions[deployment.hardware]
+            flown, billed_s = fly_functions(
+                trace, self.table(deployment)[1], seeds, self.assumed.function_start_s, self.assumed.keep_s, slo_s=slo_s
+            )
+            usd = function.usd_per_million(billed_s) * len(trace) / 1e6
+            return flown, usd / (trace.duration_s / 3600.0), 0
         system = self.system(deployment)
-        yield from ((name, trace, system) for name, trace in self.traces.items())
-        for trouble in self.troubles:
+        faults, times = self.assumed.losses(deployment, system.stations, trace.duration_s, seeds)
+        flown = self._fly(trace, replace(system, faults=faults), seeds, self._hop_s(deployment), log=log)
+        return flown, self._paid(deployment, flown), times
+
+    def _fly(self, trace: Trace, system: System, seeds: Seeds, hop_s: float = 0.0, *, log: bool = False) -> Flight:
+        return fly(system, trace, seeds, log=log, slo_s=self.slo.latency_s - hop_s, bin_s=trace.duration_s / BINS)
+
+    def _paid(self, deployment: Deployment, flight: Flight) -> float:
+        """Of a fleet that scales, which pays by the second for its share of machines; a session takes the place of one."""
+        if deployment.pattern != AUTOSCALED:
+            return 0.0
+        filled, usd_per_hour = self.together[deployment.hardware]
+        sessions = sessions_of(deployment.batcher)
+        each = usd_per_hour / max(1, filled // sessions) / sessions
+        return flight.summary.replica_s / flight.summary.seconds_simulated * each
+
+    def _hop_s(self, deployment: Deployment) -> float:
+        return self.assumed.hop_s if deployment.pattern == EDGE else 0.0
+
+    def days(self, deployment: Deployment, seeds: Seeds, *, log: bool = False) -> Iterator[tuple[str, Flight]]:
+        """The flights of every day that a deployment can live through at all."""
+        yield from ((name, self.flight(trace, deployment, seeds, log=log)[0]) for name, trace in self.traces.items())
+        for trouble in self.troubles if deployment.pattern != SERVERLESS else ():
             day = self._struck(trouble, deployment, seeds)
             if day is not None:
-                yield trouble.name, day.trace, day.system
+                yield trouble.name, self._fly(day.trace, day.system, seeds, log=log)
 
     def _struck(self, trouble: Scenario, deployment: Deployment, seeds: Seeds) -> Day | None:
         """The worse day; None where there is too little of the deployment for it, such as one replica of which one is lost."""
@@ -232,22 +342,20 @@ class Course:
         if day is None:
             requests = len(next(iter(self.traces.values())))
             return Replay(trouble.name, math.inf, 0.0, 0.0, drains=False, late=requests, requests=requests)
-        return self._replay(trouble.name, day.trace, day.system, seeds)
+        hop_s = self._hop_s(deployment)
+        return self.look_back(trouble.name, self._fly(day.trace, day.system, seeds, hop_s), hop_s)
 
     def keeps(self, replay: Replay) -> bool:
         """Whether no more requests than allowed are late, and the queue is worked off."""
         return replay.drains and replay.late <= allowed_late(self.slo, replay.requests)
 
-    def _replay(self, name: str, trace: Trace, system: System, seeds: Seeds) -> Replay:
-        return self.look_back(name, fly(system, trace, seeds, slo_s=self.slo.latency_s, bin_s=trace.duration_s / BINS))
-
-    def look_back(self, name: str, flight: Flight) -> Replay:
-        """The few figures of a flight, so that nothing large travels between processes."""
+    def look_back(self, name: str, flight: Flight, hop_s: float = 0.0) -> Replay:
+        """The few figures of a flight, so that nothing large travels between processes; a hop comes on top of every latency."""
         summary = flight.summary
         late = summary.requests - round(float(np.sum(flight.over_time[:, _GOOD])))
         return Replay(
             trace=name,
-            latency_s=self._latency_s(flight, late),
+            latency_s=self._latency_s(flight, late, hop_s),
             mean_batch=summary.mean_batch or 0.0,
             utilization=summary.utilization or 0.0,
             drains=flight.drift_per_s == 0.0 and not flight.overflowed,
@@ -255,10 +363,10 @@ class Course:
             requests=summary.requests,
         )
 
-    def _latency_s(self, flight: Flight, late: int) -> float:
+    def _latency_s(self, flight: Flight, late: int, hop_s: float) -> float:
         summary, bound_s = flight.summary, self.slo.latency_s
         share = self.slo.quantile * summary.requests / summary.completed if summary.completed else math.inf
-        read_s = summary.latency_times.quantile_s(share) if share <= 1.0 else math.inf
+        read_s = summary.latency_times.quantile_s(share) + hop_s if share <= 1.0 else math.inf
         # a histogram knows a time to within its bin, the count of late ones on which side of the bound it lies
         if late <= allowed_late(self.slo, summary.requests):
             return min(read_s, bound_s)
@@ -284,7 +392,10 @@ class Course:
 
         It starts with an empty queue, so no more are late in it than in the same stretch of the whole.
         """
-        replay = self._replay(name, window, self.system(deployment), seeds)
+        if deployment.pattern in {AUTOSCALED, SERVERLESS}:
+            return False  # on the whole day there may have been more replicas, or warm ones, by then
+        hop_s = self._hop_s(deployment)
+        replay = self.look_back(name, self._fly(window, self.system(deployment), seeds, hop_s), hop_s)
         allowed = allowed_late(self.slo, len(self.traces[name]))
         return replay.late > allowed + DEVIATIONS * math.sqrt(allowed * deployment.batch.max_batch)
 

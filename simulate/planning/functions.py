@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from windtunnel.simulate.chance import uniform_from
+from windtunnel.request_log import COMPLETED, RequestLog
+from windtunnel.simulate.chance import origin, uniform_from
+from windtunnel.simulate.flight import Flight
+from windtunnel.simulate.kernel import OVER_TIME
+from windtunnel.simulate.summary import Summary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from windtunnel.seeds import Seeds
+    from windtunnel.trace import Trace
 
     Floats = NDArray[np.float64]
 
@@ -64,3 +71,50 @@ def serve_functions(
         heapq.heappush(busy, now_s + took_s)
         most = max(most, len(busy) + top - first)
     return most
+
+
+def fly_functions(
+    trace: Trace, service_s: Floats, seeds: Seeds, cold_start_s: float, keep_s: float, *, slo_s: float, bins: int = 400
+) -> tuple[Flight, Floats]:
+    """Fly a trace through functions: what became of every request, and the seconds that are billed for it.
+
+    Args:
+        trace: what comes.
+        service_s: float64 `[points]`, each as likely.
+        seeds: stream `service` is used.
+        cold_start_s: what a start takes.
+        keep_s: how long an idle instance is kept.
+        slo_s: what a good answer takes at most, for the timeline.
+        bins: of the timeline.
+    """
+    requests = len(trace)
+    latency_s, cold_s = np.empty(requests), np.empty(requests)
+    luck = np.uint64(origin(np.uint64(seeds.number("service"))))
+    most = serve_functions(trace.arrivals_s, service_s, luck, cold_start_s, keep_s, latency_s, cold_s)
+    due_s, ones = trace.arrivals_s, np.ones(requests, dtype=np.int32)
+    log = RequestLog(
+        due_s, due_s, due_s + cold_s, due_s + latency_s, 0 * ones, ones, 0 * ones, np.full(requests, COMPLETED, np.int32)
+    )  # fmt: skip
+    first_s, last_s = float(due_s[0]), float(due_s[-1])
+    bin_s = max((last_s - first_s) / bins, 1e-9)
+    # one bin more than there is time for: the last request comes at its very end
+    over_time = _over_time(log, latency_s <= slo_s, first_s, bin_s, bins + 1)
+    flight = Flight(
+        log=log, summary=Summary.of_log(log, most), over_time=over_time, bin_s=bin_s, first_s=first_s, last_s=last_s,
+        drift_per_s=0.0, wasted=0, overflowed=False,
+    )  # fmt: skip
+    return flight, latency_s
+
+
+def _over_time(log: RequestLog, good: NDArray[np.bool_], first_s: float, bin_s: float, bins: int) -> Floats:
+    at = np.minimum(((log.scheduled_s - first_s) / bin_s).astype(np.int64), bins - 1)
+    table = np.zeros((bins, len(OVER_TIME)))
+    ones = np.ones(len(at))
+    figures = {
+        "arrived": ones, "completed": ones, "attempts": ones, "batches": ones, "served": ones, "good": good,
+        "latency_sum_s": log.latency_s, "wait_sum_s": log.wait_s, "busy_s": log.latency_s - log.wait_s,
+    }  # fmt: skip
+    for name, weights in figures.items():
+        table[:, OVER_TIME.index(name)] = np.bincount(at, weights=weights, minlength=bins)
+    np.maximum.at(table[:, OVER_TIME.index("latency_max_s")], at, log.latency_s)
+    return table

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.price import Price
+    from windtunnel.tariff import Edge, Serverless
 
 
 def slowdown(parallel_efficiency: float, sharing: int, cores: int) -> float:
@@ -102,12 +103,81 @@ class Offer:
         return "measured" if self.profile.hardware.instance == self.price.name else "taken"
 
     def slowdown(self, sharing: int) -> float:
-        """How many times as long a service takes where so many replicas share a machine."""
-        return slowdown_of(self.profile, sharing)
+        """How many times as long a service takes where so many sessions share a machine; beyond one a core they take turns."""
+        return slowdown_of(self.profile, sharing) * max(1.0, sharing / self.per_machine)
 
     def table(self, max_batch: int) -> NDArray[np.float64]:
         """Service times of a replica that is alone."""
         return cautious_table(self.profile, max_batch)
+
+
+@dataclass(frozen=True)
+class FunctionOffer:
+    """A variant in a function that is paid by the request and the second in which it works.
+
+    Args:
+        profile: the service times, taken as they are, of a session that is alone.
+        function: how it is paid for.
+    """
+
+    profile: LatencyProfile
+    function: Serverless
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The variant and the function."""
+        return self.profile.name, self.function.name
+
+    @property
+    def basis(self) -> str:
+        """Nobody measured inside the function."""
+        return "taken"
+
+    def slowdown(self, _sharing: int) -> float:
+        """An instance is alone."""
+        return 1.0
+
+    def table(self, max_batch: int) -> NDArray[np.float64]:
+        """Service times."""
+        return cautious_table(self.profile, max_batch)
+
+
+@dataclass(frozen=True)
+class DeviceOffer:
+    """A variant on a device that is bought once and stands where the requests are.
+
+    Args:
+        profile: the service times of a session that is alone: measured on the device where its instance is the device's name,
+            else taken as they are.
+        device: how it is paid for.
+        slowness: how many times as long the device takes as what was measured.
+    """
+
+    profile: LatencyProfile
+    device: Edge
+    slowness: float = 1.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The variant and the device."""
+        return self.profile.name, self.device.name
+
+    @property
+    def basis(self) -> str:
+        """`measured` on the device, or `taken` from another machine."""
+        return "measured" if self.profile.hardware.instance == self.device.name else "taken"
+
+    def slowdown(self, _sharing: int) -> float:
+        """One replica a device, which is slower than what was measured as far as that was said."""
+        return self.slowness
+
+    def table(self, max_batch: int) -> NDArray[np.float64]:
+        """Service times, before the slowness."""
+        return cautious_table(self.profile, max_batch)
+
+
+AnyOffer = Offer | FunctionOffer | DeviceOffer
+"""What a variant may run on."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +217,32 @@ def match_offers(
                 found[profile.name] = profile
         offers += [Offer(profile, price) for profile in found.values()]
         if not found:
-            left_out.append(LeftOut(price.name, Offer.unfit(profiles[0], price)))
+            left_out.append(LeftOut(price.name, _way_out(profiles[0], price)))
     if not offers:
-        Offer(profiles[0], prices[0])  # says why
+        reason = _way_out(profiles[0], prices[0])
+        raise ConfigError(f"cannot be planned for with this profile: {reason}", field="hardware", value=prices[0].name)
     return tuple(offers), tuple(left_out)
+
+
+def _way_out(profile: LatencyProfile, price: Price) -> str:
+    """Why a machine is not in the plan, and what would bring it there, or tell its cost meanwhile."""
+    reason = Offer.unfit(profile, price)
+    if profile.basis == "projected":
+        return f"{reason}; give the measured profile as well"
+    return (
+        f"{reason} and give that profile too; until then windtunnel benchmark --hardware {price.name} projects the cost"
+    )
+
+
+def first_of_each(profiles: Sequence[LatencyProfile], name: str = "") -> tuple[LatencyProfile, ...]:
+    """One profile of each variant: the one that was measured on `name`, else the first that was measured at all.
+
+    Args:
+        profiles: one or more a variant.
+        name: of a machine or device.
+    """
+    found: dict[str, LatencyProfile] = {}
+    for profile in profiles:
+        if profile.name not in found or profile.hardware.instance == name:
+            found[profile.name] = profile
+    return tuple(found.values())

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from windtunnel.seeds import Seeds
 
     from .course import Course
+    from .journal import Journal
 
 GREATEST = 8.0
 """Growth beyond this is not looked for: a plan for it is another plan."""
@@ -39,7 +40,7 @@ class Growth:
         return {"keeps": self.keeps, "breaks": self.breaks}
 
 
-def grow(course: Course, deployment: Deployment, seeds: Seeds) -> Growth:
+def grow(course: Course, deployment: Deployment, seeds: Seeds, journal: Journal) -> Growth:
     """Let the rate of every trace grow until a deployment breaks the promise: by doubling, then by halving.
 
     The rate is scaled, not the time (`scale_rate`): a day stays a day, with more requests in it. Every factor is built on the
@@ -49,6 +50,7 @@ def grow(course: Course, deployment: Deployment, seeds: Seeds) -> Growth:
         course: the traces.
         deployment: keeps the promise on them.
         seeds: as it was flown with; stream `arrivals` is used too.
+        journal: what was flown already.
     """
     requests = 0
 
@@ -58,7 +60,7 @@ def grow(course: Course, deployment: Deployment, seeds: Seeds) -> Growth:
             name: scale_rate(trace, factor, seeds.stream("arrivals", 1)) for name, trace in course.traces.items()
         })  # fmt: skip
         requests += grown.requests
-        return grown.fly(deployment, seeds).keeps
+        return journal.flight(grown, deployment, seeds, f"grown {factor!r}").keeps
 
     low, high = 1.0, 2.0
     while keeps(high):

@@ -1,46 +1,53 @@
-"""Patterns: other ways of running what a plan found, and what they would cost under assumptions that are told."""
+"""Patterns: the ways of running a fleet that a plan searches, and what is assumed of those that nobody measured."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from windtunnel.errors import ConfigError
+from windtunnel.errors import ConfigError, nearest
 from windtunnel.quantity import format_duration
-from windtunnel.simulate.batching import BATCHERS
-from windtunnel.simulate.chance import origin
-from windtunnel.simulate.fault import Preemption
-from windtunnel.simulate.flight import fly
-from windtunnel.simulate.phrase import read_phrase
-from windtunnel.simulate.routing import LeastOutstanding
-from windtunnel.simulate.scaling import RayServeScaling
-from windtunnel.simulate.system import Scaling, System
-
-from .bound import allowed_late
-from .course import BINS, Course, Evaluation, Replay, key_of
-from .functions import serve_functions
+from windtunnel.simulate.fault import Crash, Preemption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
 
     from windtunnel.deployment import Deployment
     from windtunnel.seeds import Seeds
     from windtunnel.simulate.fault import Fault
-    from windtunnel.tariff import Serverless
 
-    from .offer import Offer
+    from .course import Evaluation
 
-MOST_TIMES = 2
-"""A fleet that scales may grow to so many times the one that is always on."""
+ALWAYS_ON, AUTOSCALED, SPOT, SERVERLESS, EDGE = "always-on", "autoscaled", "spot", "serverless", "edge"
 
-SPARES = 4
-"""So many spot machines more than on demand are tried."""
+PATTERNS = (ALWAYS_ON, AUTOSCALED, SPOT, SERVERLESS, EDGE)
+"""All of them, in the order in which they are told."""
 
 FALLBACK_S = 3600.0
 """A machine on demand stands in for one that was taken away for so long, and is paid for as long."""
+
+OF_MACHINES = 1
+"""The item from which on streams of chance tell when machines are lost; item 0 is the clients'."""
+
+
+def read_patterns(text: str) -> tuple[str, ...]:
+    """Read names of patterns with commas between them; `all` for all.
+
+    Raises:
+        ConfigError: another name.
+
+    Example:
+        >>> read_patterns("spot, always-on"), len(read_patterns("all"))
+        (('always-on', 'spot'), 5)
+    """
+    names = [each.strip() for each in text.split(",") if each.strip()]
+    for name in names:
+        if name not in (*PATTERNS, "all"):
+            raise ConfigError(
+                "is no way of running", field="--patterns", value=name, fix=nearest(name, (*PATTERNS, "all"))
+            )
+    return tuple(name for name in PATTERNS if name in names or "all" in names)
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,14 @@ class Patterns:
         replacement_s: from the notice until another machine stands in.
         function_start_s: the cold start of a function.
         keep_s: how long an idle function is kept.
+        failures_per_hour: of any machine or device: it is gone without a notice. Zero says that nothing fails.
+        repair_s: how long a machine that failed is gone.
+        sites: at which a device stands, each with its share of the requests, by chance.
+        hop_s: of network to a device and back.
+        device_slowness: how many times as long a device takes as the machine that was measured.
 
     Raises:
-        ConfigError: a figure below zero, or a target of nothing.
+        ConfigError: a figure below zero; a target, sites or a slowness of nothing.
     """
 
     cold_start_s: float = 60.0
@@ -67,16 +79,136 @@ class Patterns:
     replacement_s: float = 60.0
     function_start_s: float = 1.0
     keep_s: float = 300.0
+    failures_per_hour: float = 0.0
+    repair_s: float = 300.0
+    sites: int = 1
+    hop_s: float = 0.0
+    device_slowness: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0.0 <= value < math.inf or (name == "target" and value == 0.0):
-                raise ConfigError("must be zero or more", field=name, value=value)
+            above = name in {"target", "sites", "device_slowness"}
+            if not 0.0 <= value < math.inf or (above and value == 0.0):
+                raise ConfigError("must be above zero" if above else "must be zero or more", field=name, value=value)
+
+    def rate_per_hour(self, pattern: str) -> float:
+        """How often a machine of a fleet is lost, for whatever reason."""
+        preempted = self.preemptions_per_hour if pattern == SPOT else 0.0
+        return preempted + (self.failures_per_hour if pattern != SERVERLESS else 0.0)
+
+    def losses(
+        self, deployment: Deployment, stations: int, seconds: float, seeds: Seeds
+    ) -> tuple[tuple[Fault, ...], int]:
+        """What befalls the stations of a fleet because machines are lost, and how many times one is.
+
+        Each machine is lost at random times (a Poisson process, paused while it is gone), preemptions and failures each with a
+        stream of its own, so that more machines never change when the first ones are lost. Where chance has it at no time, the
+        first one is lost in the middle: what may befall a fleet is seen.
+
+        Args:
+            deployment: the fleet, whose replicas are spread over its machines evenly.
+            stations: of which each machine carries a part.
+            seconds: that the traffic lasts.
+            seeds: stream `clients` is used.
+        """
+        kinds: list[tuple[float, Callable[[int, float], Fault], int]] = []
+        kinds += [(self.preemptions_per_hour, self._preempted, 0)] if deployment.pattern == SPOT else []
+        kinds += [(self.failures_per_hour, self._failed, 1)] if deployment.pattern != SERVERLESS else []
+        machines = max(1, min(deployment.machines, stations))
+        faults: list[Fault] = []
+        times = 0
+        for rate, lose, kind in kinds:
+            if rate <= 0.0:
+                continue
+            losses = [
+                (machine, at_s)
+                for machine in range(machines)
+                for at_s in _poisson(rate / 3600.0, seconds, self._gone_s(kind), seeds, OF_MACHINES + 2 * machine + kind)
+            ] or [(0, seconds / 2.0)]  # fmt: skip
+            times += len(losses)
+            faults += [
+                lose(station, at_s) for machine, at_s in losses for station in range(machine, stations, machines)
+            ]
+        return tuple(faults), times
+
+    def _gone_s(self, kind: int) -> float:
+        return self.repair_s if kind else self.replacement_s
+
+    def _preempted(self, station: int, at_s: float) -> Preemption:
+        notice_s = min(self.notice_s, self.replacement_s)
+        return Preemption(station, at_s, notice_s, self.replacement_s - notice_s)
+
+    def _failed(self, station: int, at_s: float) -> Crash:
+        return Crash(station, at_s, self.repair_s)
+
+    def spot_usd_per_hour(self, spot_usd: float, on_demand_usd: float) -> float:
+        """What a spot machine costs an hour on average, with one on demand that stands in for an hour each time it is taken away."""
+        return spot_usd + self.preemptions_per_hour * FALLBACK_S / 3600.0 * (on_demand_usd - spot_usd)
+
+    def told(self, deployment: Deployment) -> tuple[str, ...]:
+        """What is assumed of a deployment, as sentences."""
+        return (*_OF[deployment.pattern](self, deployment), *self._failures(deployment))
+
+    def _failures(self, deployment: Deployment) -> tuple[str, ...]:
+        if deployment.pattern == SERVERLESS:
+            return ()
+        if self.failures_per_hour == 0.0:
+            return ("Nothing fails." if deployment.pattern != SPOT else "Nothing fails that is not taken away.",)
+        back = f"what is on it is lost, and it is back after {format_duration(self.repair_s)}"
+        return (f"A machine fails {self.failures_per_hour:g} times an hour, in every run once at least: {back}.",)
+
+    def _of_always_on(self, _deployment: Deployment) -> tuple[str, ...]:
+        return ()
+
+    def _of_autoscaled(self, deployment: Deployment) -> tuple[str, ...]:
+        return (
+            f"Ray Serve's autoscaler, {self.target * deployment.batch.max_batch:g} ongoing requests a replica, its usual delays.",
+            f"A replica serves {format_duration(self.cold_start_s)} after it was asked for.",
+            "Replicas are paid for by the second, each its share of a machine, and slowed as on a full one.",
+            "Each replica has its own queue, behind a router.",
+        )
+
+    def _of_spot(self, _deployment: Deployment) -> tuple[str, ...]:
+        return (
+            f"A machine is taken away {self.preemptions_per_hour:g} times an hour by itself, in every run once at least.",
+            f"With the notice ({format_duration(self.notice_s)}) it takes nothing new on.",
+            f"One on demand stands in {format_duration(self.replacement_s)} after it, for {format_duration(FALLBACK_S)}.",
+            "The spot price is one moment's.",
+        )
+
+    def _of_serverless(self, _deployment: Deployment) -> tuple[str, ...]:
+        return (
+            "One request an instance, and as many instances as it takes.",
+            f"A cold start takes {format_duration(self.function_start_s)} and is billed.",
+            f"An idle instance is kept {format_duration(self.keep_s)}; the one that was used last serves first.",
+            "It is taken to be as fast as the machine that was measured, alone.",
+        )
+
+    def _of_edge(self, deployment: Deployment) -> tuple[str, ...]:
+        slow = f"{self.device_slowness:.3g} times as slow as" if self.device_slowness != 1.0 else "as fast as"
+        hop = f"a hop of {format_duration(self.hop_s)} there and back" if self.hop_s else "no network on the way"
+        return (
+            f"One device a site ({deployment.machines}), one replica a device, {hop}; each site has its share of the requests.",
+            f"A device is taken to be {slow} the machine that was measured. It is paid for whether it works or not.",
+        )
+
+
+_OF = {
+    ALWAYS_ON: Patterns._of_always_on, AUTOSCALED: Patterns._of_autoscaled, SPOT: Patterns._of_spot,  # noqa: SLF001  # the same module
+    SERVERLESS: Patterns._of_serverless, EDGE: Patterns._of_edge,  # noqa: SLF001  # the same module
+}  # fmt: skip
+
+
+def _poisson(rate_per_s: float, seconds: float, gone_s: float, seeds: Seeds, item: int) -> Iterable[float]:
+    rng, at_s = seeds.stream("clients", item), 0.0
+    while (at_s := at_s + rng.exponential(1.0 / rate_per_s)) < seconds:
+        yield at_s
+        at_s += gone_s
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One way of running it.
+    """The cheapest of one way of running it.
 
     Args:
         name: such as `always-on`.
@@ -86,6 +218,8 @@ class Pattern:
         in_time: the least share of requests answered within the bound.
         keeps: whether the promise is kept on every trace, in one run.
         assumptions: sentences.
+        availability: the share of requests answered within the bound, with losses of machines at their rates.
+        wins: whether it may be the plan's answer.
     """
 
     name: str
@@ -95,181 +229,30 @@ class Pattern:
     in_time: float
     keeps: bool
     assumptions: tuple[str, ...]
+    availability: float
+    wins: bool
 
-    def to_dict(self, quantile: float) -> dict[str, Any]:
-        """The pattern as JSON values."""
+    @staticmethod
+    def of(evaluation: Evaluation, assumed: Patterns, *, wins: bool) -> Pattern:
+        """The pattern that a deployment stands for."""
+        deployment = evaluation.deployment
+        in_time = min(1.0 - replay.late / replay.requests for replay in evaluation.replays)
+        return Pattern(
+            deployment.pattern, f"{deployment} on {_machines(deployment)}", deployment.usd_per_hour, evaluation.worst.latency_s,
+            in_time, evaluation.keeps, assumed.told(deployment), evaluation.availability, wins,
+        )  # fmt: skip
+
+    def to_dict(self, key: str) -> dict[str, Any]:
+        """The pattern as JSON values, under the name of its quantile."""
         latency_s = self.latency_s if math.isfinite(self.latency_s) else None
         return {
-            "pattern": self.name, "what": self.what, "usd_per_hour": self.usd_per_hour, f"{key_of(quantile)}_s": latency_s,
-            "in_time": self.in_time, "keeps": self.keeps, "assumptions": list(self.assumptions),
+            "pattern": self.name, "what": self.what, "usd_per_hour": self.usd_per_hour, f"{key}_s": latency_s,
+            "in_time": self.in_time, "availability": self.availability, "keeps": self.keeps, "may_win": self.wins,
+            "assumptions": list(self.assumptions),
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Flown:
-    """Replays of one system on every trace, and what its replicas were there for on the first."""
-
-    replays: tuple[Replay, ...]
-    replicas: float
-    keeps: bool
-
-
-def compare_patterns(
-    course: Course,
-    chosen: Evaluation,
-    offer: Offer,
-    seeds: Seeds,
-    patterns: Patterns,
-    functions: Sequence[Serverless] = (),
-) -> tuple[Pattern, ...]:
-    """What the chosen deployment would cost run in other ways, each sized to keep the promise where it can.
-
-    Args:
-        course: the traces and the promise.
-        chosen: the deployment that is always on.
-        offer: what it rents.
-        seeds: as it was flown with.
-        patterns: what is assumed.
-        functions: what else may be paid for.
-    """
-    found = [_always_on(chosen), _autoscaled(course, chosen.deployment, offer, seeds, patterns)]
-    if offer.price.spot_usd_per_hour is not None:
-        found.append(_spot(course, chosen.deployment, offer, seeds, patterns))
-    found += [_serverless(course, chosen.deployment, function, seeds, patterns) for function in functions]
-    return tuple(found)
-
-
-def _always_on(chosen: Evaluation) -> Pattern:
-    deployment = chosen.deployment
-    what = f"{deployment.machines} × {deployment.hardware}, {deployment.replicas} replicas"
-    return _pattern("always-on", what, deployment.usd_per_hour, chosen.replays, chosen.keeps, ("Nothing fails.",))
-
-
-def _pattern(
-    name: str, what: str, usd_per_hour: float, replays: Sequence[Replay], keeps: bool, assumptions: tuple[str, ...]
-) -> Pattern:
-    worst_s = max(replay.latency_s for replay in replays)
-    in_time = min(1.0 - replay.late / replay.requests for replay in replays)
-    return Pattern(name, what, usd_per_hour, worst_s, in_time, keeps, assumptions)
-
-
-def _fly(course: Course, system: System, seeds: Seeds) -> _Flown:
-    replays, replicas = [], []
-    for name, trace in course.traces.items():
-        flight = fly(system, trace, seeds, slo_s=course.slo.latency_s, bin_s=trace.duration_s / BINS)
-        replays.append(course.look_back(name, flight))
-        replicas.append(flight.summary.replica_s / flight.summary.seconds_simulated)
-    return _Flown(tuple(replays), replicas[0], all(course.keeps(replay) for replay in replays))
-
-
-def _station(course: Course, deployment: Deployment, stations: int, executors: int) -> System:
-    usual = {"max_batch": deployment.batch.max_batch, "max_wait_s": deployment.batch.max_wait_s}
-    batcher = read_phrase(deployment.batcher, BATCHERS, field="batcher", usual=usual)
-    return System(
-        course.table(deployment), stations=stations, executors=batcher.executors or executors, batcher=batcher,
-        router=LeastOutstanding(),
-    )  # fmt: skip
-
-
-def _autoscaled(course: Course, deployment: Deployment, offer: Offer, seeds: Seeds, patterns: Patterns) -> Pattern:
-    """The fewest replicas that must always be there, found by halving: more of them never hurt."""
-    most = MOST_TIMES * deployment.replicas
-    target = patterns.target * deployment.batch.max_batch
-
-    def flown(least: int) -> _Flown:
-        system = _station(course, deployment, least, 1)
-        return _fly(
-            course, replace(system, scaling=Scaling(RayServeScaling(target), least, most, patterns.cold_start_s)), seeds
-        )
-
-    low, high, found = 1, most, flown(most)
-    while found.keeps and low < high:
-        middle = (low + high) // 2
-        tried = flown(middle)
-        low, high, found = (low, middle, tried) if tried.keeps else (middle + 1, high, found)
-    usd_per_hour = found.replicas * offer.price.usd_per_hour / offer.per_machine
-    return _pattern(
-        "autoscaled", f"{high} to {most} replicas on {offer.price.name}, {found.replicas:.3g} on average", usd_per_hour, found.replays,
-        found.keeps,
-        (
-            f"Ray Serve's autoscaler with a target of {target:g} ongoing requests a replica and its usual delays.",
-            f"A replica serves {format_duration(patterns.cold_start_s)} after it was asked for.",
-            f"Replicas are paid for by the second, each 1/{offer.per_machine} of a machine, and slowed as on a full one.",
-            "Each replica has its own queue, and a router that sees them all.",
-        ),
-    )  # fmt: skip
-
-
-def _spot(course: Course, deployment: Deployment, offer: Offer, seeds: Seeds, patterns: Patterns) -> Pattern:
-    """The fewest spot machines that keep the promise, at least as many as on demand."""
-    sharing = math.ceil(deployment.replicas / deployment.machines)
-    spot_usd, on_demand_usd = offer.price.spot_usd_per_hour or math.nan, offer.price.usd_per_hour
-    seconds = max(trace.duration_s for trace in course.traces.values())
-    for machines in range(deployment.machines, deployment.machines + SPARES + 1):
-        system = _station(course, deployment, machines, sharing)
-        faults = _preemptions(machines, seconds, seeds, patterns)
-        flown = _fly(course, replace(system, faults=faults), seeds)
-        if flown.keeps:
-            break
-    stand_ins = patterns.preemptions_per_hour * FALLBACK_S / 3600.0
-    usd_per_hour = machines * (spot_usd + stand_ins * (on_demand_usd - spot_usd))
-    return _pattern(
-        "spot with on-demand fallback", f"{machines} × spot({offer.price.name}), {sharing} replicas each", usd_per_hour, flown.replays,
-        flown.keeps,
-        (
-            (
-                f"A machine is taken away {patterns.preemptions_per_hour:g} times an hour, independently of the others: "
-                f"{len(faults)} times in this flight, once in the middle where chance had it at no time."
-            ),
-            (
-                f"With the notice ({format_duration(patterns.notice_s)}) it takes nothing new on; one on demand stands in "
-                f"{format_duration(patterns.replacement_s)} after the notice, for {format_duration(FALLBACK_S)}."
-            ),
-            f"The spot price is one moment's: ${spot_usd:.4g} an hour ({offer.price.date}).",
-        ),
-    )  # fmt: skip
-
-
-def _preemptions(machines: int, seconds: float, seeds: Seeds, patterns: Patterns) -> tuple[Fault, ...]:
-    """When each machine is taken away: a Poisson process, paused while it is gone; the first in the middle where none is."""
-    if patterns.preemptions_per_hour == 0.0:
-        return ()
-    gone_s = patterns.replacement_s
-    notice_s = min(patterns.notice_s, gone_s)
-    faults: list[Fault] = []
-    for station in range(machines):
-        rng, at_s = seeds.stream("clients", 1 + station), 0.0
-        while (at_s := at_s + rng.exponential(3600.0 / patterns.preemptions_per_hour)) < seconds:
-            faults.append(Preemption(station, at_s, notice_s, gone_s - notice_s))
-            at_s += gone_s
-    return tuple(faults) or (Preemption(0, seconds / 2.0, notice_s, gone_s - notice_s),)
-
-
-def _serverless(
-    course: Course, deployment: Deployment, function: Serverless, seeds: Seeds, patterns: Patterns
-) -> Pattern:
-    """One request an instance."""
-    service_s = course.tables[deployment.variant, deployment.hardware][1]
-    luck, replays, usd, most = np.uint64(origin(np.uint64(seeds.number("service")))), [], [], 0
-    for name, trace in course.traces.items():
-        latency_s, cold_s = np.empty(len(trace)), np.empty(len(trace))
-        at_once = serve_functions(
-            trace.arrivals_s, service_s, luck, patterns.function_start_s, patterns.keep_s, latency_s, cold_s
-        )
-        most = max(most, at_once)
-        late = int(np.count_nonzero(latency_s > course.slo.latency_s))
-        quantile_s = float(np.quantile(latency_s, course.slo.quantile, method="inverted_cdf"))
-        replays.append(Replay(name, quantile_s, 1.0, math.nan, True, late, len(trace)))
-        usd.append(function.usd_per_million(latency_s) * len(trace) / 1e6 / (trace.duration_s / 3600.0))
-    keeps = all(replay.late <= allowed_late(course.slo, replay.requests) for replay in replays)
-    return _pattern(
-        "serverless", f"{function.name}, up to {most} at once", usd[0], replays, keeps,
-        (
-            "One request an instance, and as many instances as it takes.",
-            (
-                f"A cold start takes {format_duration(patterns.function_start_s)} and is billed; an idle instance is kept "
-                f"{format_duration(patterns.keep_s)}, and the one that was used last serves first."
-            ),
-            "It is taken to be as fast as the machine that was measured, alone.",
-        ),
-    )  # fmt: skip
+def _machines(deployment: Deployment) -> str:
+    if deployment.pattern == SPOT:
+        return f"{deployment.machines} × spot({deployment.hardware})"
+    return deployment.hardware if deployment.pattern == SERVERLESS else f"{deployment.machines} × {deployment.hardware}"

@@ -1,18 +1,21 @@
 """The search: the cheapest deployments that keep a promise, found while flying few.
 
-On a line (`Space`) more replicas never hurt, so the fewest that keep the promise are found by halving; and a line whose largest
+Each way of running is searched by itself, so that each has its own cheapest. On a line (`Space`) more replicas never hurt, so the fewest that keep the promise are found by halving; and a line whose largest
 deployment within the best price breaks it is done with in one flight. What that leans on is looked at: see `Monotony`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.fanout import Workers, fan_out
 
 from .bound import fast_share, greatest_rate_per_s, least_rate_per_s
+from .journal import Journal, read, written
+from .pattern import PATTERNS, SERVERLESS
+from .space import sessions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +51,17 @@ class Probe:
     screened: tuple[int, ...]
     requests: int
 
+    def to_json(self) -> dict[str, Any]:
+        """What of it a journal keeps."""
+        flown = {str(index): written(each) for index, each in self.flown.items()}
+        return {"flown": flown, "screened": list(self.screened), "requests": self.requests}
+
+    @staticmethod
+    def from_json(value: dict[str, Any], rungs: dict[int, Deployment]) -> Probe:
+        """The very probe again."""
+        flown = {int(index): read(each, rungs[int(index)]) for index, each in value["flown"].items()}
+        return Probe(flown, tuple(value["screened"]), value["requests"])
+
 
 @dataclass(frozen=True)
 class Prober:
@@ -70,7 +84,7 @@ class Prober:
             requests += len(window)
             if self.course.fails_window(name, window, deployment, self.seeds):
                 return None, requests
-        return self.course.fly(deployment, self.seeds), requests + self.course.requests
+        return self.course.fly(deployment, self.seeds), requests + self.course.effort(deployment)
 
 
 def probe(prober: Prober, stretch: tuple[tuple[int, Deployment], ...]) -> Probe:
@@ -167,7 +181,7 @@ class _Known:
         self.keeps = len(self.line.rungs)
 
     def open_to(self, usd_per_hour: float) -> tuple[tuple[int, Deployment], ...]:
-        """The rungs within a price of which nothing is known yet."""
+        """The rungs that may be within a price and of which nothing is known yet."""
         if self.whole:
             return ()
         rungs = enumerate(self.line.rungs)
@@ -204,6 +218,7 @@ class Search:
         seeds: the luck that all deployments share.
         workers: who flies.
         report: called with the number of deployments that are settled.
+        journal: what an interrupted search has flown already, and where this one writes down what it flies.
     """
 
     def __init__(
@@ -214,8 +229,10 @@ class Search:
         *,
         workers: Workers | None = None,
         report: Callable[[int], None] = lambda _done: None,
+        journal: Journal | None = None,
     ) -> None:
         self.course, self.space, self.seeds = course, space, seeds
+        self.journal = journal if journal is not None else Journal()
         self.prober = Prober(course, course.windows(), seeds)
         self.workers, self.report = workers, report
         self.requests, self.where = 0, "in-process"
@@ -224,6 +241,9 @@ class Search:
         for known in self.lines:
             known.fails = self._hopeless(known.line, least)
         self.ruled_out = sum(known.fails + 1 for known in self.lines)
+        self._places = {
+            _unpriced(rung): (known, index) for known in self.lines for index, rung in enumerate(known.line.rungs)
+        }
         self._asked_all = False
 
     def _hopeless(self, line: Line, least_rate_per_s: dict[str, float]) -> int:
@@ -234,8 +254,13 @@ class Search:
             requests, slo = len(trace), self.course.slo
             if fast_share(table, slo, requests) < slo.quantile:
                 return len(line.rungs) - 1
-            each = greatest_rate_per_s(table, slo, requests)
-            few = [index for index, rung in enumerate(line.rungs) if rung.replicas * each < least_rate_per_s[name]]
+            if line.pattern == SERVERLESS:
+                continue  # there are as many instances as it takes
+            each = greatest_rate_per_s(table, slo, requests) * sessions_of(line.rungs[0].batcher)
+            few = [
+                index for index, rung in enumerate(line.rungs)
+                if (rung.most or rung.replicas) * each < least_rate_per_s[name]
+            ]  # fmt: skip
             last = max([last, *few])
         return last
 
@@ -251,14 +276,24 @@ class Search:
 
     @property
     def standing(self) -> list[Evaluation]:
-        """What keeps the promise and was not refused, the cheapest first, among equals the fastest."""
-        return sorted((each for known in self.lines for each in known.standing()), key=lambda each: each.cost)
+        """What may be the answer, keeps the promise and was not refused, the cheapest first, among equals the fastest."""
+        found = [each for name in self.space.patterns for each in self.standing_of(name)]
+        return sorted(found, key=lambda each: each.cost)
+
+    def standing_of(self, pattern: str) -> list[Evaluation]:
+        """The same of one way of running, whether or not it may be the answer."""
+        lines = [known for known in self.lines if known.line.pattern == pattern]
+        return sorted((each for known in lines for each in known.standing()), key=lambda each: each.cost)
+
+    def price(self, pattern: str) -> float:
+        """The best price at which something of a pattern stands; infinite where nothing does."""
+        standing = self.standing_of(pattern)
+        return standing[0].deployment.usd_per_hour if standing else math.inf
 
     @property
-    def price(self) -> float:
-        """The best price at which something stands; infinite where nothing does."""
-        standing = self.standing
-        return standing[0].deployment.usd_per_hour if standing else math.inf
+    def prices(self) -> dict[str, float]:
+        """The best price of every pattern."""
+        return {name: self.price(name) for name in PATTERNS}
 
     def run(self) -> None:
         """Search until nothing that is not known could be as cheap as what stands."""
@@ -273,9 +308,10 @@ class Search:
 
     def _fill_up(self) -> None:
         """On lines that are as cheap as the best, fly the most replicas for that price: the fastest of equals wins."""
-        price = self.price
+        prices = self.prices
         for known in self.lines:
-            if any(each.deployment.usd_per_hour == price for each in known.standing()):
+            price = prices[known.line.pattern]
+            if known.line.priced and any(each.deployment.usd_per_hour == price for each in known.standing()):
                 self._flown([rung for rung in known.line.rungs if rung.usd_per_hour == price][-1])
 
     @property
@@ -284,8 +320,8 @@ class Search:
 
     def _opened(self) -> list[tuple[_Known, tuple[tuple[int, Deployment], ...]]]:
         """Lines on which something as cheap may be, the one that may be cheapest first."""
-        price = self.price
-        opened = [(known, known.open_to(price)) for known in self.lines]
+        prices = self.prices
+        opened = [(known, known.open_to(prices[known.line.pattern])) for known in self.lines]
         return sorted(
             ((known, stretch) for known, stretch in opened if stretch),
             key=lambda each: (
@@ -296,19 +332,30 @@ class Search:
         )
 
     def _ask(self, opened: Sequence[tuple[_Known, tuple[tuple[int, Deployment], ...]]], *, alone: bool) -> None:
-        settled, sizes = self._settled(), [len(stretch) for _, stretch in opened]
+        stretches = [stretch for _, stretch in opened]
+        found = {at: probed for at, each in enumerate(stretches) if (probed := self._remembered(each)) is not None}
+        asked = [at for at in range(len(stretches)) if at not in found]
+        settled = self._settled() + sum(len(stretches[at]) for at in found)
+        sizes = [len(stretches[at]) for at in asked]
         swept = fan_out(
-            probe, [stretch for _, stretch in opened], shared=self.prober, workers=Workers(1) if alone else self.workers,
+            probe, [stretches[at] for at in asked], shared=self.prober, workers=Workers(1) if alone else self.workers,
             report=lambda done: self.report(settled + sum(sizes[:done])),
+            keep=lambda at, probed: self.journal.put(_key(stretches[asked[at]]), probed.to_json()),
         )  # fmt: skip
         self.where = swept.where if swept.where == "ray" else self.where
-        for (known, _), found in zip(opened, swept.results, strict=True):
-            known.take(found)
-            self.requests += found.requests
+        found |= dict(zip(asked, swept.results, strict=True))
+        for at, (known, _) in enumerate(opened):
+            known.take(found[at])
+            self.requests += found[at].requests
+
+    def _remembered(self, stretch: tuple[tuple[int, Deployment], ...]) -> Probe | None:
+        """What an interrupted search found on a stretch."""
+        value = self.journal.get(_key(stretch))
+        return Probe.from_json(value, dict(stretch)) if value is not None else None
 
     def _settled(self) -> int:
-        price = self.price
-        return len(self.space) - sum(len(known.open_to(price)) for known in self.lines)
+        prices = self.prices
+        return len(self.space) - sum(len(known.open_to(prices[known.line.pattern])) for known in self.lines)
 
     def refuse(self, evaluation: Evaluation) -> None:
         """It is not sure to keep the promise: neither, then, is any with fewer replicas."""
@@ -325,15 +372,13 @@ class Search:
     def _flown(self, deployment: Deployment) -> Evaluation:
         known, index = self._find(deployment)
         if index not in known.flown:
-            known.flown[index] = self.course.fly(deployment, self.seeds)
+            known.flown[index] = self.journal.flight(self.course, known.line.rungs[index], self.seeds)
             known.screened.discard(index)
-            self.requests += self.course.requests
+            self.requests += self.course.effort(deployment)
         return known.flown[index]
 
     def _find(self, deployment: Deployment) -> tuple[_Known, int]:
-        return next(
-            (known, known.line.rungs.index(deployment)) for known in self.lines if deployment in known.line.rungs
-        )
+        return self._places[_unpriced(deployment)]
 
     def around(self, evaluation: Evaluation, below: int, above: int) -> list[Evaluation]:
         """Fly so many neighbours on its line, too."""
@@ -341,11 +386,17 @@ class Search:
         first = max(0, index - below)
         return self.fly(known.line.rungs[first : index + above + 1])
 
-    def greatest(self) -> list[Deployment]:
-        """What carries most on each offer: the most replicas of the largest batch, leaving at once."""
-        found: dict[tuple[str, str], Deployment] = {}
+    def greatest(self, pattern: str = "") -> list[Deployment]:
+        """What carries most on each offer: the most replicas of the largest batch, leaving at once.
+
+        Args:
+            pattern: one way of running only.
+        """
+        found: dict[tuple[str, ...], Deployment] = {}
         for known in self.lines:
-            each, key = known.line.rungs[-1], known.line.offer.key
+            each, key = known.line.rungs[-1], (*known.line.offer.key, known.line.pattern)
+            if pattern not in {"", known.line.pattern}:
+                continue
             if key not in found or _carries(each) > _carries(found[key]):
                 found[key] = each
         return list(found.values())
@@ -353,10 +404,9 @@ class Search:
     def elsewhere(self, evaluation: Evaluation) -> None:
         """Find the fewest replicas of the same settings on every other offer, whatever they cost."""
         best = evaluation.deployment
-        settings = best.batch, best.batcher, best.router
         alike = [
             known for known in self.lines
-            if (known.line.rungs[0].batch, known.line.rungs[0].batcher, known.line.rungs[0].router) == settings
+            if _setting(known.line.rungs[0]) == _setting(best)
             and known.line.offer.key != (best.variant, best.hardware)
         ]  # fmt: skip
         opened = [(known, known.open_to(math.inf)) for known in alike]
@@ -382,6 +432,19 @@ class Search:
         return Monotony(
             len(pairs), sum(rise > RISE for rise in rises), sum(_breaks(*pair) for pair in pairs), max(rises, default=-math.inf)
         )  # fmt: skip
+
+
+def _setting(deployment: Deployment) -> tuple[object, ...]:
+    return deployment.batch, deployment.batcher, deployment.router, deployment.pattern
+
+
+def _unpriced(deployment: Deployment) -> Deployment:
+    """What a rung is known by: a flight may tell what it costs."""
+    return replace(deployment, usd_per_hour=0.0)
+
+
+def _key(stretch: tuple[tuple[int, Deployment], ...]) -> str:
+    return f"probe {[(index, repr(deployment)) for index, deployment in stretch]}"
 
 
 def _carries(deployment: Deployment) -> tuple[float, ...]:

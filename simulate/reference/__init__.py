@@ -10,6 +10,7 @@ every policy it asks the twin in plain Python. What it takes are settings.
     proxy       what they pass on their way
     router      who finds them a station
     station     who batches and serves them
+    shelf       which models a station has at hand
     scaling     who says how many stations there are
     flight      all of these together
 """

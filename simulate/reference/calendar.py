@@ -15,8 +15,10 @@ class Kind(IntEnum):
     """What can happen, in the order in which it happens at one instant."""
 
     FINISH = auto()
+    LOADED = auto()
     STATE = auto()
     ARRIVE = auto()
+    ASK = auto()
     RESEND = auto()
     HEDGE = auto()
     PROXY = auto()

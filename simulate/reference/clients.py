@@ -11,11 +11,20 @@ from windtunnel.request_log import COMPLETED, LEFT, TIMED_OUT
 
 from .calendar import Kind
 from .luck import uniform
-from .request import Attempt
+from .request import Attempt, Request
 
 if TYPE_CHECKING:
+    from windtunnel.simulate.population import Population
+
     from .flight import SlowFlight
-    from .request import Request
+
+
+def first_asks_s(population: Population, seed: int) -> list[float]:
+    """When each user asks for the first time: all are in the midst of thinking."""
+    draws = [uniform(seed, 2 * (user + (2 << 44))) for user in range(population.users)]
+    if population.law == "exponential":
+        draws = [-math.log(1.0 - draw) for draw in draws]
+    return [population.think_s * draw for draw in draws]
 
 
 class Clients:
@@ -24,6 +33,37 @@ class Clients:
     def __init__(self, flight: SlowFlight, seed: int) -> None:
         self.flight, self.calendar, self.habits, self.seed = flight, flight.calendar, flight.system.client, seed
         self.tokens = self.habits.budget_burst
+
+    def think(self, request: Request) -> None:
+        """The user whose request is over thinks."""
+        population = self.flight.population
+        if population is None:
+            return
+        span_s = population.think_s
+        if population.law == "exponential":
+            span_s *= -math.log(1.0 - uniform(self.seed, 2 * (request.index + (1 << 44))))
+        self.expect(request.key, self.calendar.now_s + span_s)
+
+    def expect(self, user: int, time_s: float) -> None:
+        """A user will ask then, if that is not too late, and not enough have asked."""
+        flight = self.flight
+        if flight.may_ask and time_s < flight.closes_s:
+            flight.thinking += 1
+            self.calendar.at(time_s, Kind.ASK, partial(self.ask, user))
+
+    def ask(self, user: int) -> None:
+        """A user has thought, and asks, if not enough have asked meanwhile."""
+        flight = self.flight
+        flight.thinking -= 1
+        if flight.may_ask:
+            request = Request(len(flight.requests), self.calendar.now_s, 0, 0, math.inf, user)
+            flight.requests.append(request)
+            self.arrive(request)
+
+    def end(self, attempt: Attempt, status: int) -> None:
+        """A request is over."""
+        attempt.request.end(attempt, self.calendar.now_s, status)
+        self.think(attempt.request)
 
     def arrive(self, request: Request) -> None:
         """A request is due: its client sends the first attempt, and may go away at some time."""
@@ -58,7 +98,7 @@ class Clients:
         if attempt.is_abandoned:
             self.flight.wasted += 1
         else:
-            attempt.request.end(attempt, self.calendar.now_s, COMPLETED)
+            self.end(attempt, COMPLETED)
 
     def time_out(self, attempt: Attempt) -> None:
         """The client no longer waits for an attempt, which does not know."""
@@ -73,7 +113,7 @@ class Clients:
         # as it was then: what becomes of it later its client does not learn
         request.latest = replace(attempt)
         if not request.awaited and not self.ask_again(request):
-            request.end(attempt, self.calendar.now_s, status)
+            self.end(attempt, status)
 
     def ask_again(self, request: Request) -> bool:
         """Send another attempt after a while, if retries are left and the budget has a token."""
@@ -91,4 +131,4 @@ class Clients:
         if request.row is None:
             attempt = request.awaited[0] if request.awaited else request.latest
             assert attempt is not None, "what was never sent cannot be waited for"
-            request.end(attempt, self.calendar.now_s, LEFT)
+            self.end(attempt, LEFT)

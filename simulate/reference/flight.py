@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from windtunnel.request_log import FAILED
 from windtunnel.simulate.fault import Crash, Preemption, Slow
+from windtunnel.simulate.population import Population
 
 from .calendar import Calendar, Kind
-from .clients import Clients
+from .clients import Clients, first_asks_s
 from .meter import Meter
 from .proxy import SlowProxy
 from .request import Request
@@ -38,6 +39,10 @@ class Totals:
         served: attempts in them.
         wasted: attempts that were served to the end for nobody.
         replica_s: seconds of executors that were there, starting and draining included.
+        parts: of batches, cut by model.
+        misses: parts whose model was not at hand.
+        loads: of models.
+        loading_s: what they took.
     """
 
     attempts: int
@@ -45,23 +50,36 @@ class Totals:
     served: int
     wasted: int
     replica_s: float
+    parts: int = 0
+    misses: int = 0
+    loads: int = 0
+    loading_s: float = 0.0
 
 
 class SlowFlight:
     """Everyone who takes part."""
 
-    def __init__(self, system: System, trace: Trace, seeds: Seeds) -> None:
-        self.system, self.requests = system, requests_of(trace)
-        first_s = self.requests[0].scheduled_s
+    def __init__(self, system: System, traffic: Trace | Population, seeds: Seeds) -> None:
+        self.system = system
+        self.population = traffic if isinstance(traffic, Population) else None
+        self.requests = [] if isinstance(traffic, Population) else requests_of(traffic)
+        asks_s = first_asks_s(self.population, seeds.number("clients")) if self.population else []
+        first_s = min(asks_s) if asks_s else self.requests[0].scheduled_s
+        self.closes_s = first_s + self.population.seconds if self.population else math.inf
+        self.thinking = 0
         self.calendar = Calendar(first_s)
         self.inside, self.replicas = Meter(first_s), Meter(first_s)
         self.changed: set[int] = set()
         self.arrived = self.attempts = self.batches = self.served = self.wasted = 0
+        self.parts = self.misses = self.loads = 0
+        self.loading_s = 0.0
         self.clients, self.proxy = Clients(self, seeds.number("clients")), SlowProxy(self)
         self.router = SlowRouter(self, seeds.number("routing"))
         self.stations = [Station(self, index, seeds.number("service")) for index in range(system.most)]
         for request in self.requests:
             self.calendar.at(request.scheduled_s, Kind.ARRIVE, partial(self.clients.arrive, request))
+        for user, ask_s in enumerate(asks_s):
+            self.clients.expect(user, ask_s)
         for station in self.stations[: system.stations]:
             station.state = State.UP
             self.count_replicas(system.executors)
@@ -102,9 +120,14 @@ class SlowFlight:
         self.replicas.change(change, self.calendar.now_s)
 
     @property
+    def may_ask(self) -> bool:
+        """Whether fewer requests were asked by users than shall be."""
+        return self.population is not None and len(self.requests) < self.population.requests
+
+    @property
     def is_over(self) -> bool:
         """Whether every request has come and ended, and no attempt is left to be served for nobody."""
-        all_came = self.arrived == len(self.requests)
+        all_came = self.arrived == len(self.requests) and not (self.thinking and self.may_ask)
         return all_came and self.inside.level == 0 and all(request.row for request in self.requests)
 
     def run(self) -> None:
@@ -132,7 +155,8 @@ class SlowFlight:
     def totals(self) -> Totals:
         """What it adds up to."""
         replica_s = self.replicas.read_s(self.calendar.now_s)
-        return Totals(self.attempts, self.batches, self.served, self.wasted, replica_s)
+        counts = self.parts, self.misses, self.loads, self.loading_s
+        return Totals(self.attempts, self.batches, self.served, self.wasted, replica_s, *counts)
 
 
 def requests_of(trace: Trace) -> list[Request]:
@@ -144,18 +168,18 @@ def requests_of(trace: Trace) -> list[Request]:
     return [
         Request(
             index, time_s, int(told("size", index, 0)), int(told("priority", index, 0)),
-            time_s + told("deadline_s", index, math.inf),
+            time_s + told("deadline_s", index, math.inf), int(told("key", index, -1)),
         )
         for index, time_s in enumerate(trace.arrivals_s.tolist())
     ]  # fmt: skip
 
 
-def fly_slowly(system: System, trace: Trace, seeds: Seeds) -> tuple[list[Row], Totals]:
-    """Fly a trace through a system; a row a request: sent_s, started_s, finished_s, replica, batch_size, attempt, status.
+def fly_slowly(system: System, traffic: Trace | Population, seeds: Seeds) -> tuple[list[Row], Totals]:
+    """Fly traffic through a system; a row a request: sent_s, started_s, finished_s, replica, batch_size, attempt, status.
 
     Args:
         system: what serves, and who asks.
-        trace: the requests.
+        traffic: the requests, or the users who ask them.
         seeds: streams `service`, `routing` and `clients` are used.
 
     Example:
@@ -171,9 +195,9 @@ def fly_slowly(system: System, trace: Trace, seeds: Seeds) -> tuple[list[Row], T
         >>> rows
         [(0.0, 0.25, 3.25, 0, 2, 0, 0), (0.25, 0.25, 3.25, 0, 2, 0, 0), (4.0, 4.5, 5.5, 0, 1, 0, 0)]
         >>> totals
-        Totals(attempts=3, batches=2, served=3, wasted=0, replica_s=5.5)
+        Totals(attempts=3, batches=2, served=3, wasted=0, replica_s=5.5, parts=0, misses=0, loads=0, loading_s=0.0)
     """
-    flight = SlowFlight(system, trace, seeds)
+    flight = SlowFlight(system, traffic, seeds)
     flight.run()
     never = (math.nan, math.nan, -1, 0, 0, FAILED)
     return [request.row or (request.scheduled_s, *never) for request in flight.requests], flight.totals()

@@ -19,6 +19,7 @@ class Request:
         size: its size class.
         priority: 0 is served first.
         deadline_s: after which an answer is worthless; a time, not a span.
+        key: of its model, client or entity; negative where it has none.
         sent: attempts so far.
         awaited: the attempts that the client still waits for: none, one, or two where it hedged.
         latest: the attempt that the client stopped waiting for last, as it was then.
@@ -30,6 +31,7 @@ class Request:
     size: int
     priority: int
     deadline_s: float
+    key: int = -1
     sent: int = 0
     awaited: list[Attempt] = field(default_factory=list)
     latest: Attempt | None = None

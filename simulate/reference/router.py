@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from windtunnel.request_log import SHED
+from windtunnel.simulate.routing import Ask
 
 from .luck import uniform
 
@@ -57,5 +58,7 @@ class SlowRouter:
         if len(stations) > 1:
             draw = uniform(self.seed, counter), uniform(self.seed, counter + 1)
             ongoing = [station.ongoing for station in stations]
-            chosen = self.twin.route(self.flight.calendar.now_s, self.accepting, ongoing, draw)
+            models = {station.index: station.models for station in stations}
+            ask = Ask(draw, attempt.request.key, models)
+            chosen = self.twin.route(self.flight.calendar.now_s, self.accepting, ongoing, ask)
         stations[chosen].take_in(attempt)

@@ -12,6 +12,7 @@ from windtunnel.request_log import FAILED, SHED, TIMED_OUT
 
 from .calendar import Kind
 from .luck import uniform
+from .shelf import Shelf
 
 if TYPE_CHECKING:
     from .flight import SlowFlight
@@ -50,6 +51,13 @@ class Station:
         self.closed: deque[list[Attempt]] = deque()
         self.executing: list[list[Attempt] | None] = [None] * system.executors
         self.twin, self.wake_s = system.batcher.twin(), math.inf
+        self.shelf = Shelf(self, system.multiplex) if system.multiplex else None
+
+    @property
+    def models(self) -> set[int]:
+        """The models that it holds, or that somebody there wants."""
+        inside = [*self.queue, *(attempt for batch in (*self.closed, *self.executing) for attempt in batch or [])]
+        return {attempt.request.key for attempt in inside}.union(self.shelf.at_hand if self.shelf else ())
 
     @property
     def queued(self) -> int:
@@ -138,7 +146,9 @@ class Station:
         for attempt in batch:
             if attempt not in staying:
                 self.flight.clients.refuse(attempt, TIMED_OUT)
-        if staying:
+        if staying and self.shelf:
+            self.shelf.take(staying)
+        elif staying:
             self.serve(staying)
         else:
             self.twin.learn(self.calendar.now_s, 0, 0.0, 0.0)
@@ -150,18 +160,26 @@ class Station:
         return (admission.drops_abandoned and attempt.is_abandoned) or (admission.drops_late and late)
 
     def serve(self, batch: list[Attempt]) -> None:
-        """The idle executor with the lowest index serves it; the largest of it decides how long."""
-        now_s, executor, first = self.calendar.now_s, self.executing.index(None), batch[0]
+        """The idle executor with the lowest index serves it."""
+        executor = self.executing.index(None)
+        self.executing[executor] = batch
+        service_s = self.begin(batch, executor)
+        self.calendar.at(
+            self.calendar.now_s + service_s, Kind.FINISH, partial(self.finish, executor, service_s, self.life)
+        )
+
+    def begin(self, batch: list[Attempt], executor: int) -> float:
+        """What of a batch is served together begins; the largest of it decides how long it takes."""
+        now_s, first = self.calendar.now_s, batch[0]
         times = self.table[max(attempt.request.size for attempt in batch), self.padded[len(batch)]]
         luck = uniform(self.seed, first.request.index + (first.number << 44))
         service_s = float(times[int(luck * len(times))]) * self.slowness
         for attempt in batch:
             attempt.started_s, attempt.batch_size = now_s, len(batch)
             attempt.replica = self.index * len(self.executing) + executor
-        self.executing[executor] = batch
         self.flight.batches += 1
         self.flight.served += len(batch)
-        self.calendar.at(now_s + service_s, Kind.FINISH, partial(self.finish, executor, service_s, self.life))
+        return service_s
 
     def finish(self, executor: int, service_s: float, life: int) -> None:
         """A batch ends, if the station has not crashed under it."""
@@ -236,4 +254,6 @@ class Station:
         self.state = State.DOWN
         self.life += 1
         self.twin, self.wake_s = self.flight.system.batcher.twin(), math.inf
+        if self.flight.system.multiplex:
+            self.shelf = Shelf(self, self.flight.system.multiplex)
         self.flight.count_replicas(-len(self.executing))

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from numba import njit
 
-from . import least_outstanding, pinned, power_of_two, random_choice, round_robin
+from . import consistent_hash, least_outstanding, multiplexed, pinned, power_of_two, random_choice, round_robin
+from .ask import Ask
+from .consistent_hash import ConsistentHash
 from .least_outstanding import LeastOutstanding
+from .multiplexed import Multiplexed
 from .pinned import OWN, Pinned
 from .power_of_two import PowerOfTwo
 from .random_choice import RandomChoice
@@ -22,15 +25,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-Router = RoundRobin | RandomChoice | LeastOutstanding | PowerOfTwo | Pinned
+Router = RoundRobin | RandomChoice | LeastOutstanding | PowerOfTwo | Multiplexed | ConsistentHash | Pinned
 """Chooses a station."""
 
 ROUTERS: Mapping[str, type[Router]] = {
-    each.name: each for each in (RoundRobin, RandomChoice, LeastOutstanding, PowerOfTwo)
+    each.name: each for each in (RoundRobin, RandomChoice, LeastOutstanding, PowerOfTwo, Multiplexed, ConsistentHash)
 }
 """The routers, by the name they have on the command line; `Pinned` stands in front of one of them."""
 
 _ROUND_ROBIN, _RANDOM, _LEAST, _PINNED = RoundRobin.code, RandomChoice.code, LeastOutstanding.code, Pinned.code
+_MULTIPLEXED, _CONSISTENT_HASH = Multiplexed.code, ConsistentHash.code
 
 
 @njit(nogil=True, cache=True)
@@ -41,6 +45,8 @@ def route(
     count: int,
     ongoing: Ints,
     draw: tuple[float, float],
+    key: int,
+    claims: Ints,
     settings: Floats,
     memo: Floats,
 ) -> int:
@@ -53,8 +59,10 @@ def route(
         count: at least 1.
         ongoing: int64 `[stations]`, attempts waiting or being served at each now.
         draw: two numbers in [0, 1), this request's own.
+        key: of the request's model, client or entity; negative where it has none.
+        claims: int64 `[stations, models + 1]`, as `world.World.claims`; of one column where models are not told apart.
         settings: the policy's.
-        memo: the router's, its own to write, zero at first; four floats and two for each station.
+        memo: the router's, its own to write; at first what its `memory` says.
     """
     if code == _PINNED:
         station = pinned.route(now_s, accepting, count, draw, settings)
@@ -67,7 +75,14 @@ def route(
         return random_choice.route(accepting, count, draw)
     if code == _LEAST:
         return least_outstanding.route(accepting, count, ongoing)
+    if code == _MULTIPLEXED:
+        return multiplexed.route(accepting, count, ongoing, draw, key, claims)
+    if code == _CONSISTENT_HASH:
+        return consistent_hash.route(accepting, count, ongoing, draw, key, settings, memo)
     return power_of_two.route(now_s, accepting, count, ongoing, draw, settings, memo)
 
 
-__all__ = ["ROUTERS", "LeastOutstanding", "Pinned", "PowerOfTwo", "RandomChoice", "RoundRobin", "Router", "route"]
+__all__ = [
+    "ROUTERS", "Ask", "ConsistentHash", "LeastOutstanding", "Multiplexed", "Pinned", "PowerOfTwo", "RandomChoice", "RoundRobin",
+    "Router", "route",
+]  # fmt: skip

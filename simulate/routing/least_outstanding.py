@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .ask import Ask
+
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
@@ -33,6 +35,10 @@ class LeastOutstanding:
         """Nothing to set."""
         return np.zeros(0)
 
+    def memory(self, stations: int) -> Floats:  # noqa: ARG002  # it has nothing in mind of each
+        """What it has in mind at first, for so many stations."""
+        return np.zeros(0)
+
     def twin(self) -> SlowLeastOutstanding:
         """The same, slowly."""
         return SlowLeastOutstanding()
@@ -51,6 +57,6 @@ def route(accepting: Ints, count: int, ongoing: Ints) -> int:
 class SlowLeastOutstanding:
     """The same in plain Python."""
 
-    def route(self, _now_s: float, accepting: Sequence[int], ongoing: Sequence[int], _draw: tuple[float, float]) -> int:
+    def route(self, _now_s: float, accepting: Sequence[int], ongoing: Sequence[int], _ask: Ask) -> int:
         """The least busy, the first of equals."""
         return min(accepting, key=lambda station: (ongoing[station], station))

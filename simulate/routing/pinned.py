@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from .ask import Ask
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -29,8 +31,8 @@ OWN = 5
 class Pinned:
     """Requests of one key live on one station: what a consistent hash, a shard or a session cookie does to a hot key.
 
-    Which request has the key is drawn, independently of all others: `route` is told of no key, so a recorded one is not
-    read, and a request that is sent again draws anew. Where the station does not accept, the next that does takes over, as
+    Which request has the key is drawn, independently of all others: a recorded one is not read (that is what
+    `ConsistentHash` is for), and a request that is sent again draws anew. Where the station does not accept, the next that does takes over, as
     on a hash ring. Requests without the key are routed as by `otherwise`, with what is left of their draw.
 
     Args:
@@ -68,6 +70,10 @@ class Pinned:
         own = [self.share, float(self.station), self.from_s, self.until_s, float(self.otherwise.code)]
         return np.concatenate([own, self.otherwise.settings()])
 
+    def memory(self, stations: int) -> Floats:
+        """What it has in mind at first, for so many stations."""
+        return np.asarray(self.otherwise.memory(stations), dtype=np.float64)
+
     def twin(self) -> SlowPinned:
         """The same, slowly."""
         return SlowPinned(self)
@@ -98,13 +104,14 @@ class SlowPinned:
     def __init__(self, asked: Pinned) -> None:
         self.asked, self.otherwise = asked, asked.otherwise.twin()
 
-    def route(self, now_s: float, accepting: Sequence[int], ongoing: Sequence[int], draw: tuple[float, float]) -> int:
+    def route(self, now_s: float, accepting: Sequence[int], ongoing: Sequence[int], ask: Ask) -> int:
         """Round the ring from the key's home; else ask the other router."""
-        asked = self.asked
+        asked, draw = self.asked, ask.draw
         if not asked.from_s <= now_s < asked.until_s:
-            return int(self.otherwise.route(now_s, accepting, ongoing, draw))
+            return int(self.otherwise.route(now_s, accepting, ongoing, ask))
         if draw[0] < asked.share:
             round_the_ring = [*(each for each in accepting if each >= asked.station), *accepting]
             return round_the_ring[0]
         left = (draw[0] - asked.share) / (1.0 - asked.share)
-        return int(self.otherwise.route(now_s, accepting, ongoing, (min(left, _BELOW_ONE), draw[1])))
+        rest = replace(ask, draw=(min(left, _BELOW_ONE), draw[1]))
+        return int(self.otherwise.route(now_s, accepting, ongoing, rest))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .ask import Ask
+
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
@@ -50,6 +52,10 @@ class PowerOfTwo:
     def settings(self) -> Floats:
         """How old an answer may be."""
         return np.array([self.cache_s])
+
+    def memory(self, stations: int) -> Floats:
+        """What it has in mind at first, for so many stations."""
+        return np.zeros(_AGES + 2 * stations)
 
     def twin(self) -> SlowPowerOfTwo:
         """The same, slowly."""
@@ -87,8 +93,9 @@ class SlowPowerOfTwo:
         self.believed: dict[int, int] = {}
         self.until_s: dict[int, float] = {}
 
-    def route(self, now_s: float, accepting: Sequence[int], ongoing: Sequence[int], draw: tuple[float, float]) -> int:
+    def route(self, now_s: float, accepting: Sequence[int], ongoing: Sequence[int], ask: Ask) -> int:
         """Draw one, then one of the others; ask both; take the less busy."""
+        draw = ask.draw
         first = accepting[int(draw[0] * len(accepting))]
         others = [station for station in accepting if station != first]
         if not others:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .ask import Ask
+
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
@@ -26,6 +28,10 @@ class RandomChoice:
 
     def settings(self) -> Floats:
         """Nothing to set."""
+        return np.zeros(0)
+
+    def memory(self, stations: int) -> Floats:  # noqa: ARG002  # it has nothing in mind of each
+        """What it has in mind at first, for so many stations."""
         return np.zeros(0)
 
     def twin(self) -> SlowRandomChoice:
@@ -42,6 +48,6 @@ def route(accepting: Ints, count: int, draw: tuple[float, float]) -> int:
 class SlowRandomChoice:
     """The same in plain Python."""
 
-    def route(self, _now_s: float, accepting: Sequence[int], _ongoing: Sequence[int], draw: tuple[float, float]) -> int:
+    def route(self, _now_s: float, accepting: Sequence[int], _ongoing: Sequence[int], ask: Ask) -> int:
         """The station that the first number falls on."""
-        return accepting[int(draw[0] * len(accepting))]
+        return accepting[int(ask.draw[0] * len(accepting))]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .ask import Ask
+
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
@@ -31,6 +33,10 @@ class RoundRobin:
     def settings(self) -> Floats:
         """Nothing to set."""
         return np.zeros(0)
+
+    def memory(self, stations: int) -> Floats:  # noqa: ARG002  # it has nothing in mind of each
+        """What it has in mind at first, for so many stations."""
+        return np.zeros(1)
 
     def twin(self) -> SlowRoundRobin:
         """The same, slowly."""
@@ -55,9 +61,7 @@ class SlowRoundRobin:
     def __init__(self) -> None:
         self.last = -1
 
-    def route(
-        self, _now_s: float, accepting: Sequence[int], _ongoing: Sequence[int], _draw: tuple[float, float]
-    ) -> int:
+    def route(self, _now_s: float, accepting: Sequence[int], _ongoing: Sequence[int], _ask: Ask) -> int:
         """Walk up from the last one chosen, and from the start where there is none above."""
         above = [station for station in accepting if station > self.last]
         self.last = min(above) if above else min(accepting)

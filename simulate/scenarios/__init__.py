@@ -2,7 +2,7 @@
 
 A scenario is a pure function of a day (`Day`: traffic, system, and when trouble reigns) and the seeds; the kernel knows none
 of them. `read_scenarios` reads them as they are spelled on the command line, `rehearse_worst_days` in `rehearsal.py` flies
-them beside the calm day, and tries what would have helped.
+them beside the calm day, under several lucks, and tries what would have helped.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from .poison_request import PoisonRequest
 from .read import read_named, worsened
 from .replica_loss import ReplicaLoss
 from .retry_storm import RetryStorm
-from .scenario import Scenario
+from .scenario import Named, Scenario
 from .slow_clients import SlowClients
 from .sponge_inputs import SpongeInputs
 from .thundering_herd import ThunderingHerd
+from .together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from windtunnel.seeds import Seeds
     from windtunnel.trace import Trace
 
-SCENARIOS: Mapping[str, type[Scenario]] = {
+SCENARIOS: Mapping[str, type[Named]] = {
     each.name: each
     for each in (
         FlashCrowd, RetryStorm, ThunderingHerd, HotKey, SlowClients, PayloadBomb, SpongeInputs, PoisonRequest, ReplicaLoss,
@@ -40,10 +41,10 @@ SCENARIOS: Mapping[str, type[Scenario]] = {
 
 
 def read_scenarios(text: str, *, field: str = "--scenario") -> tuple[Scenario, ...]:
-    """Read `flash-crowd(times=5), replica-loss`.
+    """Read `flash-crowd(times=5), replica-loss`: days with commas between them, of which `a+b` is one with both.
 
     Args:
-        text: phrases with commas between them; none where empty.
+        text: phrases with commas or plus signs between them; none where empty.
         field: the option, for messages.
 
     Raises:
@@ -52,6 +53,8 @@ def read_scenarios(text: str, *, field: str = "--scenario") -> tuple[Scenario, .
     Example:
         >>> [each.name for each in read_scenarios("flash-crowd(times=5, start_share=20%), replica-loss")]
         ['flash-crowd', 'replica-loss']
+        >>> [each.name for each in read_scenarios("flash-crowd(after=30s) + replica-loss, hot-key")]
+        ['flash-crowd+replica-loss', 'hot-key']
     """
     return read_named(text, SCENARIOS, field)
 
@@ -66,6 +69,6 @@ def worsen_trace(trace: Trace, text: str, seeds: Seeds) -> Trace:
 
 
 __all__ = [
-    "SCENARIOS", "ColdStartStampede", "Day", "FlashCrowd", "HotKey", "PayloadBomb", "PoisonRequest", "ReplicaLoss",
-    "RetryStorm", "Scenario", "SlowClients", "SpongeInputs", "ThunderingHerd", "read_scenarios", "worsen_trace",
+    "SCENARIOS", "ColdStartStampede", "Day", "FlashCrowd", "HotKey", "Named", "PayloadBomb", "PoisonRequest", "ReplicaLoss",
+    "RetryStorm", "Scenario", "SlowClients", "SpongeInputs", "ThunderingHerd", "Together", "read_scenarios", "worsen_trace",
 ]  # fmt: skip

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.simulate.fault import Crash
 
-from .flash_crowd import crowd
-from .scenario import Scenario, check, ending, usual_s
+from .flash_crowd import crowd_of
+from .scenario import Named, check, ending, usual_s
 
 if TYPE_CHECKING:
     from windtunnel.seeds import Seeds
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColdStartStampede(Scenario):
+class ColdStartStampede(Named):
     """The day begins with everything scaled to zero, and with a crowd; the first who comes starts the machines for all.
 
     A system that scales begins with no station, may fall to none, and is started by its own scaler. One that does not
@@ -36,7 +36,6 @@ class ColdStartStampede(Scenario):
     cold_start_s: float = 0.0
 
     name: ClassVar[str] = "cold-start-stampede"
-    stream: ClassVar[int] = 10
 
     def __post_init__(self) -> None:
         check(self, "times", least=1.0)
@@ -47,7 +46,7 @@ class ColdStartStampede(Scenario):
         scaling = day.system.scaling
         cold_s = self.cold_start_s or (scaling.cold_start_s if scaling else 0.0) or usual_s(day)
         from_s, until_s = ending(day, day.first_s, cold_s + (scaling.scaler.interval_s if scaling else 0.0), self.name)
-        crowd_s, like = crowd(day.trace, from_s, until_s, self.times, self.chance(seeds))
+        crowd_s, like = crowd_of(day, (from_s, until_s), self.times, self.chance(seeds))
         worse = day.joined(f"a stampede × {self.times:g}", crowd_s, like).during(from_s, until_s)
         if scaling is None:
             return worse.befallen(*(Crash(each, 0.0, cold_s) for each in range(day.system.stations)))

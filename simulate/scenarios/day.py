@@ -67,6 +67,12 @@ class Day:
         first, end = np.searchsorted(self.trace.arrivals_s, [from_s, until_s])
         return slice(int(first), int(end))
 
+    def recorded_between(self, from_s: float, until_s: float) -> Ints:
+        """The rows of the recorded requests that come from then on and before then; int64."""
+        rows = self.between(from_s, until_s)
+        first, end = np.searchsorted(self.recorded, [rows.start, rows.stop])
+        return self.recorded[first:end]
+
     def during(self, from_s: float, until_s: float) -> Day:
         """The same day with trouble in that time too."""
         longest_s = max(self.longest_s, until_s - from_s)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from .day import Day
 
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlashCrowd(Episode):
@@ -33,28 +36,34 @@ class FlashCrowd(Episode):
         times: the mean rate within the window, as a multiple of the recorded one.
 
     Raises:
-        ConfigError: `times` below 1.
+        ConfigError: `times` not above 1.
     """
 
     times: float = 5.0
 
     name: ClassVar[str] = "flash-crowd"
-    stream: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "times", least=1.0)
+        check(self, "times", least=1.0, above=True)
 
     def strike(self, day: Day, seeds: Seeds) -> Day:
         """The day with the crowd in it."""
-        from_s, until_s = self.window(day)
-        crowd_s, like = crowd(day.trace, from_s, until_s, self.times, self.chance(seeds))
-        return day.joined(f"a flash crowd × {self.times:g}", crowd_s, like).during(from_s, until_s)
+        window = self.window(day)
+        crowd_s, like = crowd_of(day, window, self.times, self.chance(seeds))
+        return day.joined(f"a flash crowd × {self.times:g}", crowd_s, like).during(*window)
 
 
-def crowd(
-    trace: Trace, from_s: float, until_s: float, times: float, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def crowd_of(day: Day, window: tuple[float, float], times: float, rng: np.random.Generator) -> tuple[Floats, Ints]:
+    """When a crowd comes that makes the recorded rate of a window so many times as high, and like which rows each is.
+
+    Raises:
+        DataError: nothing was recorded within the window.
+    """
+    return _crowd(day.recorded_between(*window), window, times, rng, day.trace.name)
+
+
+def crowd(trace: Trace, from_s: float, until_s: float, times: float, rng: np.random.Generator) -> tuple[Floats, Ints]:
     """When a crowd comes that makes the rate of a window so many times as high, and which request each is like.
 
     For every request within the window `times − 1` more arrive: that many exactly where it is a whole number, else its
@@ -64,10 +73,16 @@ def crowd(
         DataError: nothing was recorded within the window.
     """
     first, end = (int(each) for each in np.searchsorted(trace.arrivals_s, [from_s, until_s]))
-    if first == end:
+    return _crowd(np.arange(first, end), (from_s, until_s), times, rng, trace.name)
+
+
+def _crowd(
+    rows: Ints, window: tuple[float, float], times: float, rng: np.random.Generator, name: str
+) -> tuple[Floats, Ints]:
+    if not len(rows):
         raise DataError(
-            f"has no request from {from_s:g} s to {until_s:g} s, so there is nothing to multiply", field=trace.name,
-            fix="move the window with start_share, or widen it",
+            f"has no request from {window[0]:g} s to {window[1]:g} s, so there is nothing to multiply", field=name,
+            fix="move the window with start_share or after, or widen it with lasts",
         )  # fmt: skip
-    extra = (end - first) * int(times - 1.0) + int(rng.binomial(end - first, (times - 1.0) % 1.0))
-    return rng.uniform(from_s, until_s, size=extra), rng.integers(first, end, size=extra)
+    extra = len(rows) * int(times - 1.0) + int(rng.binomial(len(rows), (times - 1.0) % 1.0))
+    return rng.uniform(*window, size=extra), rows[rng.integers(0, len(rows), size=extra)]

@@ -1,13 +1,13 @@
-"""Harm: what a worst day did to the requests that would have come anyway, beside the calm day."""
+"""Harm: what one flight of a worst day did to the requests that would have come anyway, beside the calm day."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from windtunnel.request_log import COMPLETED
+from windtunnel.request_log import COMPLETED, SHED
 from windtunnel.simulate.kernel import OVER_TIME
 
 if TYPE_CHECKING:
@@ -46,19 +46,14 @@ class Harm:
         metastable: whether the collapse keeps itself alive, though load and capacity are as before: from `GRACE` triggers
             after the trigger until the trace ends, goodput is below `COLLAPSED` of the calm day's, and clients send more
             attempts than come as requests and than the stations get done. None where the trace ends too soon to say.
+        requests_refused: recorded requests that were turned away in the end, from the beginning of the trouble on.
     """
 
     recovered: bool
     recovery_s: float | None
     requests_hurt: int
     metastable: bool | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON values, units in the key names."""
-        return {
-            "recovered": self.recovered, "recovery_s": self.recovery_s, "requests_hurt": self.requests_hurt,
-            "metastable": self.metastable,
-        }  # fmt: skip
+    requests_refused: int
 
 
 def good(log: RequestLog, bound_s: float) -> NDArray[np.bool_]:
@@ -86,9 +81,10 @@ def harm(calm: NDArray[np.bool_], day: Day, flight: Flight, bound_s: float) -> H
     touched = flight.log.finished_s[day.recorded] >= day.from_s
     touched |= due_s >= day.from_s
     hurt = int(np.sum((calm & ~well & touched)[:end]))
+    refused = int(np.sum((flight.log.status[day.recorded] == SHED) & touched))
     if first is None:
-        return Harm(False, None, hurt, _stays(calm, well, due_s, day, flight))
-    return Harm(True, max(0.0, float(due_s[after + first]) - day.until_s) if first else 0.0, hurt, False)
+        return Harm(False, None, hurt, _stays(calm, well, due_s, day, flight), refused)
+    return Harm(True, max(0.0, float(due_s[after + first]) - day.until_s) if first else 0.0, hurt, False, refused)
 
 
 def _recovery(lost: NDArray[np.float64], in_trouble: int) -> tuple[int, int | None]:

@@ -35,7 +35,7 @@ def with_heavy(
     Args:
         day: any.
         name: what they are.
-        share: how many come for each request of the window; one at least.
+        share: how many come for each recorded request of the window; one at least.
         window: from when until when they come.
         worsen: makes the table `[groups, sizes, max_batch + 1, points]` of the worse classes from that of the usual ones.
         rng: draws when they come, and which requests they are like.
@@ -43,11 +43,11 @@ def with_heavy(
     Raises:
         DataError: no request in the window, or one whose size class the table does not have.
     """
-    rows, usual = day.between(*window), day.system.by_group
-    if rows.start == rows.stop:
+    rows, usual = day.recorded_between(*window), day.system.by_group
+    if not len(rows):
         raise DataError(
             f"has no request from {window[0]:g} s to {window[1]:g} s, so there is nothing to take a share of",
-            field=day.trace.name, fix="move the window with start_share, or widen it",
+            field=day.trace.name, fix="move the window with start_share or after, or widen it with lasts",
         )  # fmt: skip
     sizes = day.trace.columns.get("size", np.zeros(len(day.trace), dtype=np.int32))
     if not 0 <= int(sizes.min()) <= int(sizes.max()) < usual.shape[1]:
@@ -55,8 +55,8 @@ def with_heavy(
             f"has size classes up to {int(sizes.max())}, and there are service times of {usual.shape[1]}",
             field=f"{day.trace.name}.size", fix="give a profile of every size class",
         )  # fmt: skip
-    extra = max(1, round(share * (rows.stop - rows.start)))
-    like = rng.integers(rows.start, rows.stop, size=extra)
+    extra = max(1, round(share * len(rows)))
+    like = rows[rng.integers(0, len(rows), size=extra)]
     trace = replace(day.trace, columns={**day.trace.columns, "size": sizes})
     system = replace(day.system, table=np.concatenate([usual, worsen(usual)], axis=1))
     heavier = sizes[like] + np.int32(usual.shape[1])

@@ -36,7 +36,6 @@ class HotKey(Episode):
     station: int = 0
 
     name: ClassVar[str] = "hot-key"
-    stream: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from windtunnel.simulate.routing import Pinned
+
 from .scenario import full_batch_s
 
 if TYPE_CHECKING:
@@ -70,6 +72,9 @@ class RetryBudget(Mitigation):
 class Shedding(Mitigation):
     """Stations queue no more than they can serve in good time; what comes beyond is refused at once.
 
+    A hot key goes to the next replica where its own is full, as in Mirrokni et al., *Consistent hashing with bounded loads*,
+    SODA 2018: so it helps only where others can serve the key.
+
     Args:
         share: of the time that a good answer takes at most, for which requests may queue at a station.
     """
@@ -96,7 +101,10 @@ class Shedding(Mitigation):
 
     def says(self, day: Day, bound_s: float) -> str:
         """The caps."""
-        return f"at most {self.cap(day, bound_s)} waiting at each replica, the next refused"
+        capped = f"at most {self.cap(day, bound_s)} waiting at each replica, the next refused"
+        if isinstance(day.system.router, Pinned):
+            return f"{capped}, or served by another replica, which must have the hot key too"
+        return capped
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ class PayloadBomb(Episode):
     times: float = 50.0
 
     name: ClassVar[str] = "payload-bomb"
-    stream: ClassVar[int] = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,7 +39,6 @@ class PoisonRequest(Episode):
     first: int = 0
 
     name: ClassVar[str] = "poison-request"
-    stream: ClassVar[int] = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +59,8 @@ class PoisonRequest(Episode):
             )
         step_s = (until_s - from_s - restart_s) / self.deliveries
         stations = day.system.stations or day.system.most
+        if self.first >= stations:
+            raise ConfigError(f"is no station: there are {stations}", field=f"{self.name} (first)", value=self.first)
         crashes = [
             Crash((self.first + each) % stations, from_s - day.first_s + each * step_s, restart_s)
             for each in range(self.deliveries)

@@ -12,6 +12,7 @@ from windtunnel.simulate.phrase import read_phrase
 from windtunnel.simulate.system import System
 
 from .day import Day
+from .together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,25 +20,25 @@ if TYPE_CHECKING:
     from windtunnel.seeds import Seeds
     from windtunnel.trace import Trace
 
-    from .scenario import Scenario
+    from .scenario import Named, Scenario
 
-_COMMA = re.compile(r",(?![^()]*\))")
-"""A comma that is not between brackets."""
+_COMMA, _PLUS = (re.compile(rf"{sign}(?![^()]*\))") for sign in (",", r"\+"))
+"""Signs that are not between brackets."""
 
 
-def read_named(text: str, known: Mapping[str, type[Scenario]], field: str) -> tuple[Scenario, ...]:
-    """The scenarios of a list of phrases, in their order.
+def read_named(text: str, known: Mapping[str, type[Named]], field: str) -> tuple[Scenario, ...]:
+    """The scenarios of a list of days, in their order; those with plus signs between them make one day.
 
     Raises:
         ConfigError: one that is not known, is named twice, or refuses its settings.
     """
-    phrases = [each.strip() for each in _COMMA.split(text)] if text.strip() else []
-    found = tuple(read_phrase(each, known, field=field) for each in phrases)
-    names = [each.name for each in found]
+    days = [_PLUS.split(each) for each in _COMMA.split(text)] if text.strip() else []
+    found = [tuple(read_phrase(each.strip(), known, field=field) for each in day) for day in days]
+    names = [each.name for day in found for each in day]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"names {name} twice", field=field, value=text, fix="name it once")
-    return found
+    return tuple(Together(day) if len(day) > 1 else day[0] for day in found)
 
 
 def worsened(trace: Trace, scenarios: Sequence[Scenario], seeds: Seeds) -> Trace:

@@ -1,19 +1,20 @@
-"""A rehearsal: a calm day, the same day made worse, and what would have helped; all with the same luck."""
+"""A rehearsal: a calm day, the same day made worse, and what would have helped, under several lucks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.errors import DataError
-from windtunnel.request_log import COMPLETED
-from windtunnel.simulate.flight import fly
+from windtunnel.errors import ConfigError
+from windtunnel.fanout import Workers, fan_out
 
-from .day import Day
-from .harm import Harm, good, harm
 from .mitigation import MITIGATIONS
+from .run_through import BINS, FACTOR, Course, Run, RunThrough, fly_run
+from .together import Together
+from .toll import Toll
+from .tried import Cost, Tried, cheapest, prevention, spared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,53 +25,20 @@ if TYPE_CHECKING:
     from windtunnel.simulate.flight import Flight
     from windtunnel.simulate.system import System
     from windtunnel.trace import Trace
+    from windtunnel.verdict import Outcome
 
-    from .mitigation import Mitigation
+    from .run_through import Trigger
     from .scenario import Scenario
 
     Floats = NDArray[np.float64]
 
-FACTOR = 3.0
-"""Where there is no promise, a good answer takes at most so many times the calm day's p99."""
+__all__ = ["BINS", "FACTOR", "RUNS", "Rehearsal", "WorstDay", "rehearse_worst_days"]
 
-SPARED = 0.9
-"""A mitigation that spares this share of the hurt would have prevented it."""
+RUNS = 8
+"""Lucks under which a day is flown where nobody says: Student's factor is 2.4 then, and beyond it falls slowly."""
 
 NAMED = 3
 """So many scenarios at once are called by their names; more would make a name that no table has room for."""
-
-BINS = 240
-"""Into how many intervals the trace is cut for its curves."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What one mitigation would have done.
-
-    Args:
-        name: of it.
-        says: what is done, with its figures.
-        harm: of the day with it, beside the calm day without; None where it changes nothing here, as a budget does for
-            clients that do not retry.
-        prevented: whether the system recovers with it, and did not without, or it spares `SPARED` of the hurt.
-        spared: requests that are hurt without it, less those with it.
-        goodput_per_s: float64 `[BINS]`, good answers to recorded requests, by when they were due.
-    """
-
-    name: str
-    says: str
-    harm: Harm | None
-    prevented: bool
-    spared: int
-    goodput_per_s: Floats
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        figures = self.harm.to_dict() if self.harm else dict.fromkeys(Harm.__dataclass_fields__)
-        return {
-            "name": self.name, "says": self.says, "applies": self.harm is not None, "prevented": self.prevented,
-            "spared": self.spared if self.harm else None, **figures,
-        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,25 +46,33 @@ class WorstDay:
     """One day that was made worse, and what it did.
 
     Args:
-        name: of the scenario; of up to `NAMED` at once, with plus signs between.
-        day: traffic, system and trigger.
+        name: of the scenario; of several at once, with plus signs between.
+        requests: that were recorded.
+        trigger: when trouble reigns, in the first run.
         harm: what it did.
         mitigations: what was tried.
-        goodput_per_s: float64 `[BINS]`, good answers to recorded requests, by when they were due.
+        goodput_per_s: float64 `[BINS]`, good answers to recorded requests, by when they were due, in the mean.
     """
 
     name: str
-    day: Day
-    harm: Harm
+    requests: int
+    trigger: Trigger
+    harm: Toll
     mitigations: tuple[Tried, ...]
     goodput_per_s: Floats
 
+    @property
+    def cheapest(self) -> Tried | None:
+        """The cheapest mitigation that would have prevented it; None where none would, or none was tried."""
+        return cheapest(self.mitigations)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, units in the key names."""
-        day = self.day
+        best, trigger = self.cheapest, self.trigger
         return {
-            "name": self.name, **self.harm.to_dict(), "requests_added": day.added, "from_s": day.from_s - day.first_s,
-            "until_s": day.until_s - day.first_s, "mitigations": [each.to_dict() for each in self.mitigations],
+            "name": self.name, **self.harm.to_dict(), "requests_added": trigger.added, "from_s": trigger.from_s,
+            "until_s": trigger.until_s, "prevented_by": best.name if best else None,
+            "mitigations": [each.to_dict() for each in self.mitigations],
         }  # fmt: skip
 
 
@@ -106,11 +82,12 @@ class Rehearsal:
 
     Args:
         bound_s: what a good answer takes at most.
-        calm: the flight of the calm day.
+        calm: the first run's flight of the calm day, without its log.
         days: one a scenario, and where there are several one with all of them.
-        flight: the last of the days.
+        flight: the first run's of the last of the days, with its log where that was asked for.
         seconds: of each bin of the curves.
-        goodput_per_s: float64 `[BINS]`, the calm day's.
+        goodput_per_s: float64 `[BINS]`, the calm day's, in the mean.
+        where: who flew all but the first run.
     """
 
     bound_s: float
@@ -119,6 +96,15 @@ class Rehearsal:
     flight: Flight
     seconds: float
     goodput_per_s: Floats
+    where: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """No-go where a day never recovers, or the queue only grows; inconclusive where runs of a day disagree."""
+        recovered = [each.harm.recovered for each in self.days]
+        if False in recovered or self.flight.drift_per_s:
+            return "no-go"
+        return "inconclusive" if None in recovered else "go"
 
 
 def rehearse_worst_days(
@@ -129,91 +115,80 @@ def rehearse_worst_days(
     *,
     slo_s: float | None = None,
     mitigate: bool = False,
+    runs: int = RUNS,
+    usd_per_hour: float | None = None,
+    log: bool = True,
+    workers: Workers | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Rehearsal:
-    """Fly a calm day, each scenario by itself and all of them together, and what might have helped.
+    """Fly a calm day, each scenario by itself and all of them together, and what might have helped, again and again.
 
-    A good answer comes within the promise, or within `FACTOR` times the calm day's p99 where there is none. The calm day
-    is the same system on the same trace with the same seeds; where a scenario adds requests, those after them have other
-    luck with their service times than on the calm day.
+    A good answer comes within the promise, or within `FACTOR` times the first calm day's p99 where there is none. Every run has
+    luck of its own: service times, routing, clients, and what a scenario draws; the recorded trace is the same. Within a run
+    the calm day, the worse ones and the mitigations meet the same luck; where a scenario adds requests, those after them have
+    other service times than on the calm day.
 
     Args:
         trace: what was recorded.
         system: what serves.
         scenarios: at least one.
-        seeds: of all chance.
+        seeds: of all chance; the first run has them as they are.
         slo_s: what a good answer takes at most.
         mitigate: whether mitigations are tried.
+        runs: lucks, one at least; of a single one nobody knows how sure it is.
+        usd_per_hour: what a replica costs.
+        log: whether the log of the last day's first flight is kept (48 bytes a request).
+        workers: who flies all but the first run; this process where None. The result is the same.
         say: told what is flown.
 
     Raises:
-        ConfigError: a scenario that cannot strike this system.
+        ConfigError: a scenario that cannot strike this system, or no run.
         DataError: one that cannot strike this trace, or no answer on the calm day.
     """
-    flown = _Rehearsing(trace, system, seeds, slo_s, say)
-    together = [(each,) for each in scenarios] + ([tuple(scenarios)] if len(scenarios) > 1 else [])
-    days = tuple(flown.worst(each, MITIGATIONS if mitigate else ()) for each in together)
-    return Rehearsal(flown.bound_s, flown.calm, days, flown.last, flown.bin_s, flown.curve(flown.well))
+    if runs < 1:
+        raise ConfigError("must be at least 1", field="runs", value=runs)
+    together = (Together(tuple(part for each in scenarios for part in each.parts)),) if len(scenarios) > 1 else ()
+    tried = MITIGATIONS if mitigate else ()
+    course = Course(trace, system, (*scenarios, *together), tried, seeds, slo_s)
+    first = RunThrough(course, 0, say)
+    flown = [first.fly_all(log=log)]
+    course = replace(course, bound_s=first.bound_s)
+    rest = fan_out(
+        fly_run, range(1, runs), shared=course, workers=workers or Workers(1),
+        report=lambda done: say(f"flown under {done + 1} of {runs} lucks"),
+    )  # fmt: skip
+    flown += rest.results
+    days = tuple(_day(course, flown, at, usd_per_hour) for at in range(len(course.scenarios)))
+    curve = _mean([each.goodput_per_s for each in flown])
+    return Rehearsal(first.bound_s, first.calm, days, first.last, course.bin_s, curve, rest.where)
 
 
-class _Rehearsing:
-    """The calm day and its figures, kept while worse days are flown."""
+def _day(course: Course, flown: Sequence[Run], at: int, usd_per_hour: float | None) -> WorstDay:
+    """One day over all runs."""
+    toll = Toll(tuple(run.worst[at].harm for run in flown))
+    tried = tuple(_tried(course, flown, at, toll, each, usd_per_hour) for each in range(len(course.mitigations)))
+    curve = _mean([run.worst[at].goodput_per_s for run in flown])
+    return WorstDay(_name(course.scenarios[at]), len(course.trace), flown[0].triggers[at], toll, tried, curve)
 
-    def __init__(
-        self, trace: Trace, system: System, seeds: Seeds, slo_s: float | None, say: Callable[[str], None]
-    ) -> None:
-        self.trace, self.system, self.seeds, self.say = trace, system, seeds, say
-        self.bin_s = trace.duration_s / BINS
-        say("flying the calm day")
-        self.calm = self.last = self._fly(Day.calm(trace, system))
-        assert self.calm.log is not None
-        answered = self.calm.log.latency_s[self.calm.log.status == COMPLETED]
-        if not len(answered):
-            raise DataError("got no answer even on the calm day", field=trace.name, fix="give more replicas")
-        self.bound_s = FACTOR * float(np.quantile(answered, 0.99)) if slo_s is None else slo_s
-        self.well = good(self.calm.log, self.bound_s)
 
-    def _fly(self, day: Day) -> Flight:
-        return fly(day.system, day.trace, self.seeds, log=True, bin_s=self.bin_s)
+def _name(scenario: Scenario) -> str:
+    parts = scenario.parts
+    return scenario.name if len(parts) <= NAMED else f"all {len(parts)} together"
 
-    def curve(self, well: NDArray[np.bool_]) -> Floats:
-        """Good answers a second."""
-        at = ((self.trace.arrivals_s - self.trace.arrivals_s[0]) / self.bin_s).astype(np.int64)
-        counts = np.bincount(np.minimum(at, BINS - 1), weights=well, minlength=BINS)
-        return np.asarray(counts / self.bin_s, dtype=np.float64)
 
-    def _struck(self, system: System, scenarios: Sequence[Scenario]) -> Day:
-        day = Day.calm(self.trace, system)
-        for each in scenarios:
-            day = each.strike(day, self.seeds)
-        return day
+def _tried(
+    course: Course, flown: Sequence[Run], at: int, without: Toll, which: int, usd_per_hour: float | None
+) -> Tried:
+    """One mitigation of one day over all runs."""
+    name, says = course.mitigations[which].name, flown[0].says[at][which]
+    cost = Cost.of([run.spent[which] for run in flown], usd_per_hour)
+    seen = [each for run in flown if (each := run.tried[at][which]) is not None]
+    if not seen:
+        return Tried(name, says, None, False, None, cost, np.zeros(0))
+    toll = Toll(tuple(each.harm for each in seen))
+    curve = _mean([each.goodput_per_s for each in seen])
+    return Tried(name, says, toll, prevention(without, toll), spared(without, toll), cost, curve)
 
-    def worst(self, scenarios: Sequence[Scenario], mitigations: Sequence[Mitigation]) -> WorstDay:
-        """Fly one worst day, and what would have helped."""
-        name = (
-            "+".join(each.name for each in scenarios) if len(scenarios) <= NAMED else f"all {len(scenarios)} together"
-        )
-        day = self._struck(self.system, scenarios)
-        self.say(f"flying {name}")
-        flight = self._fly(day)
-        harmed, curve = self._judge(day, flight)
-        tried = tuple(self._try(each, scenarios, day, harmed) for each in mitigations)
-        self.last = flight
-        return WorstDay(name, day, harmed, tried, curve)
 
-    def _judge(self, day: Day, flight: Flight) -> tuple[Harm, Floats]:
-        assert flight.log is not None
-        return harm(self.well, day, flight, self.bound_s), self.curve(good(flight.log, self.bound_s)[day.recorded])
-
-    def _try(self, mitigation: Mitigation, scenarios: Sequence[Scenario], worst: Day, without: Harm) -> Tried:
-        prepared = mitigation.prepare(self.system)
-        struck = worst if prepared is self.system else self._struck(prepared, scenarios)
-        day = mitigation.protect(struck, self.bound_s)
-        says = mitigation.says(day, self.bound_s)
-        if day is worst:
-            return Tried(mitigation.name, says, None, False, 0, np.zeros(0))
-        self.say(f"trying {mitigation.name}: {says}")
-        harmed, curve = self._judge(day, self._fly(day))
-        spared = without.requests_hurt - harmed.requests_hurt
-        rescued = not without.recovered or spared >= SPARED * max(without.requests_hurt, 1)
-        return Tried(mitigation.name, says, harmed, harmed.recovered and rescued, spared, curve)
+def _mean(curves: Sequence[Floats]) -> Floats:
+    return np.asarray(np.mean(curves, axis=0), dtype=np.float64)

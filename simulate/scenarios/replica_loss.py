@@ -10,7 +10,7 @@ import numpy as np
 from windtunnel.errors import ConfigError
 from windtunnel.simulate.fault import Crash
 
-from .scenario import Scenario, check, ending, usual_s
+from .scenario import Named, check, ending, usual_s
 
 if TYPE_CHECKING:
     from windtunnel.seeds import Seeds
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplicaLoss(Scenario):
+class ReplicaLoss(Named):
     """Stations crash at the start of the busiest stretch of the trace, and are back at its end.
 
     The busiest stretch is the one of that length in which most requests come, the first of them where several are alike.
@@ -37,7 +37,6 @@ class ReplicaLoss(Scenario):
     lasts_s: float = 0.0
 
     name: ClassVar[str] = "replica-loss"
-    stream: ClassVar[int] = 9
 
     def __post_init__(self) -> None:
         check(self, "lost", least=1)

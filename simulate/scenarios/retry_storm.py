@@ -51,7 +51,6 @@ class RetryStorm(Episode):
     retries: int = 0
 
     name: ClassVar[str] = "retry-storm"
-    stream: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

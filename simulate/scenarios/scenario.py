@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from .day import Day
 
+START_SHARE = 0.4
+"""When trouble starts where nobody says, as a share of the trace."""
+
 LASTS_SHARE = 0.02
 """How long trouble lasts where nobody says: this share of the trace,"""
 
@@ -27,8 +31,15 @@ LONGEST_S = 300.0
 class Scenario(ABC):
     """One bad thing. The same day and the same seeds make the same worse day; recorded requests stay as they are."""
 
-    name: ClassVar[str]
-    stream: ClassVar[int]
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As it is called on the command line, without its settings."""
+
+    @property
+    def parts(self) -> tuple[Scenario, ...]:
+        """The scenarios that it is made of: itself, where it is not several at once."""
+        return (self,)
 
     @abstractmethod
     def strike(self, day: Day, seeds: Seeds) -> Day:
@@ -40,28 +51,42 @@ class Scenario(ABC):
         """
 
     def chance(self, seeds: Seeds) -> np.random.Generator:
-        """This scenario's own stream."""
-        return seeds.stream("arrivals", self.stream)
+        """This scenario's own stream, by its name: what others draw, or that there are others, changes nothing of it."""
+        return seeds.stream("arrivals", zlib.crc32(self.name.encode()))
+
+
+class Named(Scenario):
+    """A scenario that is one bad thing, with a name of its own."""
+
+    name: ClassVar[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episode(Scenario):
+class Episode(Named):
     """A scenario that strikes in the middle of a day and is over before the day is.
 
     Args:
         start_share: when it starts, as a share of the trace's duration.
+        after_s: when it starts, in seconds after the first request; where None, `start_share` says.
         lasts_s: how long it lasts; where zero, `LASTS_SHARE` of the trace and at most `LONGEST_S`.
 
     Raises:
-        ConfigError: a start outside the trace, or a negative duration.
+        ConfigError: a start outside the trace or said twice, or a negative duration.
     """
 
-    start_share: float = 0.4
+    start_share: float = START_SHARE
+    after_s: float | None = None
     lasts_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.start_share < 1.0:
             raise ConfigError("is not within the trace", field="start_share", value=self.start_share, fix="write 40%")
+        if self.after_s is not None:
+            check(self, "after_s", least=0.0)
+            if self.start_share != START_SHARE:
+                raise ConfigError(
+                    "says twice when it starts", field="start_share", value=self.start_share, fix="leave it out"
+                )
         check(self, "lasts_s", least=0.0)
 
     def window(self, day: Day, least_s: float = 0.0) -> tuple[float, float]:
@@ -70,7 +95,8 @@ class Episode(Scenario):
         Raises:
             ConfigError: it ends when the trace has.
         """
-        start_s = day.first_s + self.start_share * (day.last_s - day.first_s)
+        share_s = self.start_share * (day.last_s - day.first_s)
+        start_s = day.first_s + (share_s if self.after_s is None else self.after_s)
         return ending(day, start_s, self.lasts_s or max(usual_s(day), least_s), self.name)
 
 

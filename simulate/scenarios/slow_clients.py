@@ -42,7 +42,6 @@ class SlowClients(Episode):
     hold_s: float = 0.0
 
     name: ClassVar[str] = "slow-clients"
-    stream: ClassVar[int] = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -37,7 +37,7 @@ class SpongeInputs(Episode):
         most: the largest.
 
     Raises:
-        ConfigError: no share, or factors below 1 or in the wrong order.
+        ConfigError: no share, or factors below 1, none above 1, or in the wrong order.
     """
 
     share: float = 0.01
@@ -45,13 +45,12 @@ class SpongeInputs(Episode):
     most: float = 200.0
 
     name: ClassVar[str] = "sponge-inputs"
-    stream: ClassVar[int] = 7
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "share", least=0.0, above=True)
         check(self, "least", least=1.0)
-        check(self, "most", least=1.0)
+        check(self, "most", least=1.0, above=True)
         if self.most < self.least:
             raise ConfigError("cross", field="least, most", value=(self.least, self.most))
 

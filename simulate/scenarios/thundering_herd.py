@@ -14,9 +14,13 @@ from windtunnel.simulate.proxy import Proxy
 from .scenario import Episode, check
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from windtunnel.seeds import Seeds
 
     from .day import Day
+
+    Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,6 @@ class ThunderingHerd(Episode):
     again: float = 1.0
 
     name: ClassVar[str] = "thundering-herd"
-    stream: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,14 +49,21 @@ class ThunderingHerd(Episode):
         """The day with the stall, and the herd after it."""
         from_s, until_s = self.window(day)
         rows = day.between(from_s, until_s)
-        held = rows.stop - rows.start
-        if not held:
+        if rows.start == rows.stop:
             raise DataError(
                 f"has no request from {from_s:g} s to {until_s:g} s, so nobody waits", field=day.trace.name,
-                fix="move the window with start_share, or widen it",
+                fix="move the window with start_share or after, or widen it with lasts",
             )  # fmt: skip
-        herd = round(self.again * held)
-        like = self.chance(seeds).integers(rows.start, rows.stop, size=herd)
-        worse = day.joined("a thundering herd", np.full(herd, until_s), like) if herd else day
+        like = self._who(day, rows, self.chance(seeds))
+        worse = day.joined("a thundering herd", np.full(len(like), until_s), like) if len(like) else day
         worse = replace(worse, system=replace(worse.system, proxy=worse.system.proxy or Proxy(1, 0.0)))
         return worse.befallen(ProxyStall(from_s - day.first_s, until_s - from_s)).during(from_s, until_s)
+
+    def _who(self, day: Day, rows: slice, rng: np.random.Generator) -> Ints:
+        """Who comes again: of the recorded first, so that they are the same whoever else waits."""
+        waiting = np.arange(rows.start, rows.stop)
+        recorded = np.isin(waiting, day.recorded, assume_unique=True)
+        groups = waiting[recorded], waiting[~recorded]
+        return np.concatenate([
+            each[rng.integers(0, len(each), size=round(self.again * len(each)))] for each in groups if len(each)
+        ])  # fmt: skip

@@ -225,7 +225,7 @@ CASES: list[tuple[str, str, Spoil, list[str]]] = [
     ("plan hardware", PLAN.replace("D2s_v5", "D2s_v9"), nothing, ["`--hardware` (='azure:D2s_v9')", "did you mean `azure:D2s_v5`"]),
     ("plan spot", PLAN.replace("azure:D2s_v5", "spot(azure:D2s_v5)"), nothing, ["`--hardware` (='spot(azure:D2s_v5)') needs instance types"]),
     ("plan batcher", f"{PLAN} --batcher rayserve", nothing, ["`--batcher` (='rayserve')", "did you mean `ray-serve`"]),
-    ("plan assume", f"{PLAN} --patterns --assume cold=1s", nothing, ["`--assume`", "has no setting cold"]),
+    ("plan assume", f"{PLAN} --patterns all --assume cold=1s", nothing, ["`--assume`", "has no setting cold"]),
     ("plan slo of zero", PLAN.replace("50ms", "0ms"), nothing, ["`--slo` (='p99<=0ms')", "its bound is zero"]),
     ("plan slo below service", PLAN.replace("50ms", "1us"), nothing, ["p99 ≤ 1 µs", "cannot be kept by any deployment", "allow more than"]),
     ("plan never profiled", PLAN.replace("1,8", "1,9"), nothing, ["`--max-batch` (=9) was never profiled"]),

@@ -43,7 +43,7 @@ def test_more_arrivals_than_are_held(windtunnel: Command, monkeypatch: pytest.Mo
         "--replicas", 1, "--max-batch", 8, "--max-wait", "2ms", "--json",
     )  # fmt: skip
     held = windtunnel(*asked, "--out", "held").document
-    monkeypatch.setattr("windtunnel.verbs.trace.HELD", 1000)
+    monkeypatch.setattr("windtunnel.verbs.traffic.HELD", 1000)
     streamed = windtunnel(*asked, "--out", "streamed").document
 
     assert {key: held[key] for key in KEYS - {"wall_s"}} == {key: streamed[key] for key in KEYS - {"wall_s"}}
@@ -84,6 +84,177 @@ def test_a_flight_is_no_surer_than_its_profile(home: Path, windtunnel: Command) 
 
     assert (ran.code, ran.document["verdict"]) == (3, "inconclusive")
     assert "not valid: it was too short." in ran.document["reasons"][-1]
+
+
+GUESS = ("simulate", "--trace", "arrivals.csv", "--profile", "profile.npz", "--max-batch", 32)
+
+
+def test_a_guess_is_never_sure(windtunnel: Command) -> None:
+    """Batches that were never measured are refused, or guessed by consent: then nothing is go, and it says from where to where."""
+    refused = windtunnel(*GUESS)
+    guessed = windtunnel(*GUESS, "--extrapolate", "--json", "--out", "guessed")
+
+    assert refused.code == 2
+    assert "`--max-batch` (=32) was never profiled" in refused.err
+    assert "--extrapolate" in refused.err
+    assert (guessed.code, guessed.document["verdict"]) == (3, "inconclusive")
+    assert guessed.document["extrapolated"] == {"from": 8, "to": 32}
+    assert any("batches above 8 were never measured" in each for each in guessed.document["reasons"])
+    assert windtunnel(*GUESS[:-2], "--extrapolate", "--json", "--out", "all").document["extrapolated"] is None
+
+
+LAWS = ("--service", "short=deterministic(mean=1ms)", "--service", "long=deterministic(mean=9ms)")
+
+
+def test_requests_of_several_sizes(home: Path, windtunnel: Command) -> None:
+    """A batch of one takes the time of its size; the figures come by size, in the order of the service times."""
+    rows = "".join(f"{at / 10},{tokens}\n" for at, tokens in enumerate([5, 512, 513, 9000] * 50))
+    (home / "sized.csv").write_text("time,tokens\n" + rows)
+    document = windtunnel("simulate", "--trace", "sized.csv", *LAWS, "--sizes", "tokens: 512", "--json").document
+    short, long = document["by_size"]
+
+    assert [(each["name"], each["requests"]) for each in (short, long)] == [("short", 100), ("long", 100)]
+    assert (short["latency"]["p99_s"], long["latency"]["p99_s"]) == pytest.approx((0.001, 0.009), rel=0.01)
+
+
+def test_classes_of_generated_requests(windtunnel: Command) -> None:
+    """Shares of sizes, and priorities: who is served first waits less, in the same run."""
+    document = windtunnel(
+        "simulate", "--arrivals", "poisson(rate=300)", "--requests", 20_000, *LAWS, "--sizes", "long=20%, short=80%",
+        "--priorities", "urgent=30%, usual=70%", "--json",
+    ).document  # fmt: skip
+    urgent, usual = document["by_priority"]
+
+    assert sum(each["requests"] for each in document["by_size"]) == urgent["requests"] + usual["requests"] == 20_000
+    assert (urgent["name"], usual["name"]) == ("urgent", "usual")
+    assert urgent["wait"]["mean_s"] < 0.7 * usual["wait"]["mean_s"]
+
+
+def test_deadlines(windtunnel: Command) -> None:
+    """Requests past their deadline are dropped where the system heeds it, and no others."""
+    asked = (
+        "simulate", "--arrivals", "poisson(rate=950)", "--requests", 5000, "--service", "exponential(mean=1ms)",
+        "--priorities", "a=50%, b=50%", "--deadline", "a=inf, b=5ms", "--admission", "drops_late=true", "--json",
+    )  # fmt: skip
+    patient, hurried = windtunnel(*asked).document["by_priority"]
+
+    assert patient["timed_out"] == 0 < hurried["timed_out"]
+    assert hurried["wait"]["max_s"] <= 0.005 * 1.002
+
+
+def test_overload_names_what_it_takes(windtunnel: Command) -> None:
+    """Twice what a replica serves: no-go, with the drift, and the replicas that the load needs at least."""
+    ran = windtunnel(
+        "simulate",
+        "--arrivals",
+        "poisson(rate=2000)",
+        "--requests",
+        5000,
+        "--service",
+        "deterministic(mean=1ms)",
+        "--json",
+    )
+
+    assert ran.code == 1
+    assert ran.document["drift_per_s"] == pytest.approx(1000.0, rel=0.1)
+    assert "attempts had still to be served" in ran.document["reasons"][1]
+    assert "at least 3 replicas" in ran.document["would_change"][0]
+
+
+def test_replicas_are_told(home: Path, windtunnel: Command) -> None:
+    """Mean and peak of replicas that scale, and their course in the timeline; those of a fixed fleet are its number."""
+    asked = ("simulate", "--trace", "arrivals.csv", "--profile", "profile.npz", "--json")
+    fixed = windtunnel(*asked, "--replicas", 3).document
+    knative = ("--scaler", "knative(concurrency=1)", "--most-replicas", 8, "--usd-per-hour", 1, "--out", "scaled")
+    scaled = windtunnel(*asked, *knative).document
+    over_time = pl.read_parquet(home / "scaled" / "simulate" / "timeline.parquet")
+
+    assert (fixed["replicas_mean"], fixed["replicas_peak"]) == (3.0, 3)
+    assert 1.0 <= scaled["replicas_mean"] <= scaled["replicas_peak"] <= 8
+    assert over_time["replicas"].max() <= scaled["replicas_peak"] + 1e-9
+    assert over_time["usd"].sum() == pytest.approx(scaled["usd"])
+
+
+def test_a_bound_below_every_service(windtunnel: Command) -> None:
+    """A promise that nothing here can keep says what the bound must be above."""
+    ran = windtunnel("simulate", "--trace", "arrivals.csv", "--profile", "profile.npz", "--slo", "p50<=1us", "--json")
+
+    assert ran.code == 1
+    assert ran.document["would_change"][0].startswith("a bound above ")
+
+
+HERE = "simulate --trace arrivals.csv --profile profile.npz"
+MADE = "simulate --arrivals poisson(rate=9) --service exponential(mean=1ms)"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (f"{HERE} --requests 5", "`--requests` (=5) is how many are generated"),
+        (f"{MADE} --time at", "`--time` (='at') is a column of a trace"),
+        (
+            f"{HERE} --sizes a=1",
+            "`--sizes` (='a=1') tells requests of several sizes apart, and there are service times for one",
+        ),
+        (f"{HERE} --profile long=profile.npz", "`--sizes` is missing: there are service times for several sizes"),
+        (
+            f"{HERE} --profile a=profile.npz --profile a=profile.npz",
+            "`--profile` (='a') is the name of two size classes",
+        ),
+        (f"{HERE} --profile long=profile.npz --sizes tokens:1,2", "makes 3 classes, and there are service times for 2"),
+        (f"{HERE} --profile long=profile.npz --sizes tokens:1", "`--sizes` is not a column of the trace"),
+        (
+            f"{HERE} --max-wait 2ms",
+            "`--max-wait` (=0.002) waits for company, and batches are of one; give --max-batch too",
+        ),
+        (f"{HERE} --batcher cork --max-wait 2ms", "`--max-wait` (=0.002) means nothing to --batcher cork"),
+        (f"{HERE} --batcher ray-serve(max_batch=4) --max-batch 8", "`--max-batch` (=8) is overruled by --batcher"),
+        (
+            f"{HERE} --least-replicas 2",
+            "`--least-replicas` is for replicas that scale, and these do not; give --scaler",
+        ),
+        (f"{HERE} --most-replicas 2", "`--most-replicas` is for replicas that scale"),
+        (f"{HERE} --cold-start 2s", "`--cold-start` is for replicas that scale"),
+        (f"{HERE} --scaler hpa", "`--scaler` has no choice: there are 1 replicas at least and at most"),
+        (f"{HERE} --replicas 0", "`--replicas` (=0) serves nothing"),
+        (f"{HERE} --admission max_queued=5", "`--admission (max_queued)` counts those whom no replica accepts"),
+        (f"{HERE} --admission drops_abandoned=true", "`--admission (drops_abandoned)` drops what clients gave up"),
+        (f"{HERE} --admission drops_late=true", "`--admission (drops_late)` drops what is past its deadline"),
+        (f"{HERE} --keys zipf(distinct=9)", "`--keys` is heeded by nobody: any replica serves any key"),
+        (
+            f"{HERE} --replicas 2 --router consistent-hash",
+            "`--router consistent-hash` goes by the key of a request, and none has one",
+        ),
+        (f"{HERE} --deadline 5ms", "`--deadline` is heeded by nobody"),
+        (f"{HERE} --client retries=2", "`--client (retries)` asks again after a timeout, a refusal or a failure"),
+        (f"{HERE} --client timeout=1s,jitter=1", "`--client (jitter)` is for clients that ask again"),
+        (
+            f"{HERE} --client timeout=1s,retries=1,budget_ratio=0.1",
+            "`--client (budget_ratio)` fills a bucket that has no bottom",
+        ),
+        (f"{HERE} --client timeout=1s,hedge=1s", "`--client (hedge)` comes after the attempt was given up"),
+        (f"{HERE} --fault proxy-stall(at=1s,lasts=1s)", "stalls a proxy, and there is none"),
+        (f"{HERE} --fault crash(station=0,at=9h)", "strikes after the last request"),
+        (f"{MADE} --extrapolate", "`--extrapolate` goes on where a profile ends, and a law has no end"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(windtunnel: Command, words: str, message: str) -> None:
+    """An option that changes nothing is refused with what it lacks, and nothing is written."""
+    ran = windtunnel(*words.split(" "))
+
+    assert ran.code == 2
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_router_gives_each_replica_its_queue(windtunnel: Command) -> None:
+    """With the ideal batcher one queue is best; a router that is named splits it, and requests wait longer."""
+    asked = (
+        "simulate", "--arrivals", "poisson(rate=1700)", "--requests", 20_000, "--service", "exponential(mean=1ms)", "--replicas", 2,
+    )  # fmt: skip
+    shared, split = (windtunnel(*asked, *more, "--json").document for more in ((), ("--router", "random")))
+
+    assert split["wait"]["mean_s"] > 1.3 * shared["wait"]["mean_s"]
 
 
 def test_most_replicas_need_not_be_said(windtunnel: Command) -> None:

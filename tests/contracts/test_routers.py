@@ -13,12 +13,25 @@ from windtunnel.seeds import Seeds
 from windtunnel.simulate import arrivals
 from windtunnel.simulate.arrivals import parse_service
 from windtunnel.simulate.flight import fly
-from windtunnel.simulate.routing import ROUTERS, LeastOutstanding, Pinned, PowerOfTwo, RandomChoice, RoundRobin, route
+from windtunnel.simulate.routing import (
+    ROUTERS,
+    Ask,
+    ConsistentHash,
+    LeastOutstanding,
+    Multiplexed,
+    Pinned,
+    PowerOfTwo,
+    RandomChoice,
+    RoundRobin,
+    route,
+)
 from windtunnel.simulate.system import System
 from windtunnel.simulate.theory import choices_latency_s
 from windtunnel.stats import mean_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from windtunnel.simulate.routing import Router
@@ -29,42 +42,62 @@ ALL: list[Router] = [
     PowerOfTwo(cache_s=0.5),
     Pinned(0.5, 2, 1.0, 4.0, PowerOfTwo(cache_s=0.5)),
     Pinned(1.0, 9, 0.0, 2.0, RoundRobin()),
+    Pinned(0.5, 2, 1.0, 4.0, Multiplexed()),
+    ConsistentHash(3),
+    ConsistentHash(10, 1.25),
+    ConsistentHash(1, 1.0),
 ]
 """Every router as it comes, and those whose settings change what they do."""
 
 NOBODY = -7
 """What stands behind the accepting stations: nobody may read it."""
 
-Ask = tuple[float, list[int], list[int], tuple[float, float]]
-"""now_s, the accepting stations, the ongoing attempts of all, two numbers."""
+Question = tuple[float, list[int], list[int], Ask]
+"""now_s, the accepting stations, the ongoing attempts of all, and what is known of the request."""
+
+MODELS = 4
 
 each_router = pytest.mark.parametrize("router", ALL, ids=repr)
 below_one = st.floats(0.0, 1.0, exclude_max=True)
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> list[Ask]:
+def questions(draw: st.DrawFn) -> list[Question]:
     """A router's life: what it is asked, in the order of time."""
-    asked, now_s = [], 0.0
+    asked: list[Question] = []
+    now_s, sets = 0.0, st.sets(st.integers(0, MODELS - 1))
     for _ in range(draw(st.integers(1, 20))):
         now_s += draw(st.sampled_from([0.0, 0.25, 0.5, 3.0]))
         accepting = sorted(draw(st.sets(st.integers(0, STATIONS - 1), min_size=1)))
         ongoing = draw(st.lists(st.integers(0, 3), min_size=STATIONS, max_size=STATIONS))
-        asked.append((now_s, accepting, ongoing, (draw(below_one), draw(below_one))))
+        models = dict(enumerate(draw(st.lists(sets, min_size=STATIONS, max_size=STATIONS))))
+        ask = Ask((draw(below_one), draw(below_one)), draw(st.integers(0, MODELS - 1)), models)
+        asked.append((now_s, accepting, ongoing, ask))
     return asked
 
 
-def answers(router: Router, asked: list[Ask]) -> list[int]:
+def claims_of(models: Mapping[int, set[int]]) -> NDArray[np.int64]:
+    """Of each station how many models it holds, and which."""
+    claims = np.zeros((STATIONS, MODELS + 1), dtype=np.int64)
+    for station, held in models.items():
+        claims[station, 0] = len(held)
+        claims[station, [1 + model for model in held]] = 1
+    return claims
+
+
+def answers(router: Router, asked: list[Question]) -> list[int]:
     """What the compiled router says to all of it; it may not write but into its own memo."""
-    memo, width = np.zeros(4 + 2 * STATIONS + 1), 4 + 2 * STATIONS
-    memo[width] = NOBODY
+    memo, width = np.append(router.memory(STATIONS), NOBODY), len(router.memory(STATIONS))
     told = []
-    for now_s, accepting, ongoing, draw in asked:
+    for now_s, accepting, ongoing, ask in asked:
         stations = np.array(accepting + [NOBODY] * (STATIONS - len(accepting)))
-        busy = np.array(ongoing)
+        busy, claims, rules = np.array(ongoing), claims_of(ask.models), router.settings()
         before = stations.copy(), busy.copy()
-        told.append(route(router.code, now_s, stations, len(accepting), busy, draw, router.settings(), memo[:width]))
+        told.append(
+            route(router.code, now_s, stations, len(accepting), busy, ask.draw, ask.key, claims, rules, memo[:width])
+        )
         np.testing.assert_array_equal(before, (stations, busy))
+        np.testing.assert_array_equal(claims_of(ask.models), claims)
     assert memo[width] == NOBODY
     return told
 
@@ -72,11 +105,11 @@ def answers(router: Router, asked: list[Ask]) -> list[int]:
 @each_router
 @settings(max_examples=150, deadline=None)
 @given(questions())
-def test_router_equals_its_twin(router: Router, asked: list[Ask]) -> None:
+def test_router_equals_its_twin(router: Router, asked: list[Question]) -> None:
     """A router chooses what its twin in plain Python chooses, each time it is asked."""
     twin = router.twin()
 
-    expected = [twin.route(now_s, accepting, ongoing, draw) for now_s, accepting, ongoing, draw in asked]
+    expected = [twin.route(now_s, accepting, ongoing, ask) for now_s, accepting, ongoing, ask in asked]
 
     assert expected == answers(router, asked)
 
@@ -84,7 +117,7 @@ def test_router_equals_its_twin(router: Router, asked: list[Ask]) -> None:
 @each_router
 @settings(max_examples=50, deadline=None)
 @given(questions())
-def test_router_chooses_who_accepts(router: Router, asked: list[Ask]) -> None:
+def test_router_chooses_who_accepts(router: Router, asked: list[Question]) -> None:
     """A router chooses an accepting station, and the same one if the same happens again."""
     told = answers(router, asked)
 
@@ -100,8 +133,8 @@ def test_codes_are_distinct() -> None:
 
 def test_round_robin_by_hand() -> None:
     """Round robin goes round, past those that do not accept."""
-    asked: list[Ask] = [
-        (0.0, accepting, [0] * STATIONS, (0.5, 0.5))
+    asked: list[Question] = [
+        (0.0, accepting, [0] * STATIONS, Ask((0.5, 0.5)))
         for accepting in ([0, 1, 2], [0, 1, 2], [0, 1], [0, 1, 2], [2], [1, 2])
     ]
 
@@ -110,8 +143,8 @@ def test_round_robin_by_hand() -> None:
 
 def test_belief_of_power_of_two_by_hand() -> None:
     """A router that remembers sees what it sent itself, and what else changed only when its memory is old."""
-    first_and_second = (0.0, 0.0)
-    asked: list[Ask] = [
+    first_and_second = Ask((0.0, 0.0))
+    asked: list[Question] = [
         (0.0, [0, 1], [0, 1, 0, 0, 0, 0], first_and_second),
         (0.0, [0, 1], [9, 1, 0, 0, 0, 0], first_and_second),
         (0.25, [0, 1], [9, 1, 0, 0, 0, 0], first_and_second),

@@ -72,16 +72,32 @@ def test_large_work_moves_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fan_out(operator.add, [1, 2, 3, 4, 5], shared=10, workers=Workers(1)).where == "in-process"
 
 
-def test_ray_gives_the_same() -> None:
-    """On Ray the results, their order and the errors are those of this process, and Ray is gone afterwards."""
+def test_results_are_handed_over_as_they_come() -> None:
+    """Each result is handed over with its position before it is reported, so that what is finished outlives an interruption."""
+    seen: list[tuple[int, int] | int] = []
+    fan_out(
+        operator.add, [1, 2], shared=10, workers=Workers(1), report=seen.append,
+        keep=lambda position, result: seen.append((position, result)),
+    )  # fmt: skip
+
+    assert seen == [(0, 11), 1, (1, 12), 2]
+
+
+def test_ray_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Ray the results, their order and the errors are those of this process, and Ray is gone afterwards.
+
+    Work that takes its worker with it each time is given up with a sentence.
+    """
     import ray
 
     items = [f"item {n}" for n in range(5)]
     done: list[int] = []
     here = fan_out(JOIN, items, shared="a", workers=Workers(1))
-    there = fan_out(JOIN, items, shared="a", workers=Workers(2), report=done.append)
+    kept: dict[int, str] = {}
+    there = fan_out(JOIN, items, shared="a", workers=Workers(2), report=done.append, keep=kept.__setitem__)
 
     assert here.results == there.results
+    assert [kept[position] for position in range(5)] == here.results
     assert (here.where, there.where) == ("in-process", "ray")
     assert done == [1, 2, 3, 4, 5]
     assert not ray.is_initialized()
@@ -103,6 +119,10 @@ def test_ray_gives_the_same() -> None:
         with pytest.raises(DataError, match=r"^`c` is not a column; the columns are: a$") as refused:
             fan_out(take_column, ["c"], shared=pl.DataFrame({"a": [1]}), workers=Workers(2))
         assert refused.value.field == "c"
+
+        monkeypatch.setattr(fanout, "RETRIES", 0)
+        with pytest.raises(MissingError, match=r"Ray lost a piece of work and all 0 retries of it .*--workers 1"):
+            fan_out(lambda _shared, _item: os._exit(1), [1], workers=Workers(2))
     finally:
         ray.shutdown()
 

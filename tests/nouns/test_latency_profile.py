@@ -182,6 +182,45 @@ def test_table_refuses_to_invent() -> None:
         _profile((4, 16)).service_table(8)
 
 
+def test_extension_goes_on_along_a_line() -> None:
+    """Times that are a line in the batch stay one beyond it, at every quantile; what was measured is as it was."""
+    base = np.random.default_rng(1).lognormal(-7.0, 0.1, size=300)
+    profile = replace(_profile(), samples_s=(base, base * 2.5, base * 8.5))
+    extended = profile.extended(64)
+    table, measured = extended.service_table(64, points=99), profile.service_table(16, points=99)
+
+    assert np.array_equal(table[:17], measured)
+    assert table[64] == pytest.approx(table[1] * 32.5, rel=1e-9)
+    assert table[40] == pytest.approx(table[1] * 20.5, rel=1e-9)
+    assert extended.extrapolated == {"from": 16, "to": 64}
+    assert extended.verdict.outcome == "inconclusive"
+    assert extended.quantile_s(64, 0.5) is None
+    assert profile.extended(16) is profile
+
+
+def test_extension_below_and_of_what_falls() -> None:
+    """A smaller batch takes as long as the smallest that was measured; quantiles that fall with the batch stay level."""
+    faster = replace(_profile((4, 16)), samples_s=(np.full(200, 0.002), np.full(200, 0.001)))
+    table = faster.extended(32).service_table(32, points=3)
+
+    assert set(table[1].tolist()) == {0.002}
+    assert table[32].tolist() == pytest.approx([0.001] * 3)
+    assert "below 4" in faster.extended(32).verdict.reasons[0]
+    assert _profile((4, 16)).extended(8).extrapolated == {"from": 4, "to": 1}
+
+
+def test_extension_needs_a_line(tmp_path: Path) -> None:
+    """One measured size says nothing of larger ones; a guess is kept as one, and a refusal stays a refusal."""
+    with pytest.raises(DataError, match=r"\(=8\) was never profiled .* is no line to go on along; measure two sizes"):
+        _profile((1,)).extended(8)
+    guessed = replace(_profile(), verdict=Verdict("no-go", ("throttled",))).extended(32)
+    guessed.save(tmp_path / "p.npz")
+    back = LatencyProfile.load(tmp_path / "p.npz")
+
+    assert back.guessed == (32,)
+    assert (back.verdict.outcome, back.verdict.reasons[-1]) == ("no-go", "throttled")
+
+
 def test_no_higher_quantile_than_is_carried() -> None:
     """Where bursts leave p90 without an interval, p99 is not told either, however its own samples fall."""
     bursts = np.tile(np.r_[np.full(80, 1e-3), np.full(20, 2e-3)], 100)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from windtunnel.errors import DataError
-from windtunnel.table import read_arrays, read_table, seconds_of, take_column, timestamps_of
+from windtunnel.table import read_arrays, read_table, take_column, timestamps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,7 +208,6 @@ NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
 def test_one_instant_in_many_forms(column: pl.Series) -> None:
     """Text, zones and units all come to the same UTC time stamp; what has no zone counts as UTC."""
     assert timestamps_of(column).to_list() == [NOON]
-    assert [NOON.timestamp()] == seconds_of(column).tolist()
 
 
 @pytest.mark.parametrize(
@@ -231,10 +230,8 @@ def test_no_time_stamps(column: pl.Series, problem: str) -> None:
 
 
 def test_missing_times() -> None:
-    """A time that is missing stays missing: null among time stamps, NaN among seconds."""
+    """A time that is missing stays missing."""
     text = pl.Series(["2024-07-01T12:00:00", None])
 
     assert timestamps_of(text).to_list() == [NOON, None]
-    assert np.isnan(seconds_of(text)).tolist() == [False, True]
-    assert np.isnan(seconds_of(pl.Series([1, None]))).tolist() == [False, True]
     assert timestamps_of(pl.Series([None, None], dtype=pl.String)).null_count() == 2

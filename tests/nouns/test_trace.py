@@ -2,19 +2,14 @@ from __future__ import annotations
 
 import math
 import pickle
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from windtunnel.errors import DataError
 from windtunnel.trace import Trace
-
-AZURE = Path(__file__).parents[3] / "shared" / "data" / "azure_llm_2023_conv.csv.gz"
 
 
 @pytest.mark.parametrize(
@@ -58,78 +53,30 @@ def test_columns() -> None:
     ("values", "message"),
     [
         ([1.0], r"`t\.size` has 1 values for 2 requests"),
-        ([1.0, math.nan], r"`t\.size` has values that are no whole numbers"),
+        ([1.0, math.nan], r"`t\.size` \(=nan\) has 1 values that are no whole numbers, the first in row 1"),
+        (
+            [1.7, 2.5],
+            r"`t\.size` \(=1\.7\) has 2 values that are no whole numbers, the first in row 0; give a whole number",
+        ),
+        ([1, 2**31], r"`t\.size` \(=2147483648\) has 1 values that do not fit into 32 bits, the first in row 1"),
+        ([-(2.0**31) - 1.0, 0.0], r"`t\.size` .* do not fit into 32 bits"),
     ],
 )
 def test_impossible_figures(values: list[float], message: str) -> None:
-    """A column has one value a request, and a size class is a whole number."""
+    """A column has one value a request, and a size class is a whole number that fits: none is cut, or wraps around."""
     with pytest.raises(DataError, match=message):
         Trace("t", np.array([0.0, 1.0]), {"size": np.array(values)})
 
 
-def _write(path: Path, times: pl.Series) -> Path:
-    table = pl.DataFrame({"tokens": range(len(times)), "timestamp": times})
-    if path.suffix == ".parquet":
-        table.write_parquet(path)
-    elif path.suffix == ".jsonl":
-        table.write_ndjson(path)
-    else:
-        table.write_csv(path, compression="gzip" if path.suffix == ".gz" else "uncompressed")
-    return path
+def test_keys_of_64_bits() -> None:
+    """A key is kept to its last digit, up to the ends of its 64 bits and no further."""
+    times = np.array([0.0, 1.0])
+    ends = np.array([-(2**63), 2**63 - 1])
 
-
-START = datetime(2024, 2, 28, 23, 59, 59, tzinfo=UTC)
-SECONDS = [0.0, 0.25, 1.5, 90000.0]
-
-
-@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.csv.gz", "t.jsonl"])
-@pytest.mark.parametrize("form", ["seconds", "stamps", "text"])
-def test_from_file(tmp_path: Path, name: str, form: str) -> None:
-    """Every kind of file gives the same arrivals, from numbers, time stamps and ISO text, counted from the first."""
-    stamps = pl.Series([START + timedelta(seconds=s) for s in SECONDS])
-    times = {
-        "seconds": pl.Series([1e6 + s for s in SECONDS]),
-        "stamps": stamps,
-        "text": stamps.dt.to_string("iso:strict"),
-    }[form]
-    trace = Trace.from_file(_write(tmp_path / name, times))
-
-    assert trace.arrivals_s.tolist() == SECONDS
-    assert name == trace.name
-
-
-def test_column_by_name(tmp_path: Path) -> None:
-    """A column that is named is taken; the usual names are found; else the columns are listed."""
-    path = tmp_path / "t.csv"
-    path.write_text("when,time,b\n5,1,x\n7,4,y\n")
-    assert Trace.from_file(path).duration_s == 3.0
-    assert Trace.from_file(path, "when").duration_s == 2.0
-
-    with pytest.raises(DataError, match=r"t\.csv: `wehn` is not a column; did you mean `when`.*when, time, b"):
-        Trace.from_file(path, "wehn")
-    path.write_text("when,b\n5,x\n7,y\n")
-    with pytest.raises(DataError, match=r"`time` is not a column.*the columns are: when, b"):
-        Trace.from_file(path)
-
-
-@pytest.mark.parametrize(
-    ("times", "message"),
-    [
-        (pl.Series([1.0, None, 2.0]), "not a number in row 1"),
-        (pl.Series([None, None], dtype=pl.Float64), "not a number in row 0"),
-        (pl.Series([None, None], dtype=pl.Datetime), "not a number in row 0"),
-        (pl.Series([1.0, math.inf]), "not a number in row 1"),
-        (pl.Series([-math.inf, 1.0]), "not a number in row 0"),
-        (pl.Series([2.0, 1.0]), "row 1 lies before row 0"),
-        (pl.Series([True, False]), "dtype Boolean where time stamps are needed"),
-        (pl.Series(["noon", "one"]), r"\(='noon'\) holds text that is no time stamp"),
-        (pl.Series([1.0]), "fewer than two"),
-    ],
-)
-def test_impossible_columns(tmp_path: Path, times: pl.Series, message: str) -> None:
-    """A column that is no time, or has holes, is refused without a warning of anyone's beside it."""
-    with pytest.raises(DataError, match=message):
-        Trace.from_file(_write(tmp_path / "t.parquet", times))
+    assert Trace("t", times, {"key": ends}).columns["key"].tolist() == ends.tolist()
+    for beyond in (np.array([0, 2**63], dtype=np.uint64), np.array([0.0, 2.0**63])):
+        with pytest.raises(DataError, match=r"`t\.key` .* do not fit into 64 bits, the first in row 1"):
+            Trace("t", times, {"key": beyond})
 
 
 @given(st.lists(st.floats(0.001, 1e4), min_size=2, max_size=50), st.floats(0.01, 100.0))
@@ -175,15 +122,3 @@ def test_clocked_and_bunched_traffic() -> None:
     assert 15 < bunched["burstiness"] < 25
     assert math.isclose(0.95, bunched["same_instant_share"], abs_tol=0.001)
     assert bunched["peak_rate_per_s"] >= 3 * clocked["peak_rate_per_s"]
-
-
-def test_real_trace() -> None:
-    """The Azure LLM trace of 2023 reads as it was published: its requests, length, rate and burstiness."""
-    if not AZURE.exists():
-        pytest.skip("the gathered Azure trace is not beside this checkout")
-    described = Trace.from_file(AZURE).describe()
-
-    assert described["requests"] == 19_366
-    assert round(described["seconds"], 1) == 3501.7
-    assert round(described["rate_per_s"], 2) == 5.53
-    assert round(described["interarrival_cv"], 2) == 1.09

@@ -23,9 +23,19 @@ from windtunnel.simulate.batching import (
 from windtunnel.simulate.client import Client
 from windtunnel.simulate.fault import Crash, Preemption, ProxyStall, Slow
 from windtunnel.simulate.flight import Flight, chunks_of, fly
+from windtunnel.simulate.multiplex import Multiplex
+from windtunnel.simulate.population import Population
 from windtunnel.simulate.proxy import Proxy
 from windtunnel.simulate.reference import fly_slowly
-from windtunnel.simulate.routing import ROUTERS, LeastOutstanding, Pinned, PowerOfTwo, RoundRobin
+from windtunnel.simulate.routing import (
+    ROUTERS,
+    ConsistentHash,
+    LeastOutstanding,
+    Multiplexed,
+    Pinned,
+    PowerOfTwo,
+    RoundRobin,
+)
 from windtunnel.simulate.scaling import HPAScaling, KnativeScaling, RayServeScaling
 from windtunnel.simulate.system import Scaling, System
 from windtunnel.trace import Trace
@@ -47,6 +57,8 @@ EVERY_ROUTER: list[Router] = [
     *(router() for router in ROUTERS.values()),  # type: ignore[call-arg]  # those with a name of their own need nothing
     PowerOfTwo(1.0),
     Pinned(0.5, 1, 2.0, 6.0, PowerOfTwo()),
+    Pinned(0.5, 1, 2.0, 6.0, Multiplexed()),
+    ConsistentHash(3, 1.25),
 ]
 CAPS = st.sampled_from([-1, 1, 2, 3, 5])
 
@@ -127,21 +139,39 @@ def systems(draw: st.DrawFn) -> System:
     if draw(st.booleans()):
         scaling = Scaling(draw(scalers()), draw(st.integers(0, most)), most, draw(st.sampled_from([0.0, 0.5, 1 / 3])))
         stations = draw(st.integers(0, most))
+    multiplex, routers = draw(st.none() | multiplexes()), EVERY_ROUTER
+    if multiplex is None:
+        routers = [
+            router for router in EVERY_ROUTER if Multiplexed() not in (router, getattr(router, "otherwise", None))
+        ]
     return System(
         table, stations, batcher.executors or draw(st.integers(1, 3)), batcher,
-        draw(st.sampled_from(EVERY_ROUTER)), scaling, draw(clients()),
+        draw(st.sampled_from(routers)), scaling, draw(clients()),
         Admission(
             draw(st.sampled_from([2**62, 1, 2, 4])), draw(CAPS), draw(CAPS | st.just(0)), draw(st.booleans()), draw(st.booleans())
         ),
         draw(st.none() | st.builds(Proxy, st.integers(1, 3), SPANS_OR_NONE)), draw(faults(most)),
         tuple(draw(st.lists(st.integers(0, groups - 1), min_size=most, max_size=most))),
-        tuple(draw(st.lists(st.sampled_from([1.0, 2.0, 1 / 3]), min_size=most, max_size=most))),
+        tuple(draw(st.lists(st.sampled_from([1.0, 2.0, 1 / 3]), min_size=most, max_size=most))), multiplex,
+    )  # fmt: skip
+
+
+def multiplexes() -> st.SearchStrategy[Multiplex]:
+    """Few places for models."""
+    return st.builds(Multiplex, st.integers(1, 3), SPANS_OR_NONE, st.sampled_from(["constant", "exponential"]))
+
+
+def populations() -> st.SearchStrategy[Population]:
+    """Few users, in step or not; some stop early."""
+    return st.builds(
+        Population, st.integers(1, 6), SPANS, st.sampled_from(["constant", "exponential"]), st.integers(1, 30),
+        st.sampled_from([0.5, 5.0, np.inf]),
     )  # fmt: skip
 
 
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
-    """Few requests, many at the same instant, of two sizes and three priorities, some with a deadline."""
+    """Few requests, many at the same instant, of two sizes, three priorities and five keys, some with a deadline."""
     times = sorted(draw(st.lists(TIMES, min_size=2, max_size=40).filter(lambda times: min(times) < max(times))))
 
     def column(values: st.SearchStrategy[Any], dtype: type[np.generic]) -> NDArray[Any]:
@@ -151,8 +181,9 @@ def traces(draw: st.DrawFn) -> Trace:
         "size": column(st.integers(0, 1), np.int32),
         "priority": column(st.integers(0, 2), np.int32),
         "deadline_s": column(st.sampled_from([0.25, 1.0, 3.0, np.inf]), np.float64),
+        "key": column(st.integers(0, 4), np.int64),
     }
-    kept = draw(st.sets(st.sampled_from(sorted(columns))))
+    kept = draw(st.sets(st.sampled_from(sorted(columns)))) | {"key"}
     return Trace("t", np.array(times), {name: column for name, column in columns.items() if name in kept})
 
 
@@ -178,16 +209,18 @@ def with_none(told: list[Row]) -> list[tuple[object, ...]]:
     return [tuple(None if each != each else each for each in row) for row in told]  # noqa: PLR0124  # only NaN differs
 
 
-def assert_same(system: System, trace: Trace, seeds: Seeds) -> None:
-    expected, totals = fly_slowly(system, trace, seeds)
+def assert_same(system: System, traffic: Trace | Population, seeds: Seeds) -> None:
+    expected, totals = fly_slowly(system, traffic, seeds)
 
-    flight = fly(system, trace, seeds, log=True)
+    flight = fly(system, traffic, seeds, log=True)
 
     assert with_none(expected) == with_none(rows(flight))
     told = flight.summary
     assert (totals.attempts, totals.batches, totals.served) == (told.attempts, told.batches, told.served)
     assert totals.wasted == flight.wasted
     assert totals.replica_s == pytest.approx(told.replica_s, rel=1e-9, abs=1e-9)
+    assert (totals.parts, totals.misses, totals.loads) == (flight.parts, flight.misses, flight.loads)
+    assert totals.loading_s == pytest.approx(flight.loading_s)
 
 
 @settings(max_examples=600, deadline=None)
@@ -197,6 +230,15 @@ def test_kernel_equals_reference(system: System, trace: Trace, seed: int, room: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flights, "ROOM", room)
         assert_same(system, trace, Seeds(seed))
+
+
+@settings(max_examples=150, deadline=None)
+@given(systems(), populations(), st.integers(0, 2**31 - 1), st.sampled_from([1, 2, 1024]))
+def test_closed_loop_equals_reference(system: System, population: Population, seed: int, room: int) -> None:
+    """Also where requests depend on the answers before them, however often the loop stops for more room."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flights, "ROOM", room)
+        assert_same(system, population, Seeds(seed))
 
 
 @settings(max_examples=100, deadline=None)

@@ -12,10 +12,13 @@ from .cost import Wishes
 from .export import export
 from .optimize import Search, optimize
 from .plan import Choices, plan
+from .service import Service, read_profiles, read_service
+from .serving import Serving
 from .settings import Settings
-from .simulate import Serving, Traffic, read_service, simulate
-from .trace import describe_trace, read_trace, read_traffic
+from .simulate import simulate
+from .trace import describe_trace
+from .traffic import Carried, Traffic, read_trace, read_traffic
 
 __all__ = [
-    "Choices", "Done", "Search", "Serving", "Settings", "Traffic", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_service", "read_trace", "read_traffic", "simulate",
+    "Carried", "Choices", "Done", "Search", "Service", "Serving", "Settings", "Traffic", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_profiles", "read_service", "read_trace", "read_traffic", "simulate",
 ]  # fmt: skip

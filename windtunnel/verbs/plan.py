@@ -13,7 +13,9 @@ from windtunnel.report.section import Section, Table
 from windtunnel.seeds import Seeds
 
 from .alone import Done, run_alone
-from .simulate import LOGGED, Traffic, check_scenario, profile_digest
+from .service import profile_digest
+from .simulate import LOGGED, check_scenario
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,15 +24,18 @@ if TYPE_CHECKING:
     from windtunnel.fanout import Workers
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.price import Price
-    from windtunnel.simulate import Offer, Patterns, Plan, Space
-    from windtunnel.simulate.planning import LeftOut, Tuning
+    from windtunnel.simulate import Patterns, Plan, Space
+    from windtunnel.simulate.planning import Journal, LeftOut, Offer, Tuning
     from windtunnel.simulate.scenarios import Scenario
-    from windtunnel.tariff import Serverless
+    from windtunnel.tariff import Edge, Serverless
     from windtunnel.trace import Trace
     from windtunnel.verdict import Verdict
 
 SETTINGS = "batching"
 """The folder of a tuned run that holds what tells servers to batch so."""
+
+JOURNAL = ".flights"
+"""The file in a workplace that holds what an interrupted plan had flown."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Choices:
     """What a plan may choose from, and what it is asked about.
 
     Args:
-        hardware: instance types, and functions to compare with.
+        hardware: instance types; functions and devices to compare with.
         slo: the promise, such as `p99<=50ms`.
         replicas: numbers of replicas to try; what the load asks for where empty.
         max_batch: batch sizes to try; the measured ones where empty.
@@ -47,7 +52,10 @@ class Choices:
         router: phrases of routers to try, for batchers whose replicas have a queue each.
         confidence: how sure the answer is to be.
         scenario: worse days that the promise must be kept on too, each by itself; phrases with commas between them.
-        patterns: settings of the ways of running that are compared (`Patterns`); None where none are.
+        patterns: ways of running that may be the answer, names with commas between them; always-on alone where empty, since it
+            alone rests on nothing but measurements. Functions and devices in `hardware` are compared with the answer all the same.
+        assume: what is assumed of ways of running (`Patterns`), as settings.
+        failures_per_hour: of any machine; what `assume` says, else zero, where None.
         tune_batching: whether the best batching of the fleet that is found is looked for.
     """
 
@@ -60,7 +68,9 @@ class Choices:
     router: tuple[str, ...] = ("power-of-two",)
     confidence: float = 0.99
     scenario: str = ""
-    patterns: str | None = None
+    patterns: str = ""
+    assume: str = ""
+    failures_per_hour: float | None = None
     tune_batching: bool = False
 
     def check(self, profiles: Sequence[LatencyProfile]) -> None:
@@ -73,7 +83,8 @@ class Choices:
         with naming(field="--slo"):
             Slo.parse(self.slo)
         self.rented()
-        self.compared()
+        self.assumed()
+        self.patterned()
         check_scenario(self.scenario)
         for profile in profiles:
             with naming(field="--max-batch"):
@@ -87,33 +98,68 @@ class Choices:
                 "must lie between 50% and 100%", field="--confidence", value=self.confidence, fix="write 99%"
             )
 
-    def rented(self) -> tuple[list[Price], tuple[Serverless, ...]]:
-        """Machines to choose from, and functions to compare with.
+    def rented(self) -> tuple[list[Price], tuple[Serverless, ...], tuple[Edge, ...]]:
+        """Machines to choose from, functions, and devices.
 
         Raises:
-            ConfigError: nothing of that name, no machine, or what is neither.
+            ConfigError: nothing of that name, no machine, or a spot price, which is a way of running.
         """
-        from windtunnel.tariff import Instance, Serverless, parse_tariff
+        from windtunnel.tariff import Edge, Instance, Serverless, parse_tariff
 
         with naming(field="--hardware"):
             tariffs = [parse_tariff(text) for text in self.hardware]
             machines = [each.price for each in tariffs if isinstance(each, Instance) and not each.spot]
             functions = tuple(each for each in tariffs if isinstance(each, Serverless))
-            if len(machines) + len(functions) < len(tariffs) or not machines:
+            devices = tuple(each for each in tariffs if isinstance(each, Edge))
+            if len(machines) + len(functions) + len(devices) < len(tariffs) or not machines:
                 raise ConfigError(
                     "needs instance types", value=",".join(self.hardware),
-                    fix="write aws:m7i.large; --patterns compares their spot prices, and functions such as aws:lambda-2048MB",
+                    fix="write aws:m7i.large, and --patterns always-on,spot for its spot price; functions such as aws:lambda-2048MB "
+                    "and devices such as edge(purchase=500usd, …) beside it",
                 )  # fmt: skip
-        return machines, functions
+        return machines, functions, devices
 
-    def compared(self) -> Patterns | None:
-        """What is assumed of other ways of running; None where none are compared."""
+    def patterned(self) -> tuple[str, ...]:
+        """Ways of running that may be the answer.
+
+        Raises:
+            ConfigError: no such way, or one for which something is missing.
+        """
+        from windtunnel.simulate.planning import read_patterns
+
+        named = read_patterns(self.patterns)
+        machines, functions, devices = self.rented()
+        missing = {
+            "serverless": "" if functions else "a function, such as aws:lambda-2048MB",
+            "edge": ""
+            if devices
+            else "a device, such as edge(purchase=500usd, lifetime=3y, power=15W, electricity=0.30usd/kWh)",
+            "spot": ""
+            if any(each.spot_usd_per_hour is not None for each in machines)
+            else "a machine whose spot price is known",
+        }
+        for name in named:
+            if missing.get(name) and "all" not in self.patterns:
+                raise ConfigError(
+                    f"{name} has nothing to run on", field="--patterns", value=self.patterns,
+                    fix=f"add {missing[name]} to --hardware",
+                )  # fmt: skip
+        return named or ("always-on",)
+
+    def assumed(self) -> Patterns:
+        """What is assumed of ways of running.
+
+        Raises:
+            ConfigError: a setting that there is not, or a rate of failures below zero.
+        """
         from windtunnel.simulate import Patterns
         from windtunnel.simulate.phrase import build_from
 
-        if self.patterns is None and not self.rented()[1]:
-            return None
-        return build_from(self.patterns or "", Patterns, field="--assume")
+        said = build_from(self.assume, Patterns, field="--assume")
+        if self.failures_per_hour is None:
+            return said
+        with naming(field="--failures-per-hour"):
+            return replace(said, failures_per_hour=self.failures_per_hour)
 
     def space(
         self, traces: Mapping[str, Trace], profiles: Sequence[LatencyProfile]
@@ -121,14 +167,23 @@ class Choices:
         """Everything that may be deployed, and the machines of which no profile says anything."""
         from windtunnel.deployment import Slo
         from windtunnel.simulate import Space, match_offers
+        from windtunnel.simulate.planning import DeviceOffer, FunctionOffer, first_of_each
         from windtunnel.simulate.planning.bound import usual_replicas
 
+        machines, functions, devices = self.rented()
         with naming(field="--hardware"):
-            offers, left_out = match_offers(profiles, self.rented()[0])
+            offers, left_out = match_offers(profiles, machines)
         replicas = self.replicas or usual_replicas(traces, [offer.table(1) for offer in offers], Slo.parse(self.slo))
+        assumed = self.assumed()
         return Space(
-            offers, replicas, self.max_batch or _measured(offers), self.max_wait_s, self.batcher, self.router
-        ), left_out
+            offers, replicas, self.max_batch or _measured(offers), self.max_wait_s, self.batcher, self.router, self.patterned(),
+            tuple(FunctionOffer(profile, each) for each in functions for profile in first_of_each(profiles, each.name)),
+            tuple(
+                DeviceOffer(profile, each, assumed.device_slowness)
+                for each in devices for profile in first_of_each(profiles, each.name)
+            ),
+            assumed,
+        ), left_out  # fmt: skip
 
 
 def _measured(offers: Sequence[Offer]) -> tuple[int, ...]:
@@ -167,11 +222,11 @@ def plan(
         "trace": digest_value([Traffic(trace.name, trace).digest() for trace in traces]),
         "profile": digest_value([profile_digest(profile) for profile in profiles]),
     }
-    machines, functions = choices.rented()
+    tariffs = [each for kind in choices.rented() for each in kind]
     # another price is another question
     parameters = {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in vars(choices).items()},
-        "priced": [repr(each) for each in (*machines, *functions)],
+        "priced": [repr(each) for each in tariffs],
     }
     make = partial(
         _plan, traces=traces, profiles=profiles, choices=choices, seeds=Seeds(seed), workers=workers, progress=progress
@@ -192,13 +247,18 @@ def _plan(
     from windtunnel.deployment import Slo
     from windtunnel.simulate import draw, rehearse
     from windtunnel.simulate import plan as search
+    from windtunnel.simulate.planning import Journal
 
     days, troubles = _days(traces, choices.scenario, seeds)
     space, left_out = choices.space(days, profiles)
+    # the workplace is named by the digest of all that matters, so what lies in it answers this very question
+    journal = Journal(work / JOURNAL)
+    if journal.found:
+        progress.say(f"  taking up {journal.found} results that an interrupted run left")
     with progress.bar("deployments", len(space)) as report:
         found = search(
-            days, space, slo=Slo.parse(choices.slo), confidence=choices.confidence, patterns=choices.compared(),
-            functions=choices.rented()[1], troubles=troubles, left_out=left_out, seeds=seeds, workers=workers, report=report,
+            days, space, slo=Slo.parse(choices.slo), confidence=choices.confidence, troubles=troubles, left_out=left_out,
+            seeds=seeds, workers=workers, report=report, journal=journal,
         )  # fmt: skip
     logged = max(len(each) for each in days.values()) <= LOGGED
     section = draw(found, rehearse(days, space, found.shown.deployment, seeds=seeds, troubles=troubles, log=logged))
@@ -208,9 +268,10 @@ def _plan(
     }  # fmt: skip
     if choices.tune_batching:
         progress.say("  tuning the batching")
-        tuned = _tune(work, days, space, found, seeds, workers)
+        tuned = _tune(work, days, space, found, troubles, seeds, workers, journal)
         result["batching"] = tuned.to_dict(found.slo.quantile)
         section = _with_tuning(section, tuned)
+    journal.close()
     return result, replace(section, title="Plan"), found.verdict
 
 
@@ -230,7 +291,14 @@ def _days(traces: Sequence[Trace], scenario: str, seeds: Seeds) -> tuple[dict[st
 
 
 def _tune(
-    work: Path, traces: Mapping[str, Trace], space: Space, found: Plan, seeds: Seeds, workers: Workers | None
+    work: Path,
+    traces: Mapping[str, Trace],
+    space: Space,
+    found: Plan,
+    troubles: tuple[Scenario, ...],
+    seeds: Seeds,
+    workers: Workers | None,
+    journal: Journal,
 ) -> Tuning:
     """Tune the fleet that was found, or the nearest miss, and write down what tells servers to batch so."""
     from windtunnel.batch_settings import batch_settings
@@ -238,9 +306,17 @@ def _tune(
 
     fleet = found.shown.deployment
     offer = space.offer_of(fleet)
-    tuned = tune(traces, offer, fleet, slo=found.slo, seeds=seeds, workers=workers)
+    if fleet.pattern == "serverless":
+        raise ConfigError(
+            "has nothing to tune: a function serves one request at a time", field="--tune-batching",
+            fix="leave it out, or serverless out of --patterns",
+        )  # fmt: skip
+    tuned = tune(
+        traces, offer, fleet, slo=found.slo, seeds=seeds, troubles=troubles, assumed=space.assumed, workers=workers,
+        journal=journal,
+    )  # fmt: skip
     folder = work / SETTINGS
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, text in batch_settings(tuned.best.deployment.batch, fleet.replicas, offer.profile.batch_sizes).items():
         (folder / name).write_text(text, encoding="utf-8")
     return tuned

@@ -6,11 +6,11 @@ from windtunnel.errors import ConfigError
 from windtunnel.simulate.arrivals import (
     ARRIVALS,
     SERVICES,
-    ClosedLoop,
     Gamma,
     Hawkes,
     Mmpp,
     Poisson,
+    Population,
     RateCurve,
     ServiceLaw,
     Weekly,
@@ -30,7 +30,7 @@ SAID = {
     "weekly(mean=900, swing=0.4, weekend=0.3, peak=10h)": Weekly(900.0, 0.4, 0.3, 36_000.0),
     "ramp(from=100, to=900, over=10m)": RateCurve.ramp(100.0, 900.0, 600.0),
     "steps(rates=[1, 2], stays=[1s, 2m], cv=2)": RateCurve.steps((1.0, 2.0), (1.0, 120.0), cv=2.0),
-    "closed(users=50, think=1s)": ClosedLoop(50, 1.0),
+    "closed-loop(users=50, think=1s, law=constant)": Population(50, 1.0, "constant"),
 }
 
 
@@ -80,8 +80,9 @@ def test_services_are_what_was_said(text: str) -> None:
         ("mmpp(rates=[1, 2], stays=[1s])", "need one stay a rate"),
         ("steps(rates=[1,2, stays=[1s,2s])", "is not `name=value`"),
         ("hawkes(base=1, branching=1.5, decay=1)", "grows without bound"),
-        ("closed(users=0, think=1s)", "must be at least 1"),
-        ("closed(users=1.5, think=1s)", "a whole number, such as 50"),
+        ("closed-loop(users=0, think=1s)", "must be at least 1"),
+        ("closed-loop(users=1.5, think=1s)", "a whole number, such as 50"),
+        ("closed-loop(users=5, think=1s, law=slow)", "is no law of times"),
         ("diurnal(mean=3, swing=7)", "it is a share"),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from windtunnel.simulate.formats import write as write_own
 from windtunnel.trace import Trace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .conftest import Write
 
 AZURE_LLM = """\
@@ -181,7 +180,8 @@ def test_what_is_impossible_is_counted(write: Write) -> None:
         ("time\n-5\n-4\n-3\n1\n", r"recorded: `time` \(='-5'\) has no use in 3 of 4 rows.*`time_negative`; is it another"),
         ("time\nnan\nnan\nnan\n1\n", r"`time` .* has no use in 3 of 4 rows, of which 3 for `time_missing`"),
         ("time\nnoon\none\ntwo\n", r"`time` \(='noon'\) has no use in 3 of 3 rows.*`time_unreadable`"),
-        ("when,b\n1,2\n", r"\(=\"it begins with 'when,b'\"\) is of no format.*--format \(access-log, azure-functions-2019"),
+        ("when,b\n1,2\n", r"recorded: is of no format that is known: its columns are when, b; say which with --format \(access-log, azure"),
+        ("1 2 3\n", r"recorded: is of no format that is known: it begins with '1 2 3'; say which"),
         ("timestamp,input_length,output_length,arrived_at,num_prefill_tokens,num_decode_tokens\n", "may be mooncake or vidur"),
         (b"\x28\xb5\x2f\xfd1234", "packed in a way that is not read here"),
         (b"\x7fELF\x00\x00", "is no text and no Parquet"),
@@ -388,6 +388,44 @@ def test_files_that_break_off(write: Write) -> None:
     odd = read(write(MOONCAKE + "no json\n[1]\n" + '{"timestamp": 3500, "input_length": 1, "output_length": 1}\n'))
     assert odd.skipped == {"line_is_no_json_object": 2}
     assert odd.trace.arrivals_s.tolist() == [0.0, 1.25, 2.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "ask", "message"),
+    [
+        (
+            "second,requests\n0,5\n1,7\n",
+            Ask(columns={"size": "requests"}),
+            "`--column` means nothing to a file of format counts",
+        ),
+        ("time\n1\n2\n", Ask(bin_s=60.0), "`--bin` means nothing to a file of format csv; leave it out"),
+        (AZURE_LLM, Ask(durations=Path("d.csv")), "`--durations` means nothing to a file of format azure-llm"),
+    ],
+)
+def test_what_a_format_does_not_hear_is_refused(write: Write, text: str, ask: Ask, message: str) -> None:
+    """Nothing that is said about a file is passed over in silence."""
+    with pytest.raises(ConfigError, match=message):
+        read(write(text), ask)
+
+
+def test_keys_are_told_apart_to_the_last_digit(write: Write) -> None:
+    """Whole numbers of 64 bits stay as they are; longer ones, fractions and names become codes: no two keys become one."""
+    lines = (
+        ("9007199254740993", "9007199254740992"), ("18446744073709551615", "18446744073709551614"), ("0.5", "1.5"), ("b", "a"),
+    )  # fmt: skip
+    keys = [
+        read(write(f"time,key\n1,{first}\n2,{second}\n3,{first}\n")).trace.columns["key"].tolist()
+        for first, second in lines
+    ]
+
+    assert keys == [[2**53 + 1, 2**53, 2**53 + 1], [1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize(("column", "value"), [("priority", "1.7"), ("size", "3000000000")])
+def test_no_class_is_cut(write: Write, column: str, value: str) -> None:
+    """A class that is no whole number, or does not fit, is refused with file, column, value and row."""
+    with pytest.raises(DataError, match=rf"recorded: `.*{column}` \(={value}\) has 1 values .* first in row 1"):
+        read(write(f"time,{column}\n1,0\n2,{value}\n3,1\n"))
 
 
 def test_pieces_do_not_show(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windtunnel.errors import ConfigError
-from windtunnel.simulate.routing import LeastOutstanding, Pinned, PowerOfTwo, RandomChoice, RoundRobin, route
+from windtunnel.simulate.routing import Ask, LeastOutstanding, Pinned, PowerOfTwo, RandomChoice, RoundRobin, route
 
 ROUTERS = st.sampled_from([RoundRobin(), RandomChoice(), LeastOutstanding(), PowerOfTwo(), PowerOfTwo(0.5)])
 DRAW = st.floats(0.0, 1.0, exclude_max=True)
+NONE = np.zeros((5, 1), dtype=np.int64)
 
 
 @settings(max_examples=60, deadline=None)
@@ -28,8 +29,8 @@ def test_compiled_equals_plain(
     accepting, ongoing = np.array([0, 1, 3, 4, 0]), np.array([2, 0, 0, 1, 5])
     for at, draw in enumerate(draws):
         now_s = 3.0 * at / len(draws)
-        chosen = route(pinned.code, now_s, accepting, count, ongoing, draw, pinned.settings(), memo)
-        assert chosen == slow.route(now_s, accepting[:count].tolist(), ongoing.tolist(), draw)
+        chosen = route(pinned.code, now_s, accepting, count, ongoing, draw, 1, NONE, pinned.settings(), memo)
+        assert chosen == slow.route(now_s, accepting[:count].tolist(), ongoing.tolist(), Ask(draw, 1))
         ongoing[chosen] += 1
 
 
@@ -41,7 +42,9 @@ def test_share_goes_home() -> None:
     def at(accepting: list[int], now_s: float) -> list[float]:
         all_of_them = np.array(accepting)
         chosen = [
-            route(pinned.code, now_s, all_of_them, len(accepting), ongoing, (one, two), pinned.settings(), memo)
+            route(
+                pinned.code, now_s, all_of_them, len(accepting), ongoing, (one, two), 1, NONE, pinned.settings(), memo
+            )
             for one, two in draws.tolist()
         ]
         return [chosen.count(each) / len(draws) for each in range(4)]
@@ -60,7 +63,7 @@ def test_unpinned_is_as_if_it_were_not_there() -> None:
     for now_s in (0.0, 2.0):
         for one in np.linspace(0.0, 0.99, 20):
             draw = float(one), 0.5
-            arguments = now_s, np.arange(4), 4, ongoing, draw
+            arguments = now_s, np.arange(4), 4, ongoing, draw, 1, NONE
             assert route(pinned.code, *arguments, pinned.settings(), memo) == route(
                 other.code, *arguments, other.settings(), memo
             )

@@ -80,7 +80,9 @@ def test_same_seed_same_day(name: str, trace: Trace, system: System) -> None:
         "retry-storm(retries=-1)", "thundering-herd(again=-1)", "hot-key(share=0)", "hot-key(share=2)", "hot-key(station=-1)",
         "slow-clients(share=0)", "payload-bomb(times=1)", "sponge-inputs(least=20, most=10)", "sponge-inputs(least=0.5)",
         "poison-request(deliveries=0)", "replica-loss(lost=0)", "cold-start-stampede(times=0)", "flash-crowd, flash-crowd",
-        "flash-crowds", "flash-crowd(size=3)",
+        "flash-crowds", "flash-crowd(size=3)", "flash-crowd(times=1)", "flash-crowd(after=-1s)", "sponge-inputs(least=1, most=1)",
+        "flash-crowd(after=1s, start_share=20%)", "flash-crowd + flash-crowd", "flash-crowd+", "+", "replica-loss(after=1s)",
+        "flash-crowd, hot-key + flash-crowd",
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused(text: str) -> None:
@@ -92,7 +94,7 @@ def test_bad_parameters_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["flash-crowd(start_share=99%)", "replica-loss(lost=5)", "hot-key(station=4)", "poison-request(restart=60ms, lasts=50ms)",
-     "replica-loss(lasts=60s)", "cold-start-stampede(cold_start=1h)"],
+     "replica-loss(lasts=60s)", "poison-request(first=4)", "flash-crowd(after=1h)", "cold-start-stampede(cold_start=1h)"],
 )  # fmt: skip
 def test_what_cannot_happen_here_is_refused(text: str, trace: Trace, system: System) -> None:
     """A scenario that outlasts the trace, or strikes a station that there is not, says so."""
@@ -123,6 +125,26 @@ def test_flash_crowd_multiplies_its_window(trace: Trace, system: System) -> None
     assert rows.stop - rows.start == 5 * recorded
     assert day.added == 4 * recorded
     assert abs(float(np.mean(day.trace.columns["size"][added(day)])) - 0.5) < 0.05
+
+
+def test_a_start_in_seconds(trace: Trace, system: System) -> None:
+    """`after` counts from the first request, wherever in time that lies."""
+    later = Trace("later", trace.arrivals_s + 100.0, trace.columns)
+
+    assert struck("flash-crowd(after=2s, lasts=1s)", later, system).from_s == later.arrivals_s[0] + 2.0
+
+
+def test_plus_signs_make_one_day(trace: Trace, system: System) -> None:
+    """`a+b` is one scenario that strikes with both, in their order; commas part days."""
+    both, alone = read_scenarios("flash-crowd(start_share=30%)+replica-loss, hot-key")
+
+    assert (both.name, [each.name for each in both.parts], alone.name) == (
+        "flash-crowd+replica-loss", ["flash-crowd", "replica-loss"], "hot-key"
+    )  # fmt: skip
+    day = both.strike(Day.calm(trace, system), SEEDS)
+    apart = struck("flash-crowd(start_share=30%), replica-loss", trace, system)
+    assert np.array_equal(day.trace.arrivals_s, apart.trace.arrivals_s)
+    assert day.system.faults == apart.system.faults
 
 
 def test_retry_storm_slows_all_and_makes_clients_impatient(trace: Trace, system: System) -> None:
