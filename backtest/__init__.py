@@ -11,26 +11,32 @@ from __future__ import annotations
 
 from windtunnel.loss import LOSSES, Loss
 
-from .comparison import Candidate, Comparison, Delays, NoiseFloor, Timeline
-from .labels import Counts, Labels
+from .comparison import Candidate, Cohorts, Comparison, Delays, NoiseFloor, Timeline
 from .leak import LeakCheck, leak_test
 from .replay import backtest
+from .rows import Rows
 from .score import score
 from .section import draw
+from .stream import backtest_files, pieces_of
+from .tally import Counts, Tally
 
 __all__ = [
     "LOSSES",
     "Candidate",
+    "Cohorts",
     "Comparison",
     "Counts",
     "Delays",
-    "Labels",
     "LeakCheck",
     "Loss",
     "NoiseFloor",
+    "Rows",
+    "Tally",
     "Timeline",
     "backtest",
+    "backtest_files",
     "draw",
     "leak_test",
+    "pieces_of",
     "score",
 ]

@@ -22,52 +22,9 @@ from windtunnel.stats import autocorrelation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from windtunnel.loss import Loss
     from windtunnel.stats import ConfidenceSequence
 
-    from .labels import Labels
-
     Floats = NDArray[np.float64]
-
-DAY_US = 86_400_000_000
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The on-time rows of a recording in UTC days of request time.
-
-    Args:
-        day: the block of each on-time row, int64 [on time], from 0.
-        rows: how many on-time rows each block has, int64 [blocks].
-        release_us: when each block is mature, int64 [blocks].
-    """
-
-    day: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    release_us: NDArray[np.int64]
-
-    @staticmethod
-    def of(labels: Labels) -> Blocks:
-        """Cut the requests into days."""
-        first = int(labels.time_us[0]) // DAY_US
-        days = int(labels.time_us[-1]) // DAY_US - first + 1
-        day = labels.time_us[labels.on_time] // DAY_US - first
-        ends = (first + 1 + np.arange(days, dtype=np.int64)) * DAY_US
-        return Blocks(day, np.bincount(day, minlength=days), ends + labels.horizon_us)
-
-    def sums(self, values: Floats) -> Floats:
-        """The sum of one value an on-time row over each block, float64 [blocks]."""
-        return _sums(self.day, values, len(self.rows))
-
-    def means(self, values: Floats) -> Floats:
-        """The mean of one value an on-time row over each block, float64 [blocks]; NaN where a block has no such row."""
-        return _over(self.sums(values), self.rows)
-
-    def halves(self, values: Floats, first: NDArray[np.bool_]) -> Floats:
-        """The mean over one half of each block's rows minus that over the other; NaN where a half is empty."""
-        rows = np.bincount(self.day[first], minlength=len(self.rows))
-        total = self.sums(np.where(first, values, 0.0))
-        return _over(total, rows) - _over(self.sums(values) - total, self.rows - rows)
 
 
 @dataclass(frozen=True)
@@ -168,45 +125,3 @@ def _e_values(values: Floats, reach: Floats, stretch: Floats, sequence: Confiden
         centre = so_far.mean()
         evidence[k] = sequence.e_value(centre + (so_far - centre) * stretch[k])
     return evidence
-
-
-def bound_difference(
-    loss: Loss, labels: Labels, blocks: Blocks, models: tuple[Floats, Floats], differences: Floats, as_of_us: int
-) -> tuple[float, float] | None:
-    """The least and the greatest mean block difference that the labels that did not come could have made.
-
-    Each missing label is set to whichever of 0 and 1 favours the candidate, then to the other: no assumption about why
-    it is missing, hence wide. None where the loss is not binary (then nothing bounds it) or no block is mature.
-
-    Args:
-        loss: the loss.
-        labels: the labels.
-        blocks: their blocks.
-        models: predictions of the incumbent and of the candidate, float64 [n] each.
-        differences: loss of the candidate minus that of the incumbent, float64 [on time].
-        as_of_us: only blocks that are mature as of then count.
-    """
-    mature = blocks.release_us <= as_of_us
-    if not loss.binary or not mature.any():
-        return None
-    missing = ~labels.on_time
-    day = labels.time_us[missing] // DAY_US - labels.time_us[0] // DAY_US
-    rows = blocks.rows + np.bincount(day, minlength=len(mature))
-    counted = mature & (rows > 0)
-    incumbent, candidate = (model[missing] for model in models)
-    if_0, if_1 = (loss.of(y, candidate) - loss.of(y, incumbent) for y in (np.zeros(len(day)), np.ones(len(day))))
-    ends = []
-    for extreme in (np.minimum(if_0, if_1), np.maximum(if_0, if_1)):
-        sums = blocks.sums(differences) + _sums(day, extreme, len(mature))
-        ends.append(float(np.mean(sums[counted] / rows[counted])))
-    return ends[0], ends[1]
-
-
-def _sums(day: NDArray[np.int64], values: Floats, days: int) -> Floats:
-    return np.bincount(day, weights=values, minlength=days).astype(np.float64, copy=False)
-
-
-def _over(sums: Floats, rows: NDArray[np.int64]) -> Floats:
-    means = np.full(len(sums), np.nan)
-    np.divide(sums, rows, out=means, where=rows > 0)
-    return means

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from windtunnel.verdict import Verdict
 
     from .compare import Path
-    from .labels import Counts
+    from .tally import Counts
 
     Floats = NDArray[np.float64]
 
@@ -124,9 +124,48 @@ class Delays:
     labels: int
     percentiles_s: Floats
 
+    @staticmethod
+    def of(steps: NDArray[np.int64]) -> Delays:
+        """Read the steps of a tally: each percentile is the longest delay of its step, so at most 1/128 too long."""
+        counts = np.cumsum(steps[0])
+        labels = int(counts[-1])
+        if labels == 0:
+            return Delays(0, np.full(101, np.nan))
+        places = np.linspace(0, labels - 1, 101).round().astype(np.int64)
+        return Delays(labels, steps[1][np.searchsorted(counts, places, side="right")] / 1e6)
+
     def to_dict(self) -> dict[str, Any]:
         """Three percentiles as JSON values."""
         return {"labels": self.labels} | {f"p{p}_s": finite(float(self.percentiles_s[p])) for p in (50, 90, 99)}
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """What turned out true of each UTC day of requests, once everything that the recording holds was known.
+
+    Args:
+        day_0: the first day, counted from 1970.
+        asked: requests, int64 [days].
+        labelled: those of them whose label counts, int64 [days].
+        metric: mean loss over those by model, float64 [days]; NaN where there are none.
+    """
+
+    day_0: int
+    asked: NDArray[np.int64]
+    labelled: NDArray[np.int64]
+    metric: dict[str, Floats]
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """One entry a day and model, in order of time."""
+        coverage = _share(self.labelled, self.asked).tolist()
+        days = [moment((self.day_0 + day) * 86_400_000_000).date().isoformat() for day in range(len(self.asked))]
+        return [
+            {"day": day, "name": name, "asked": asked, "labelled": labelled, "coverage": finite(share), "metric": finite(float(values[place]))}
+            for place, (day, asked, labelled, share) in enumerate(
+                zip(days, self.asked.tolist(), self.labelled.tolist(), coverage, strict=True)
+            )
+            for name, values in self.metric.items()
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -239,6 +278,8 @@ class Comparison:
         late: share of them whose label came too late to count.
         delays: how long labels took.
         noise_floor: the incumbent against itself.
+        cohorts: what turned out true, by event time.
+        notes: what the reader of the recording has to say of it.
     """
 
     recording: str
@@ -264,6 +305,8 @@ class Comparison:
     late: float
     delays: Delays
     noise_floor: NoiseFloor
+    cohorts: Cohorts
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON values: times in ISO 8601, null for what is not known."""
@@ -282,6 +325,8 @@ class Comparison:
             "verdict": self.verdict.to_dict(),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "timeline": self.timeline.to_dict(),
+            "by_event_time": self.cohorts.to_dict(),
+            "notes": list(self.notes),
         }
 
 

@@ -190,7 +190,7 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
         f"{_number(comparison.noise_floor.width)}) says what noise looks like, not how fine the comparison is."
     )
     dependence = (_dependence(candidate) for candidate in comparison.candidates if candidate.stretch > 1.0)
-    return (looking, counting, weighing, sureness, floor, _missing(comparison), *dependence)
+    return (looking, counting, weighing, sureness, floor, _missing(comparison), *dependence, *comparison.notes)
 
 
 def _missing(comparison: Comparison) -> str:

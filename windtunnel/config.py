@@ -21,6 +21,7 @@ from pydantic import (
 
 from windtunnel.deployment import Slo
 from windtunnel.errors import ConfigError, nearest
+from windtunnel.loss import loss_named
 from windtunnel.price import find_price
 from windtunnel.quantity import Duration, Share, Tolerance
 from windtunnel.runtime import RUNTIMES
@@ -81,7 +82,7 @@ def _sorted(counts: tuple[int, ...]) -> tuple[int, ...]:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-LossName = Literal["log_loss", "brier", "zero_one", "squared_error", "absolute_error"]
+LossName = Literal["log_loss", "brier", "zero_one", "squared_error", "absolute_error", "rmse"]
 """The losses that the backtesting stage knows; a test holds the two together."""
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
@@ -89,6 +90,16 @@ Period = Annotated[Duration, AfterValidator(_above_zero)]
 Precision = Annotated[Share, AfterValidator(_above_zero)]
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_sorted)]
 Hardwares = tuple[Annotated[str, AfterValidator(_known_price)], ...]
+
+
+def _known_loss(name: str) -> str:
+    """A loss that is known by name, or that of a cost matrix."""
+    if name != "cost":
+        try:
+            loss_named(name)
+        except ConfigError as error:
+            raise ValueError(error.problem) from error
+    return name
 
 
 class _Section(BaseModel):
@@ -238,12 +249,20 @@ class BacktestFile(_Section):
     recording: str
     incumbent: str
     candidates: tuple[str, ...] = Field(min_length=1)
-    metric: LossName = "log_loss"
+    metric: Annotated[str, AfterValidator(_known_loss)] = "log_loss"
+    cost: tuple[tuple[float, float], tuple[float, float]] | None = None
+    threshold: float = 0.5
     max_loss: Annotated[float, Field(ge=0.0)] = 0.0
     every: Period = 86400.0
     horizon: Period
     level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     columns: LoggedColumns
+
+    @model_validator(mode="after")
+    def _priced(self) -> BacktestFile:
+        if (self.metric == "cost") != (self.cost is not None):
+            raise ValueError('takes metric = "cost" and a matrix cost = [[0.0, 1.0], [5.0, 0.0]] together, or neither')
+        return self
 
     @model_validator(mode="after")
     def _named(self) -> BacktestFile:

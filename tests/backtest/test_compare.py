@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from windtunnel.backtest.compare import DAY_US, Blocks, Path, bound_difference, carry_over, follow
-from windtunnel.backtest.labels import NEVER_US, Labels
-from windtunnel.loss import LOSSES
+from windtunnel.backtest.compare import Path, carry_over, follow
 from windtunnel.stats import ConfidenceSequence, autocorrelation
 
 if TYPE_CHECKING:
@@ -102,65 +99,3 @@ def test_burn_in_counts_days_that_are_worth_a_day() -> None:
 
     assert first[0] == ConfidenceSequence.burn_in
     assert first[1] >= ConfidenceSequence.burn_in * carry_over(sticky)[first[1] - 1] ** 2
-
-
-def test_a_block_counts_from_its_end_plus_the_horizon() -> None:
-    """A day of requests is released at the very instant at which its end is one horizon old, not one tick before."""
-    labels = Labels(np.array([DAY_US + 5, 2 * DAY_US]), np.array([DAY_US + 6, 2 * DAY_US + 1]), np.ones(2), 7)
-    blocks = Blocks.of(labels)
-    path = follow(
-        blocks.means(np.array([0.5, 0.1])),
-        blocks.release_us,
-        np.array([2 * DAY_US + 6, 2 * DAY_US + 7, 3 * DAY_US + 7]),
-        ConfidenceSequence(),
-    )
-
-    assert path.blocks.tolist() == [0, 1, 2]
-    assert path.difference[1:].tolist() == [0.5, 0.3]
-
-
-def test_a_day_without_labels_is_passed_over() -> None:
-    """A mature day in which no label came neither counts nor turns the mean into NaN."""
-    labels = Labels(np.array([0, DAY_US, 2 * DAY_US]), np.array([1, NEVER_US, 2 * DAY_US + 1]), np.ones(3), 7)
-    blocks = Blocks.of(labels)
-    path = follow(blocks.means(np.array([1.0, 3.0])), blocks.release_us, np.array([9 * DAY_US]), ConfidenceSequence())
-
-    assert (path.blocks.tolist(), path.difference.tolist()) == ([2], [2.0])
-
-
-def test_halves_split_each_day() -> None:
-    """The noise floor is the mean over one half of a day minus that over the other; a day with one half only has none."""
-    labels = Labels(np.array([0, 1, 2, DAY_US]), np.array([1, 2, 3, DAY_US + 1]), np.ones(4), 7)
-    halves = Blocks.of(labels).halves(np.array([1.0, 2.0, 5.0, 9.0]), np.array([True, False, False, True]))
-
-    assert pytest.approx([-2.5, np.nan], nan_ok=True) == halves.tolist()
-
-
-@pytest.mark.parametrize("name", ["log_loss", "brier", "zero_one"])
-def test_bounds_hold_every_way_the_missing_labels_could_have_gone(name: str) -> None:
-    """The bounds are the least and the greatest mean of days over all assignments of the missing labels."""
-    rng, loss = np.random.default_rng(5), LOSSES[name]
-    time = np.sort(rng.integers(3 * DAY_US, size=12))
-    missing = np.arange(12) % 3 == 0
-    value = np.where(missing, np.nan, (rng.random(12) < 0.5).astype(np.float64))
-    labels = Labels(time, np.where(missing, NEVER_US, time + 1), value, 7)
-    incumbent, candidate = rng.random(12), rng.random(12)
-    blocks, on_time = Blocks.of(labels), labels.on_time
-    differences = (loss.of(value, candidate) - loss.of(value, incumbent))[on_time]
-    found = bound_difference(loss, labels, blocks, (incumbent, candidate), differences, 9 * DAY_US)
-    means = []
-    for guess in itertools.product((0.0, 1.0), repeat=int(missing.sum())):
-        full = value.copy()
-        full[missing] = guess
-        difference = loss.of(full, candidate) - loss.of(full, incumbent)
-        means.append(np.mean([difference[time // DAY_US == day].mean() for day in range(3)]))
-
-    assert pytest.approx((min(means), max(means))) == found
-
-
-def test_nothing_bounds_a_loss_that_is_not_binary() -> None:
-    """A missing label that could be any number leaves the difference unbounded."""
-    labels = Labels(np.array([0, 1]), np.array([1, NEVER_US]), np.array([3.0, np.nan]), 7)
-    pair = np.zeros(2), np.ones(2)
-
-    assert bound_difference(LOSSES["squared_error"], labels, Blocks.of(labels), pair, np.ones(1), 9 * DAY_US) is None

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-def honest(recording: Recording, predictions: Mapping[str, Floats]) -> Comparison:
-    return backtest(recording, predictions, incumbent="a", candidates=["b", "c"], horizon_s=2 * 86400.0)
+def honest(
+    recording: Recording, predictions: Mapping[str, Floats], *, corrections: pl.DataFrame | None = None
+) -> Comparison:
+    return backtest(
+        recording, predictions, incumbent="a", candidates=["b", "c"], horizon_s=2 * 86400.0, corrections=corrections
+    )
 
 
 def calibrated_on_final_labels(recording: Recording, predictions: Mapping[str, Floats]) -> Comparison:
@@ -44,10 +48,43 @@ def without_those_that_never_came(recording: Recording, predictions: Mapping[str
     return honest(Recording(recording.name, recording.frame.filter(kept)), {n: p[rows] for n, p in predictions.items()})
 
 
+def normalised_over_everything(recording: Recording, predictions: Mapping[str, Floats]) -> Comparison:
+    """Leaks: the candidate's scores are put on a scale that only the last of them reaches."""
+    low, high = float(predictions["b"].min()), float(predictions["b"].max())
+    ranks = predictions["b"].argsort().argsort() / len(recording)
+    return honest(recording, {**predictions, "b": np.clip(ranks * (high - low) + low, 0.0, 1.0)})
+
+
+def with_tomorrows_features(recording: Recording, predictions: Mapping[str, Floats]) -> Comparison:
+    """Leaks: the candidate is fed with a feature of the request a day's traffic later."""
+    shifted = recording.frame["load"].shift(-20, fill_value=0.5).to_numpy()
+    return honest(recording, {**predictions, "b": np.clip(0.9 * predictions["b"] + 0.1 * shifted, 0.0, 1.0)})
+
+
+def fitted_on_what_was_to_come(recording: Recording, predictions: Mapping[str, Floats]) -> Comparison:
+    """Leaks: the candidate's slope was fitted on the labels of the whole recording."""
+    label = recording.frame[LABEL].to_numpy()
+    known = ~np.isnan(label)
+    slope = float(np.polyfit(predictions["b"][known], label[known], 1)[0])
+    return honest(recording, {**predictions, "b": np.clip(predictions["b"] * slope, 0.0, 1.0)})
+
+
+def corrected_at_once(
+    recording: Recording, predictions: Mapping[str, Floats], *, corrections: pl.DataFrame | None = None
+) -> Comparison:
+    """Leaks: a corrected label counts as corrected from the first."""
+    assert corrections is not None
+    right = corrections.select("id", truth="label")
+    frame = recording.frame.join(right, on="id", how="left", maintain_order="left")
+    told = frame.with_columns(pl.coalesce("truth", LABEL).alias(LABEL)).drop("truth")
+    return honest(Recording(recording.name, told), predictions)
+
+
 @pytest.fixture(scope="module")
 def traffic(make_traffic: Callable[..., tuple[Recording, Floats]]) -> tuple[Recording, dict[str, Floats]]:
     recording, truth = make_traffic(60, per_day=20)
     rng = np.random.default_rng(1)
+    recording = Recording(recording.name, recording.frame.with_columns(load=pl.Series(rng.random(len(recording)))))
     return recording, {name: np.clip(truth + rng.normal(0.0, 0.1, len(truth)), 0.01, 0.99) for name in "abc"}
 
 
@@ -62,7 +99,13 @@ def test_nothing_said_hangs_on_a_later_label(traffic: tuple[Recording, dict[str,
     assert max(check.looks for check in checks) > 30
 
 
-@pytest.mark.parametrize("leaky", [calibrated_on_final_labels, known_when_asked, without_those_that_never_came])
+@pytest.mark.parametrize(
+    "leaky",
+    [
+        calibrated_on_final_labels, known_when_asked, without_those_that_never_came, normalised_over_everything,
+        with_tomorrows_features, fitted_on_what_was_to_come,
+    ],
+)  # fmt: skip
 def test_planted_leaks_are_found(
     traffic: tuple[Recording, dict[str, Floats]], leaky: Callable[[Recording, Mapping[str, Floats]], Comparison]
 ) -> None:
@@ -71,6 +114,30 @@ def test_planted_leaks_are_found(
 
     assert not any(check.passed for check in checks if check.change == "scrambled")
     assert any("of b" in name or name == "matured" for check in checks for name in check.moved)
+
+
+def corrected(recording: Recording) -> pl.DataFrame:
+    """A third of the labels that came turn out to be wrong, half a day later."""
+    wrong = recording.frame.filter(pl.col(LABEL).is_not_null()).gather_every(3)
+    return wrong.select("id", (1.0 - pl.col(LABEL)).alias(LABEL), pl.col(LABEL_TIME).dt.offset_by("12h"))
+
+
+def test_corrections_come_when_they_are_known(traffic: tuple[Recording, dict[str, Floats]]) -> None:
+    """Deleting and scrambling later corrections moves nothing that was said before them."""
+    corrections = corrected(traffic[0])
+
+    assert all(
+        check.passed
+        for check in leak_test(*traffic, honest, np.random.default_rng(2), times=3, corrections=corrections)
+    )
+
+
+def test_corrections_used_too_early_are_found(traffic: tuple[Recording, dict[str, Floats]]) -> None:
+    """A replay that takes each label as it was corrected later is caught."""
+    rng, corrections = np.random.default_rng(2), corrected(traffic[0])
+    checks = leak_test(*traffic, corrected_at_once, rng, times=3, corrections=corrections)
+
+    assert not any(check.passed for check in checks if check.change == "deleted")
 
 
 def test_a_recording_too_short_to_look_at_is_refused(make_recording: Callable[..., Recording]) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from windtunnel.backtest.labels import NEVER_US, Labels
+from windtunnel.backtest.kernel import NEVER_US
 from windtunnel.backtest.replay import backtest
+from windtunnel.backtest.rows import Rows
 from windtunnel.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -69,26 +70,27 @@ def test_the_timeline_is_that_of_the_definition(
     found = replay(
         make_recording(time, known, label), old, new, metric="brier", horizon_s=horizon_h * 3600, every_s=every_h * 3600
     )
-    labels = Labels.of(make_recording(time, known, label), horizon_h * 3600.0)
-    first = (int(labels.time_us[0]) // DAY_US + 1) * DAY_US
-    looks = list(range(first, labels.last_known_us + 1, every_h * HOUR_US))
+    rows_ = Rows.of(make_recording(time, known, label), {"old": old})
+    horizon_us = horizon_h * HOUR_US
+    first = (int(rows_.time_us[0]) // DAY_US + 1) * DAY_US
+    looks = list(range(first, rows_.last_us + 1, every_h * HOUR_US))
 
     assert looks == found.timeline.as_of_us.tolist()
     for look, as_of in enumerate(looks):
-        pairs = list(zip(labels.time_us.tolist(), labels.known_us.tolist(), strict=True))
-        states = [by_definition(*pair, labels.horizon_us, as_of) for pair in pairs]
+        pairs = list(zip(rows_.time_us.tolist(), rows_.known_us.tolist(), strict=True))
+        states = [by_definition(*pair, horizon_us, as_of) for pair in pairs]
         matured = [row for row, state in enumerate(states) if state == "matured"]
         for name in ("matured", "expired", "pending"):
             assert states.count(name) == getattr(found.timeline.counts, name)[look]
         for name, model in (("old", old), ("new", new)):
-            losses = [(model[row] - labels.value[row]) ** 2 for row in matured]
+            losses = [(model[row] - rows_.label[row]) ** 2 for row in matured]
             expected = float(np.mean(losses)) if losses else math.nan
             assert pytest.approx(expected, nan_ok=True, rel=1e-12) == found.timeline.metric[name][look]
         days: dict[int, list[float]] = {}
         for row in matured:
-            day = int(labels.time_us[row]) // DAY_US
-            if (day + 1) * DAY_US + labels.horizon_us <= as_of:
-                loss = (new[row] - labels.value[row]) ** 2 - (old[row] - labels.value[row]) ** 2
+            day = int(rows_.time_us[row]) // DAY_US
+            if (day + 1) * DAY_US + horizon_us <= as_of:
+                loss = (new[row] - rows_.label[row]) ** 2 - (old[row] - rows_.label[row]) ** 2
                 days.setdefault(day, []).append(float(loss))
         expected = float(np.mean([np.mean(losses) for losses in days.values()])) if days else math.nan
         assert len(days) == found.timeline.paths["new"].blocks[look]
@@ -173,10 +175,10 @@ def test_the_last_metric_is_sklearns(make_traffic: Traffic) -> None:
     """The metric at the last look is scikit-learn's over the rows matured by then."""
     recording, truth = make_traffic(30)
     found = replay(recording, truth, truth)
-    labels = Labels.of(recording, found.horizon_s)
-    matured = labels.state_at(int(found.timeline.as_of_us[-1])) == "matured"
+    rows = Rows.of(recording, {"new": truth})
+    matured = rows.state_at(int(found.timeline.as_of_us[-1]), round(found.horizon_s * 1e6)) == "matured"
 
-    assert pytest.approx(metrics.log_loss(labels.value[matured], truth[matured])) == found.candidates[0].metric
+    assert pytest.approx(metrics.log_loss(rows.label[matured], truth[matured])) == found.candidates[0].metric
     assert int(matured.sum()) == found.candidates[0].matured
 
 

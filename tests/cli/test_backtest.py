@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -76,3 +77,66 @@ def test_too_little(home: Path, windtunnel: Command) -> None:
 
     assert (ran.code, ran.document["verdict"]) == (3, "inconclusive")
     assert ran.document["would_change"]
+
+
+def test_folder_and_glob(home: Path, windtunnel: Command) -> None:
+    """A recording in several files, named by folder or glob, is judged as the same rows in one file."""
+    whole = windtunnel("backtest", "backtest.toml", "--json").document
+    rows, text = pl.read_parquet(home / "logged.parquet"), (home / "backtest.toml").read_text()
+    (home / "logs").mkdir()
+    rows.head(500).write_parquet(home / "logs" / "a.parquet")
+    rows.tail(-500).write_parquet(home / "logs" / "b.parquet")
+    for place in ("logs", "logs/*.parquet"):
+        (home / "backtest.toml").write_text(text.replace("logged.parquet", place))
+
+        assert windtunnel("backtest", "backtest.toml", "--json").document["timeline"] == whole["timeline"]
+
+
+def test_a_large_recording_is_streamed(home: Path, windtunnel: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read in pieces, a recording gives the same figures; its leak test is refused with the way out."""
+    whole = windtunnel("backtest", "backtest.toml", "--json").document
+    monkeypatch.setattr(importlib.import_module("windtunnel.verbs.backtest"), "MOST_HELD", 100)
+    (home / "backtest.toml").write_text((home / "backtest.toml").read_text().replace("7d", "168h"))
+    streamed = windtunnel("backtest", "backtest.toml", "--out", "other", "--json").document
+    refused = windtunnel("backtest", "backtest.toml", "--out", "third", "--leak-test")
+
+    assert [streamed[key] for key in ("timeline", "candidates")] == [whole[key] for key in ("timeline", "candidates")]
+    assert "that no request stands twice was not checked" in str(streamed["notes"])
+    assert (refused.code, "test a part of it" in refused.err) == (2, True)
+
+
+def test_corrected_labels(home: Path, windtunnel: Command) -> None:
+    """A label that is corrected counts as it was until its correction is known, and as corrected from then on; nothing leaks."""
+    rows = pl.read_parquet(home / "logged.parquet")
+    wrong = rows.head(48).with_columns(late=1.0 - pl.col("late"), known_at=pl.col("known_at") + timedelta(days=3))
+    before = windtunnel("backtest", "backtest.toml", "--json").document["timeline"]
+    pl.concat([rows, wrong]).sort("asked_at", maintain_order=True).write_parquet(home / "logged.parquet")
+    tested = windtunnel("backtest", "backtest.toml", "--leak-test", "--json").document
+    pairs = [(old["metric"], new["metric"]) for old, new in zip(before, tested["timeline"], strict=True)]
+    counts = ("asked", "matured", "expired", "pending")
+
+    assert tested["leak_test"]["passed"] is True
+    assert all(old[key] == new[key] for old, new in zip(before, tested["timeline"], strict=True) for key in counts)
+    assert [old == new for old, new in pairs[:6]] == [True] * 6
+    assert all(old != new for old, new in pairs[12:20])
+
+
+@pytest.mark.parametrize("metric", ['metric = "pinball@0.9"', 'metric = "cost"\ncost = [[0.0, 1.0], [5.0, 0.0]]'])
+def test_losses_with_parameters(home: Path, windtunnel: Command, metric: str) -> None:
+    """A quantile's loss and a cost matrix judge as any other."""
+    text = (home / "backtest.toml").read_text().replace('metric = "log_loss"', metric)
+    (home / "backtest.toml").write_text(text)
+    document = windtunnel("backtest", "backtest.toml", "--json").document
+
+    assert document["metric"] == metric.split('"')[1]
+    assert document["candidates"][0]["matured"] > 0
+
+
+def test_a_cost_needs_its_matrix(home: Path, windtunnel: Command) -> None:
+    """`cost` without a matrix, and a matrix without `cost`, are refused with what to write."""
+    text = (home / "backtest.toml").read_text()
+    for metric in ('metric = "cost"', 'metric = "brier"\ncost = [[0.0, 1.0], [5.0, 0.0]]'):
+        (home / "backtest.toml").write_text(text.replace('metric = "log_loss"', metric))
+        ran = windtunnel("backtest", "backtest.toml")
+
+        assert (ran.code, "takes metric" in ran.err) == (2, True)

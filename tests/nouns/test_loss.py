@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics
 
 from windtunnel.errors import ConfigError, DataError
-from windtunnel.loss import CLIP, LOSSES, log_loss, loss_named
+from windtunnel.loss import CLIP, LOSSES, cost_loss, log_loss, loss_named
 
 RNG = np.random.default_rng(3)
 LABEL = (RNG.random(500) < 0.3).astype(np.float64)
@@ -18,6 +18,7 @@ SKLEARN = {
     "zero_one": metrics.zero_one_loss(LABEL, PROBABILITY >= 0.5),
     "squared_error": metrics.mean_squared_error(LABEL, VALUE),
     "absolute_error": metrics.mean_absolute_error(LABEL, VALUE),
+    "rmse": metrics.root_mean_squared_error(LABEL, VALUE),
 }
 
 
@@ -25,9 +26,30 @@ SKLEARN = {
 def test_mean_loss_is_sklearns_metric(name: str) -> None:
     """The mean of each loss over the rows is the metric that scikit-learn computes."""
     loss = LOSSES[name]
-    mean = float(loss.of(LABEL, PROBABILITY if loss.binary else VALUE).mean())
+    mean = float(loss.shown(loss.of(LABEL, PROBABILITY if loss.binary else VALUE).mean()))
 
     assert pytest.approx(SKLEARN[name], rel=1e-12) == mean
+
+
+def test_pinball_is_sklearns() -> None:
+    """The loss of a quantile is scikit-learn's, at any quantile; what is none is refused with the way to write it."""
+    mean = float(loss_named("pinball@0.9").of(LABEL, VALUE).mean())
+
+    assert pytest.approx(metrics.mean_pinball_loss(LABEL, VALUE, alpha=0.9), rel=1e-12) == mean
+    for wrong in ("pinball", "pinball@1", "pinball@x"):
+        with pytest.raises(ConfigError, match=r"names no quantile; write pinball@0\.9"):
+            loss_named(wrong)
+
+
+def test_cost_counts_the_cells_of_the_confusion_matrix() -> None:
+    """The mean cost is that of each cell times how often it occurs."""
+    no, yes = (0.0, 1.0), (5.0, -0.5)
+    counts = metrics.confusion_matrix(LABEL, PROBABILITY >= 0.3) / len(LABEL)
+    mean = float(cost_loss((no, yes), 0.3).of(LABEL, PROBABILITY).mean())
+
+    assert pytest.approx(float((counts * np.array([no, yes])).sum()), rel=1e-12) == mean
+    with pytest.raises(ConfigError, match="is not two rows of two numbers"):
+        cost_loss([[0.0, 1.0]])
 
 
 def test_log_loss_is_clipped() -> None:

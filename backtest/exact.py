@@ -1,0 +1,67 @@
+"""Exact sums, read: from limbs (see `kernel.add`) to the float64 nearest to what they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .kernel import LIMBS, LOWEST
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+
+def carried(sums: Ints) -> Ints:
+    """The same sums with every limb but the highest within 0 to 2³² − 1: equal sums are then equal limbs.
+
+    Args:
+        sums: int64 [..., LIMBS]; no limb beyond 2⁶² either way.
+
+    Example:
+        >>> carried(np.array([-1] + [0] * (LIMBS - 1))).tolist()[:3], int(carried(np.array([-1] + [0] * (LIMBS - 1)))[-1])
+        ([4294967295, 4294967295, 4294967295], -1)
+    """
+    told = sums.copy()
+    for limb in range(LIMBS - 1):
+        told[..., limb + 1] += told[..., limb] >> 32
+        told[..., limb] &= 0xFFFFFFFF
+    return told
+
+
+def running(sums: Ints, axis: int) -> Ints:
+    """The sums so far along an axis, carried, so that none runs over on the way."""
+    return carried(np.cumsum(carried(sums), axis=axis))
+
+
+def means(sums: Ints, counts: Ints) -> Floats:
+    """Sums over counts, each the float64 nearest to the true quotient; NaN where nothing was counted.
+
+    Args:
+        sums: int64 [n, LIMBS].
+        counts: int64 [n].
+
+    Example:
+        >>> from windtunnel.backtest.kernel import add
+        >>> tenths = np.zeros((1, LIMBS), np.int64)
+        >>> for _ in range(10):
+        ...     add(tenths[0], 0.1, 1)
+        >>> float(means(tenths, np.array([10]))[0]), sum([0.1] * 10) / 10
+        (0.1, 0.09999999999999999)
+    """
+    told, some = np.full(len(counts), np.nan), counts > 0
+    whole = counts[some].astype(object) << -LOWEST
+    told[some] = (_numbers(sums[some]) / whole).astype(np.float64)
+    return told
+
+
+def _numbers(sums: Ints) -> NDArray[Any]:
+    """Sums as whole numbers of 2⁻¹⁹², Python's, which are as long as they need be."""
+    limbs = carried(sums)
+    told = limbs[..., LIMBS - 1].astype(object)
+    for limb in reversed(range(LIMBS - 1)):
+        told = (told << 32) + limbs[..., limb]
+    return told

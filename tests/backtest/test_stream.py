@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from windtunnel.backtest.kernel import NEVER_US
+from windtunnel.backtest.question import Question, first_look_us
+from windtunnel.backtest.replay import backtest
+from windtunnel.backtest.stream import Piece, Reading, backtest_files, count_stretch, pieces_of
+from windtunnel.backtest.tally import Tally, merged
+from windtunnel.errors import DataError
+from windtunnel.fanout import Workers, fan_out
+from windtunnel.loss import loss_named
+from windtunnel.recording import Columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from windtunnel.backtest.comparison import Comparison
+
+DAY_US = 86_400_000_000
+COLUMNS = Columns("time", "id", "label", "label_time")
+MODELS = {"old": "p_old", "new": "p_new"}
+
+
+@pytest.fixture(scope="module")
+def logged(make_traffic: Callable[..., Any]) -> pl.DataFrame:
+    """Forty days of requests with two models' predictions beside them."""
+    recording, truth = make_traffic(40, per_day=50)
+    frame: pl.DataFrame = recording.frame
+    return frame.with_columns(p_old=pl.lit(0.4), p_new=pl.Series(truth))
+
+
+def judged(files: list[Path], **settings: Any) -> Comparison:
+    return backtest_files(
+        files, COLUMNS, MODELS, **({"incumbent": "old", "candidates": ["new"], "name": "made"} | settings)
+    )
+
+
+def said(comparison: Comparison) -> dict[str, Any]:
+    told = comparison.to_dict()
+    return {key: value for key, value in told.items() if key not in {"notes", "recording"}}
+
+
+def test_a_stream_says_what_memory_says(tmp_path: Path, logged: pl.DataFrame, make_traffic: Callable[..., Any]) -> None:
+    """Files read in pieces give every figure that the recording in memory gives, to the last bit."""
+    recording, truth = make_traffic(40, per_day=50)
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for file, part in zip(files, (logged.head(700), logged.tail(-700)), strict=True):
+        part.write_parquet(file, row_group_size=128)
+    whole = backtest(recording, {"old": np.full(len(truth), 0.4), "new": truth}, incumbent="old", candidates=["new"])
+
+    assert said(whole) == said(judged(files, piece_rows=300)) == said(judged(files))
+
+
+def test_order_does_not_matter(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """Rows in any order are counted alike, though the first of the file is not the first that was asked."""
+    orders = {"sorted": logged, "shuffled": logged.sample(fraction=1.0, shuffle=True, seed=1)}
+    for name, frame in orders.items():
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    told = [said(judged([tmp_path / f"{name}.parquet"], piece_rows=300)) for name in orders]
+
+    assert told[0] == told[1]
+
+
+def test_pieces_cover_every_row_once(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """Pieces follow each other without a gap, the last being what is left."""
+    logged.write_parquet(tmp_path / "a.parquet")
+    pieces = pieces_of([tmp_path / "a.parquet"] * 2, 900)
+
+    assert [(each.start, each.rows, each.before) for each in pieces] == [
+        (0, 900, 0), (900, 900, 900), (1800, 200, 1800), (0, 900, 2000), (900, 900, 2900), (1800, 200, 3800),
+    ]  # fmt: skip
+
+
+def dies_once(shared: tuple[Reading, Path], stretch: tuple[Piece, ...]) -> Tally:
+    """Counts a stretch, but takes its worker down with it the first time that it is the third one's turn."""
+    reading, marker = shared
+    if stretch[0].before == 800 and not marker.exists():
+        marker.touch()
+        os._exit(1)
+    return count_stretch(reading, stretch)
+
+
+def test_workers_may_be_many_and_may_die(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """Eight workers, one of them killed half-way, come to the bytes of one process."""
+    file, marker = tmp_path / "a.parquet", tmp_path / "died"
+    logged.write_parquet(file, row_group_size=128)
+    first_us = int(logged["time"].dt.timestamp("us").to_numpy().min())
+    question = Question(("old", "new"), loss_named("log_loss"), first_look_us(first_us), DAY_US, 7 * DAY_US)
+    reading = Reading(COLUMNS, ("p_old", "p_new"), question)
+    stretches = [(piece,) for piece in pieces_of([file], 400)]
+    alone = merged(count_stretch(reading, each) for each in stretches)
+    found = fan_out(dies_once, stretches, shared=(reading, marker), workers=Workers(8))
+    many = merged(found.results)
+
+    assert (found.where, marker.exists()) == ("ray", True)
+    for ours, theirs in zip(dataclasses.astuple(alone), dataclasses.astuple(many), strict=True):
+        assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
+
+
+def change(**columns: Any) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    return lambda frame: frame.with_columns(**columns)
+
+
+@pytest.mark.parametrize(
+    ("mend", "words"),
+    [
+        (change(p_new=pl.lit(1.5)), r"`p_new` \(=1.5\) is the prediction in row 0"),
+        (change(p_new=pl.lit(None, pl.Float64)), "`p_new` is not a number in every row"),
+        (change(p_new=pl.col("p_new").cast(pl.String)), "`p_new` is not a number in every row"),
+        (
+            lambda frame: frame.drop("p_new"),
+            "a.parquet: `p_new` is not a column; the columns are|`p_new` is not a column",
+        ),
+        (change(label=pl.lit(2.0)), "needs 0 or 1|disagree in row"),
+        (change(label=pl.lit(None, pl.Float64)), "disagree in row 0"),
+        (change(time=pl.lit(None, pl.Datetime("us", "UTC"))), "has rows without a time"),
+        (change(label_time=pl.col("label_time").dt.offset_by("-90d")), "were known before they were asked about"),
+        (lambda frame: frame.head(0), "has no rows"),
+    ],
+)
+def test_bad_rows_are_refused(
+    tmp_path: Path, logged: pl.DataFrame, mend: Callable[[pl.DataFrame], pl.DataFrame], words: str
+) -> None:
+    """What cannot be judged is refused by file, column and row."""
+    mend(logged).write_parquet(tmp_path / "a.parquet")
+
+    with pytest.raises(DataError, match=words):
+        judged([tmp_path / "a.parquet"])
+
+
+def test_a_torn_file_is_refused(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """A file that ends too early is refused by name."""
+    file = tmp_path / "a.parquet"
+    logged.write_parquet(file)
+    file.write_bytes(file.read_bytes()[:-40])
+
+    with pytest.raises(DataError, match=r"a.parquet: cannot be read"):
+        judged([file])
+
+
+def test_never_is_later_than_any_time() -> None:
+    """A label that never came lies beyond every horizon."""
+    assert NEVER_US > 10_000 * 365 * DAY_US

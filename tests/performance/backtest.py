@@ -1,0 +1,244 @@
+"""How fast a recording is judged, beside river on the same rows in one run, and how time and memory grow with the rows.
+
+    python -m tests.performance.backtest [--rounds 5] [--rows 1000000] [--sizes 1e5,1e6,1e7,1e8] [--json FILE]
+
+The rows: two models' logged probabilities, labels that come after two days in the mean, one in twenty never, daily looks. Ours reads
+them from Parquet, takes the log loss of both models as of every look and compares them by days; river's
+`progressive_val_score` with `moment` and `delay` takes the log loss of both, one after the other, from dicts that are made
+beforehand, and compares nothing. Both in CPU seconds, in turns, in one process. Ends with 1 where the ratio is shown to be
+below 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from river import base, evaluate, metrics
+
+from windtunnel.backtest.rows import Rows
+from windtunnel.backtest.stream import PIECE_ROWS, backtest_files
+from windtunnel.fanout import Workers
+from windtunnel.recording import Columns
+from windtunnel.stats import ratio_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from numpy.typing import NDArray
+
+    from windtunnel.backtest import Comparison
+
+    Floats = NDArray[np.float64]
+
+BAR = 100.0
+"""How many times as fast as river ours must be."""
+
+RIVER_SHARE = 50
+"""River is given a fiftieth of the rows, as dense in time as all of them: the time of both is that of each row."""
+
+START_US, DAY_US = 1_577_836_800_000_000, 86_400_000_000
+COLUMNS = Columns("asked_at", "id", "late", "known_at")
+PREDICTIONS = {"champion": "p_old", "challenger": "p_new"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Some rows: when asked and when known in µs, what turned out true, what two models said."""
+
+    time_us: NDArray[np.int64]
+    known_us: NDArray[np.int64]
+    label: Floats
+    old: Floats
+    new: Floats
+
+    @staticmethod
+    def made(rows: int, seed: int, days: float = 365.0, start_day: float = 0.0) -> Recorded:
+        """Draw rows of some days from some day on."""
+        rng = np.random.default_rng([seed, rows])
+        time_us = START_US + ((start_day + np.sort(rng.random(rows)) * days) * DAY_US).astype(np.int64)
+        chance = rng.random(rows)
+        label = (rng.random(rows) < chance).astype(np.float64)
+        old, new = (np.clip(chance + rng.normal(0.0, noise, rows), 0.01, 0.99) for noise in (0.2, 0.1))
+        return Recorded(time_us, time_us + (rng.exponential(2.0, rows) * DAY_US).astype(np.int64), label, old, new)
+
+    def rows(self) -> Rows:
+        """As the engine takes them, the old model alone."""
+        return Rows(self.time_us, self.known_us, self.label, self.old[None])
+
+    def table(self, first: int = 0) -> pl.DataFrame:
+        """As a recording, with one label in twenty lost; ids from `first` on."""
+        ids = np.arange(first, first + len(self.label))
+        came = pl.Series(ids % 20 != 0)
+        times = {name: pl.Series(us).cast(pl.Datetime("us", "UTC")) for name, us in
+                 (("asked_at", self.time_us), ("known_at", self.known_us))}  # fmt: skip
+        table = pl.DataFrame({"id": ids, **times, "late": self.label, "p_old": self.old, "p_new": self.new})
+        return table.with_columns(pl.when(came).then(pl.col(name)).alias(name) for name in ("late", "known_at"))
+
+
+def write(folder: Path, rows: int) -> list[Path]:
+    """Write so many rows of a year, at most eight million a file, so that making them takes little memory."""
+    files, each = [], 2**23
+    for first in range(0, rows, each):
+        some = min(each, rows - first)
+        file = folder / f"{first:012}.parquet"
+        Recorded.made(some, 0, 365.0 * some / rows, 365.0 * first / rows).table(first).write_parquet(
+            file, row_group_size=PIECE_ROWS
+        )
+        files.append(file)
+    return files
+
+
+def judged(files: list[Path], workers: int = 1) -> Comparison:
+    """Ours."""
+    return backtest_files(
+        files,
+        COLUMNS,
+        PREDICTIONS,
+        incumbent="champion",
+        candidates=["challenger"],
+        name="made",
+        workers=Workers(workers),
+    )
+
+
+# River.
+
+
+class Logged(base.Classifier):
+    """A model that says what was logged."""
+
+    def predict_proba_one(self, x: dict[Hashable, Any], **_: Any) -> dict[bool | str | int, float]:
+        """The logged probability."""
+        return {True: x["said"], False: 1.0 - x["said"]}
+
+    def learn_one(self, x: dict[Hashable, Any], y: bool | str | int) -> None:
+        """Nothing: it is not to be trained."""
+
+
+class LoggedNumber(base.Regressor):
+    """The same for a number."""
+
+    def predict_one(self, x: dict[Hashable, Any]) -> float:
+        """The logged number."""
+        said: float = x["said"]
+        return said
+
+    def learn_one(self, x: dict[Hashable, Any], y: float) -> None:
+        """Nothing: it is not to be trained."""
+
+
+def river_rows(recorded: Recorded) -> list[tuple[dict[Hashable, Any], Any]]:
+    """The rows as river takes them."""
+    asked = [dt.datetime.fromtimestamp(us / 1e6, tz=dt.UTC) for us in recorded.time_us.tolist()]
+    took = [dt.timedelta(microseconds=us) for us in (recorded.known_us - recorded.time_us).tolist()]
+    return [
+        ({"at": at, "took": delay, "said": said}, label)
+        for at, delay, said, label in zip(asked, took, recorded.old.tolist(), recorded.label.tolist(), strict=True)
+    ]
+
+
+def river_scores(recorded: Recorded, metric: Any, step: int) -> list[float]:
+    """River's metric after every so many answers."""
+    model = Logged() if isinstance(metric, metrics.LogLoss) else LoggedNumber()
+    dataset = river_rows(recorded)
+    if isinstance(model, Logged):
+        dataset = [(x, bool(y)) for x, y in dataset]
+    scores: Iterator[dict[str, Any]] = evaluate.iter_progressive_val_score(
+        dataset, model, metric, step=step, moment="at", delay="took"
+    )
+    return [float(next(value for value in each.values() if hasattr(value, "get")).get()) for each in scores]
+
+
+def river_s(recorded: Recorded) -> float:
+    """CPU seconds a row of river's, both models."""
+    models = [river_rows(each) for each in (recorded, replace(recorded, old=recorded.new))]
+    datasets = [[(x, bool(y)) for x, y in rows] for rows in models]
+    metric: Any = metrics.LogLoss
+    started = time.process_time()
+    for dataset in datasets:
+        evaluate.progressive_val_score(dataset, Logged(), metric(), moment="at", delay="took")
+    return (time.process_time() - started) / len(recorded.label)
+
+
+# What is said of them.
+
+
+def measure(rounds: int, rows: int, folder: Path) -> dict[str, Any]:
+    """Time both in turns."""
+    files = write(folder, rows)
+    judged(files)  # compiles
+    ours_s, theirs_s = np.empty(rounds), np.empty(rounds)
+    for turn in range(rounds):
+        started = time.process_time()
+        judged(files)
+        ours_s[turn] = (time.process_time() - started) / rows
+        theirs_s[turn] = river_s(Recorded.made(max(rows // RIVER_SHARE, 100), turn, 365.0 / RIVER_SHARE))
+    ratio = ratio_interval(theirs_s, ours_s)
+    return {
+        "rows": rows, "ours_rows_per_cpu_s": float(1.0 / np.median(ours_s)), "river_rows_per_cpu_s": float(1.0 / np.median(theirs_s)),
+        **ratio.to_dict("ratio"),
+    }  # fmt: skip
+
+
+def grow(rows: int) -> dict[str, float]:
+    """Judge so many rows in a process of its own: wall and CPU seconds, and the peak of its memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), rows)
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.performance.backtest", "--alone", folder],
+            capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+def alone(folder: Path) -> dict[str, float]:
+    """What `grow` asks of its process."""
+    files = sorted(folder.glob("*.parquet"))
+    with tempfile.TemporaryDirectory() as small:
+        judged(write(Path(small), 1000))  # compiles
+    started, busy = time.perf_counter(), time.process_time()
+    rows = judged(files).rows
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - busy
+    return {
+        "rows": rows, "wall_s": wall_s, "cpu_s": cpu_s, "rows_per_s": rows / wall_s, "rows_per_cpu_s": rows / cpu_s,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=float, default=1e6)
+    parser.add_argument("--sizes", default="", help="such as 1e5,1e6,1e7,1e8")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.alone:
+        print(json.dumps(alone(asked.alone)))  # noqa: T201  # read by the process that asked
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        told = measure(asked.rounds, int(asked.rows), Path(folder))
+    told["growth"] = [grow(int(float(size))) for size in asked.sizes.split(",") if size]
+    text = json.dumps(told, indent=1)
+    if asked.json:
+        asked.json.write_text(text + "\n")
+    print(text)  # noqa: T201  # this is the script's result
+    return int(told["ratio_high"] < BAR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
