@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from windtunnel.errors import DataError
+from windtunnel.feature_table import FeatureTable
 from windtunnel.table import take_column, timestamps_of
 from windtunnel.trace import Trace
 
@@ -197,6 +198,7 @@ def join_as_of(
     known_time: str,
     take: list[str],
     max_age: timedelta,
+    event_time: str = "",
     file: Path | str | None = None,
 ) -> pl.DataFrame:
     """Add features from a table of their own, as they were known when each request was asked.
@@ -212,39 +214,16 @@ def join_as_of(
         known_time: the column of `features` that says when a row could first be known.
         take: the columns to add.
         max_age: how old a row may be at most.
+        event_time: the column of `features` that says when a row happened, where that is another; see `FeatureTable.of`.
         file: named in messages.
 
     Raises:
         DataError: a missing column, a time of the wrong dtype, keys of different dtypes, or a column to add that the
             requests have already.
     """
-    _check_join(table, features, by, take, file)
-    known = timestamps_of(take_column(features, known_time, file=file), file=file)
-    if known.null_count():
-        raise DataError(
-            "has no value in some rows", file=file, field=known_time, fix="a feature nobody can know is no feature"
-        )
-    # of two rows known at the same time the later one in the table counts, in every run
-    right = features.select(*by, *take, known.alias("__known")).sort("__known", maintain_order=True)
-    left = table.with_columns(timestamps_of(take_column(table, time, file=file), file=file).alias("__asked"))
-    if not left["__asked"].is_sorted():
+    table_of = FeatureTable.of(
+        features, by=by, known_time=known_time, take=take, max_age=max_age, event_time=event_time, file=file
+    )
+    if not timestamps_of(take_column(table, time, file=file), file=file).is_sorted():
         raise DataError("is not sorted", file=file, field=time, fix="sort by it")
-    return left.join_asof(
-        right, left_on="__asked", right_on="__known", by=by or None, strategy="backward", tolerance=max_age,
-        allow_exact_matches=False, check_sortedness=False,
-    ).drop("__asked", "__known", strict=False)  # fmt: skip
-
-
-def _check_join(
-    table: pl.DataFrame, features: pl.DataFrame, by: list[str], take: list[str], file: Path | str | None
-) -> None:
-    for column in by:
-        ours, theirs = take_column(table, column, file=file).dtype, take_column(features, column, file=file).dtype
-        if ours != theirs:
-            raise DataError(
-                f"has dtype {theirs} where the requests have {ours}", file=file, field=column, fix="store both alike"
-            )
-    for column in take:
-        take_column(features, column, file=file)
-        if column in table.columns:
-            raise DataError("is a column of the requests already", file=file, field=column, fix="rename one of them")
+    return table_of.join(table, time)[0]

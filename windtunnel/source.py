@@ -9,12 +9,13 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windtunnel.digest import digest_file, digest_value
-from windtunnel.errors import ConfigError, UserCodeError, WindtunnelError, nearest
+from windtunnel.errors import ConfigError, DataError, UserCodeError, WindtunnelError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,6 +149,57 @@ def read_source(source: str, home: Path) -> pl.DataFrame:
             f"returned {type(table).__name__}", field=source, fix="return a polars DataFrame or LazyFrame"
         )
     return table
+
+
+READ_SUFFIXES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+
+
+def find_files(source: str, home: Path) -> tuple[str, ...]:
+    """The files that a source is in, sorted: itself, all tables below a folder, or what a glob means; a URI is left to polars.
+
+    Below a folder, what is hidden or begins with an underscore (`_SUCCESS`, `.crc`) is no table; the files of the
+    commonest suffix count, so that a schema beside Parquet is not read with it, or all where none has a suffix.
+
+    Args:
+        source: as the user wrote it, relative to the configuration.
+        home: the configuration's folder.
+
+    Raises:
+        DataError: nothing is there, or it is the folder of a Delta table.
+    """
+    if "://" in source:
+        return (source,)
+    place = home / source
+    if place.is_dir():
+        found = _tables_below(place, source)
+    elif place.exists() or not any(mark in source for mark in "*?["):
+        found = [place]
+    else:
+        pattern = Path(source)
+        root = Path(pattern.anchor) if pattern.is_absolute() else home
+        found = sorted(
+            path
+            for path in root.glob(str(pattern.relative_to(root) if pattern.is_absolute() else pattern))
+            if path.is_file()
+        )
+    if not found or not found[0].exists():
+        raise DataError("holds no file", file=source, fix="give a table, a folder of tables, a glob or a URI")
+    return tuple(map(str, found))
+
+
+def _tables_below(place: Path, source: str) -> list[Path]:
+    if (place / "_delta_log").is_dir():
+        raise DataError(
+            "is a Delta table: its folder also holds rows that were deleted or replaced", file=source,
+            fix="export it to Parquet",
+        )  # fmt: skip
+    below = [path for path in place.rglob("*") if path.is_file()]
+    plain = [path for path in below if not any(part[0] in "._" for part in path.relative_to(place).parts)]
+    named = {path: path.name.removesuffix(".gz") for path in plain}
+    tables = [path for path, name in named.items() if name.endswith(READ_SUFFIXES)]
+    counts = Counter(Path(named[path]).suffix for path in tables)
+    kept = [path for path in tables if Path(named[path]).suffix == counts.most_common(1)[0][0]] if tables else plain
+    return sorted(kept)
 
 
 def _python_files(place: Path) -> list[Path]:

@@ -55,7 +55,7 @@ def read_table(path: Path) -> pl.DataFrame:
     if path.suffix not in READERS:
         raise DataError("is of a kind that is not read here", file=path, fix="known: " + ", ".join(READERS))
     if path.suffix == ".csv":
-        _check_last_row(path)
+        check_last_row(path)
     try:
         table = READERS[path.suffix](path)
     # some corrupt Parquet makes polars panic, which is no PolarsError
@@ -67,7 +67,7 @@ def read_table(path: Path) -> pl.DataFrame:
     return table
 
 
-def _check_last_row(path: Path) -> None:
+def check_last_row(path: Path) -> None:
     """Refuse a CSV that ends in the middle of a row, which would be read as a row whose last fields are null."""
     with path.open("rb") as file:
         header = file.readline()

@@ -3,16 +3,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.errors import ConfigError, UserCodeError
-from windtunnel.source import call, in_folder, is_function, load_function
+from windtunnel.errors import ConfigError, DataError, UserCodeError
+from windtunnel.source import call, find_files, in_folder, is_function, load_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +190,43 @@ def test_folder_is_importable_for_a_while(tmp_path: Path) -> None:
 def test_is_function(text: str, *, expected: bool) -> None:
     """A function is told from a file and an address by its colon."""
     assert expected == is_function(text)
+
+
+def _touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_find_files(tmp_path: Path) -> None:
+    """A folder is its tables, sorted, without what writers leave beside them; a glob what it means; an address itself."""
+    _touch(
+        tmp_path, "d/b=2/2.parquet", "d/b=1/1.parquet", "d/_SUCCESS", "d/.x.crc", "d/b=1/_tmp/0.parquet", "d/about.json"
+    )
+
+    def found(source: str) -> list[str]:
+        return [each.removeprefix(f"{tmp_path}/") for each in find_files(source, tmp_path)]
+
+    assert found("d") == ["d/b=1/1.parquet", "d/b=2/2.parquet"]
+    assert found("d/*/1.*") == found(f"{tmp_path}/d/*/1.parquet") == found("d/b=1/1.parquet") == ["d/b=1/1.parquet"]
+    assert found("s3://bucket/*.parquet") == ["s3://bucket/*.parquet"]
+
+
+def test_find_files_without_a_suffix(tmp_path: Path) -> None:
+    """Where no file says by its name what it is, all are taken; packed ones count as what is packed."""
+    _touch(tmp_path, "plain/00/part-1", "plain/00/part-0", "packed/a.csv.gz", "packed/b.csv.gz", "packed/notes.txt")
+
+    assert [Path(each).name for each in find_files("plain", tmp_path)] == ["part-0", "part-1"]
+    assert [Path(each).name for each in find_files("packed", tmp_path)] == ["a.csv.gz", "b.csv.gz"]
+
+
+def test_find_files_refuses(tmp_path: Path) -> None:
+    """Nothing there, and a folder that also holds what was deleted, are refused."""
+    _touch(tmp_path, "delta/_delta_log/0.json", "delta/0.parquet")
+    (tmp_path / "empty").mkdir()
+
+    for source in ("empty", "nowhere.csv", "*.parquet"):
+        with pytest.raises(DataError, match="holds no file"):
+            find_files(source, tmp_path)
+    with pytest.raises(DataError, match="delta: is a Delta table"):
+        find_files("delta", tmp_path)

@@ -1,0 +1,176 @@
+"""Slices: what is found is there, what is not there is seldom found, and nothing later is looked at."""
+
+from __future__ import annotations
+
+from statistics import fmean as mean
+
+import numpy as np
+import polars as pl
+import pytest
+
+from windtunnel.backtest.metrics import Clocks
+from windtunnel.backtest.slices import Slices, search_slices
+from windtunnel.errors import ConfigError, DataError
+
+DAY = 86_400_000_000
+HORIZON = 2 * DAY
+
+
+def traffic(rng: np.random.Generator, days: int, per_day: int) -> tuple[pl.DataFrame, Clocks]:
+    """Requests with a number, two texts and a flag, and labels that come within two days."""
+    rows = days * per_day
+    time = np.sort(rng.integers(0, days * DAY, size=rows))
+    features = pl.DataFrame(
+        {
+            "size": rng.exponential(size=rows),
+            "port": rng.choice(["AMS", "JFK", "LHR"], size=rows),
+            "plan": rng.choice(["free", "paid"], p=[0.8, 0.2], size=rows),
+            "mobile": rng.random(rows) < 0.4,
+        }
+    )
+    return features, Clocks(time, time + rng.integers(0, HORIZON, size=rows))
+
+
+def search(features: pl.DataFrame, difference: np.ndarray, clocks: Clocks, days: int, **options: object) -> Slices:
+    """As of the end, with a reference of ten days."""
+    told: dict[str, object] = {"as_of_us": days * DAY + HORIZON, "horizon_us": HORIZON, "reference_days": 10} | options
+    return search_slices(features, difference, clocks, **told)  # type: ignore[arg-type]  # options of a test
+
+
+def test_a_planted_slice_of_two_columns_is_found_and_is_the_plainest() -> None:
+    """Worse only for large requests from JFK: that very pair has the most evidence, and its interval holds the truth."""
+    rng = np.random.default_rng(0)
+    features, clocks = traffic(rng, 90, 300)
+    planted = ((features["port"] == "JFK") & (features["size"] > 1.4)).to_numpy()
+    found = search(features, rng.normal(scale=0.5, size=len(clocks)) + 0.3 * planted, clocks, 90)
+    first = found.slices[0]
+
+    assert (first.columns, first.values[1], first.direction) == (("size", "port"), "JFK", "worse")
+    assert first.low < 0.3 < first.high
+    assert {each.name for each in found.parents(first)} >= {"port = JFK"}
+    assert "worse in" in found.draw("challenger", "nats").sentences[0]
+    assert found.to_dict()["found"][0]["name"] == first.name
+
+
+def test_against_the_rest_finds_where_a_better_candidate_is_not() -> None:
+    """A candidate that is better everywhere but for the paying: against the rest that is plain, in itself it is not worse."""
+    rng = np.random.default_rng(1)
+    features, clocks = traffic(rng, 90, 200)
+    difference = rng.normal(scale=0.5, size=len(clocks)) - 0.3 * (features["plan"] == "free").to_numpy()
+    ways = {
+        against: search(features, difference, clocks, 90, columns=["plan", "port"], pairs=False, against=against)
+        for against in ("incumbent", "rest")
+    }
+
+    assert {each.name for each in ways["rest"].found} == {"plan = free", "plan = paid"}
+    assert {each.name for each in ways["incumbent"].found} == {
+        "plan = free", "port = AMS", "port = JFK", "port = LHR"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("carried", [0.0, 0.6])
+def test_where_there_is_no_difference_false_finds_keep_to_the_rate(carried: float) -> None:
+    """Of 100 recordings without a difference, rare flips or days that carry over, at most some 5% name any slice at all."""
+    rng = np.random.default_rng(2)
+    features, clocks = traffic(rng, 70, 60)
+    rows, repeats = len(clocks), 100
+    day = clocks.time_us // DAY
+    named = 0
+    for _ in range(repeats):
+        # one row in ten differs, either way alike; and each day has a mood of its own, which lasts
+        mood = np.zeros(71)
+        for each in range(1, 71):
+            mood[each] = carried * mood[each - 1] + 0.05 * rng.normal() * (carried > 0)
+        difference = rng.choice([-1.0, 1.0], size=rows) * (rng.random(rows) < 0.1) + mood[day]
+        named += bool(search(features, difference, clocks, 70, least_share=0.05).found)
+
+    assert named / repeats < 0.05 + 2 * np.sqrt(0.05 * 0.95 / repeats)
+
+
+def test_moods_that_last_are_doubted_and_longer_blocks_or_the_rest_are_proof_against_them() -> None:
+    """Where good and bad weeks strike all requests alike, days find what is not there and say that they may; weeks, and the rest, do not."""
+    rng = np.random.default_rng(7)
+    features, clocks = traffic(rng, 220, 40)
+    day = clocks.time_us // DAY
+    ways: dict[str, dict[str, object]] = {"days": {}, "weeks": {"block_days": 7}, "rest": {"against": "rest"}}
+    named, doubted = dict.fromkeys(ways, 0), 0
+    for _ in range(40):
+        mood = np.zeros(221)
+        for each in range(1, 221):
+            mood[each] = 0.9 * mood[each - 1] + 0.05 * rng.normal()
+        difference = rng.choice([-1.0, 1.0], size=len(day)) * (rng.random(len(day)) < 0.1) + mood[day]
+        for way, options in ways.items():
+            found = search(features, difference, clocks, 220, least_share=0.05, pairs=False, **options)
+            named[way] += bool(found.found)
+            doubted += way == "days" and bool(found.doubts)
+
+    assert named["days"] >= doubted >= 0.8 * named["days"] > 0
+    assert max(named["weeks"], named["rest"]) <= 5
+
+
+def test_of_what_is_found_few_finds_are_false_and_few_intervals_miss() -> None:
+    """With one slice truly worse, the false share of those named stays below the rate, and so does the share of intervals that miss."""
+    rng = np.random.default_rng(3)
+    features, clocks = traffic(rng, 70, 60)
+    worse = (features["plan"] == "paid").to_numpy()
+    false, missed = [], []
+    for _ in range(100):
+        found = search(
+            features,
+            rng.normal(scale=0.4, size=len(clocks)) + 0.4 * worse - 0.08,
+            clocks,
+            70,
+            against="rest",
+            pairs=False,
+        ).found
+        false.append(mean([each.columns != ("plan",) for each in found]) if found else 0.0)
+        truth = {"paid": 0.4, "free": -0.4}
+        missed.append(
+            mean([not each.low <= truth.get(each.values[0], 0.0) <= each.high for each in found]) if found else 0.0
+        )
+
+    assert mean(false) < 0.05
+    assert mean(missed) < 0.05
+
+
+def test_nothing_known_or_asked_later_moves_a_bit() -> None:
+    """As of a look, deleting later requests and scrambling later labels and features changes nothing that is said."""
+    rng = np.random.default_rng(4)
+    features, clocks = traffic(rng, 80, 60)
+    difference = rng.normal(size=len(clocks))
+    look = 60 * DAY
+    full = search(features, difference, clocks, 80, as_of_us=look)
+    early = clocks.time_us < look
+    scrambled = np.where(clocks.known_us > look, -5.0, difference)
+    later = features.with_columns(size=pl.when(pl.Series(early)).then("size").otherwise(1e9))
+
+    assert search(features.filter(early), difference[early], clocks.take(early), 80, as_of_us=look) == full
+    assert search(later, scrambled, clocks, 80, as_of_us=look) == full
+
+
+def test_what_cannot_be_searched_is_refused() -> None:
+    """Columns that are not there or cannot be cut, a rate that is none, and a recording shorter than its reference."""
+    rng = np.random.default_rng(5)
+    features, clocks = traffic(rng, 30, 20)
+    difference = np.zeros(len(clocks))
+    with pytest.raises(DataError, match="the columns are: size, port, plan, mobile"):
+        search(features, difference, clocks, 30, columns=["colour"])
+    with pytest.raises(DataError, match="cannot be cut into slices"):
+        search(features.with_columns(at=pl.lit(0).cast(pl.Date)), difference, clocks, 30, columns=["at"])
+    with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+        search(features, difference, clocks, 30, rate=0.0)
+    with pytest.raises(ConfigError, match=r"block_days.*must be a day or more"):
+        search(features, difference, clocks, 30, block_days=0)
+    with pytest.raises(DataError, match="after the first 40 days"):
+        search(features, difference, clocks, 30, reference_days=40)
+    with pytest.raises(DataError, match="give one of each a row"):
+        search(features, difference[1:], clocks, 30)
+
+
+def test_models_that_never_differ_have_no_slice() -> None:
+    """A difference of zero in every row is evidence of nothing, and says so."""
+    features, clocks = traffic(np.random.default_rng(6), 60, 30)
+    found = search(features, np.zeros(len(clocks)), clocks, 60)
+
+    assert found.found == ()
+    assert "none is shown" in found.draw("challenger", "nats").sentences[0]
