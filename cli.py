@@ -595,13 +595,14 @@ def plan(
         _read("--replicas", parse_integers, replicas) if replicas else (),
         _read("--max-batch", parse_integers, max_batch) if max_batch else (),
         _read("--max-wait", _durations, max_wait), _names(batcher), _names(router),
-        _read("--confidence", parse_share, confidence), ", ".join(scenario), patterns, assume, failures_per_hour, tune_batching,
+        _read("--confidence", parse_share, confidence), ", ".join(scenario), patterns, assume, failures_per_hour,
+        tune_batching,
     )  # fmt: skip
     paths: list[Path | None] = [*(trace or [])] or [None]
-    traces = [verbs.read_trace(path, arrivals, requests, Seeds(seed), time, speed) for path in paths]
+    traffic = [verbs.read_traffic(path, arrivals, requests, Seeds(seed), time, speed) for path in paths]
     done = verbs.plan(
-        traces, verbs.read_profiles(profile, choices.max_batch if extrapolate else None), choices, seed=seed, workers=_workers(workers, ray_address),
-        out=out, progress=progress,
+        traffic, verbs.read_profiles(profile, choices.max_batch if extrapolate else None), choices, seed=seed,
+        workers=_workers(workers, ray_address), out=out, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
 

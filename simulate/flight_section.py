@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.quantity import format_duration, format_figure
+from windtunnel.quantity import format_duration, format_figure, format_share
 from windtunnel.report.section import Figure, Section, Table
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from .flight_course import FlightCourse
     from .overload import Overload
     from .system import System
-    from .theory import NoTheory, Theory
+    from .theory import Theory
+
+NAMES = {"mean": "mean", "p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9"}
+"""What the figures of a spread are called by people."""
 
 NOTE = "Times are simulated: what (de)serialization and the network take comes on top."
 
@@ -31,7 +34,8 @@ def draw_flight(
     name: str,
     *,
     course: FlightCourse,
-    theory: Theory | NoTheory | None = None,
+    theory: Theory | None = None,
+    usd: float | None = None,
     classes: Mapping[str, Sequence[ClassFigures]] | None = None,
     overload: Overload | None = None,
     notes: Sequence[str] = (),
@@ -43,14 +47,16 @@ def draw_flight(
         system: what served.
         name: of the traffic.
         course: the flight over time.
-        theory: the closed form, or why there is none; None where nobody asked.
+        theory: the closed form; None where there is none, or nobody asked.
+        usd: what the replicas cost; None where that is not known.
         classes: by what tells them apart, the figures of each class.
         overload: what came that was not worked off.
         notes: what else is to be known.
     """
     tables = [_spreads(flight), *(_lost(flight)), *(_by_class(what, each) for what, each in (classes or {}).items())]
-    tables += [_theory(theory)] if theory is not None else []
+    tables += [_theory(theory, flight, (classes or {}).get("priority", ()))] if theory is not None else []
     sentences = [_said(flight, system, name, course), *([str(overload)] if overload else [])]
+    sentences += [_cost(usd, flight, course)] if usd is not None else []
     return Section(
         "Simulate",
         "no-go" if overload else "go",
@@ -77,11 +83,17 @@ def _servers(system: System, course: FlightCourse) -> str:
     return f"{count} {several} behind one queue" if system.stations == 1 and count > 1 else f"{count} {several}"
 
 
+def _cost(usd: float, flight: Flight, course: FlightCourse) -> str:
+    """What was paid, and for what."""
+    hours, answered = course.replica_s / 3600.0, flight.summary.completed
+    each = f", ${format_figure(usd / answered * 1e6)} a million answers" if answered else ""
+    return f"It costs ${format_figure(usd)} ({format_figure(hours)} replica-hours){each}."
+
+
 def _spreads(flight: Flight) -> Table:
     told = flight.summary.to_dict()
     rows = tuple(
-        (name, *(range_of(told[kind], name) for kind in ("latency", "wait")))
-        for name in ("mean", "p50", "p90", "p99", "p999")
+        (shown, *(range_of(told[kind], name) for kind in ("latency", "wait"))) for name, shown in NAMES.items()
     )
     return Table("Simulated, with 95% intervals", ("", "latency", "wait"), rows)
 
@@ -89,7 +101,7 @@ def _spreads(flight: Flight) -> Table:
 def _lost(flight: Flight) -> list[Table]:
     told = flight.summary.to_dict()
     rows = tuple(
-        (name.replace("_", " "), f"{told[name]:,}", f"{told[name] / told['requests']:.3%}")
+        (name.replace("_", " "), f"{told[name]:,}", format_share(told[name] / told["requests"]))
         for name in LOST
         if told[name]
     )
@@ -108,13 +120,27 @@ def _by_class(what: str, classes: Sequence[ClassFigures]) -> Table:
     return Table(f"By {what}, simulated, with 95% intervals", columns, rows)
 
 
-def _theory(theory: Theory | NoTheory) -> Table:
-    figures = theory.to_dict()
-    row = (
-        (figures["name"], format_duration(figures["wait_mean_s"]), format_duration(figures["latency_mean_s"]), figures["source"])
-        if figures["name"] else ("none", "–", "–", figures["reason"])
-    )  # fmt: skip
-    return Table("Theory", ("queue", "mean wait", "mean latency", "source"), (row,))
+def _theory(theory: Theory, flight: Flight, priorities: Sequence[ClassFigures]) -> Table:
+    """The closed form beside what was simulated."""
+    known, summary = theory.to_dict(), flight.summary
+    wait, latency = summary.wait.to_dict(), summary.latency.to_dict()
+    rows = [
+        ("mean wait", format_duration(theory.wait_mean_s), range_of(wait, "mean")),
+        ("mean latency", format_duration(theory.latency_mean_s), range_of(latency, "mean")),
+    ]
+    rows += [
+        (f"{shown} wait", format_duration(known[f"wait_{name}_s"]), range_of(wait, name))
+        for name, shown in NAMES.items() if name != "mean" and f"wait_{name}_s" in known
+    ]  # fmt: skip
+    flown = {each.name: each for each in priorities}
+    rows += [
+        (f"mean wait, {each.name}", format_duration(each.wait_mean_s), range_of(flown[each.name].wait.to_dict(), "mean"))
+        for each in theory.by_priority if each.name in flown
+    ]  # fmt: skip
+    if theory.utilization is not None and summary.utilization is not None:
+        rows.append(("utilization", f"{theory.utilization:.1%}", f"{summary.utilization:.1%}"))
+    caption = f"{theory.name} in closed form ({theory.source}), beside it the simulation with 95% intervals"
+    return Table(caption, ("", "closed form", "simulated"), tuple(rows))
 
 
 def range_of(spread: Mapping[str, Any], name: str) -> str:

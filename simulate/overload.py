@@ -91,7 +91,7 @@ class Overload:
         )
         return (
             f"Overload: {when} some {format_figure(self.behind)} attempts had still to be served; the queue grew by "
-            f"{self.drift_per_s:.3g} a second on average. What requests wait depends on how long this goes on."
+            f"{format_figure(self.drift_per_s)} a second on average. What requests wait depends on how long this goes on."
         )
 
     def ways_out(self) -> tuple[str, ...]:

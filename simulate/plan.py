@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from windtunnel.deployment import Slo
 from windtunnel.errors import ConfigError, DataError
-from windtunnel.quantity import format_duration
+from windtunnel.quantity import format_duration, format_share
 from windtunnel.simulate.planning import (
     CONFIDENCE_OF,
     PATTERNS,
@@ -315,7 +317,7 @@ def plan(
         len(space), search.ruled_out, search.screened, len(evaluations),
         search.requests + proof.requests + (growth.requests if growth else 0), searched, course.requests * len(space),
     )  # fmt: skip
-    verdict = _judge(slo, evaluations, tried, confidence, len(space))
+    verdict = _judge(slo, evaluations, tried, confidence, len(space), _alone_s(course))
     if cheapest:
         verdict = _doubt(space, cheapest.deployment, verdict)
     report(len(space))
@@ -398,24 +400,40 @@ def _check_troubles(course: Course, space: Space, seeds: Seeds) -> None:
         trouble.strike(Day.calm(next(iter(course.traces.values())), course.system(largest, apart=True)), seeds)
 
 
+def _alone_s(course: Course) -> float:
+    """The promised quantile of the service alone where it is shortest: no number of replicas is faster."""
+    return min(
+        float(np.quantile(table[1:], course.slo.quantile, axis=1).min())
+        * min(slower for (*of, _), slower in course.slowdowns.items() if tuple(of) == key)
+        for key, table in course.tables.items()
+    )
+
+
 def _judge(
-    slo: Slo, flown: tuple[Evaluation, ...], tried: tuple[Evaluation, ...], confidence: float, possible: int
+    slo: Slo,
+    flown: tuple[Evaluation, ...],
+    tried: tuple[Evaluation, ...],
+    confidence: float,
+    possible: int,
+    alone_s: float,
 ) -> Verdict:
     if not tried:
-        return _no_go(slo, min(flown, key=lambda each: each.speed), possible)
+        return _no_go(slo, min(flown, key=lambda each: each.speed), possible, alone_s)
     last = tried[-1]
     where = _listed(replay.trace for replay in last.replays)
     evidence = {**last.to_dict(slo.quantile), "confidence": confidence}
     if is_sure(last, slo):
         deployment = last.deployment
         what = f"{deployment} on {deployment.hardware} at ${deployment.usd_per_hour:.4g} an hour"
-        return Verdict("go", (f"{what}: {_percent(confidence)} sure that {slo} on a day like {where}.",), (), evidence)
+        return Verdict(
+            "go", (f"{what}: {format_share(confidence)} sure that {slo} on a day like {where}.",), (), evidence
+        )
     reason = (
         f"{len(tried)} of {possible} deployments keep {slo} on {where} in one run, "
-        f"but over repeated runs none is {_percent(confidence)} sure to."
+        f"but over repeated runs none is {format_share(confidence)} sure to."
     )
     return Verdict(
-        "inconclusive", (reason,), ("more repeats", "more replicas on the grid", "a lower confidence"), evidence
+        "inconclusive", (reason,), ("more replicas than were tried", "a longer bound", "a lower confidence"), evidence
     )
 
 
@@ -424,18 +442,17 @@ def _doubt(space: Space, chosen: Deployment, verdict: Verdict) -> Verdict:
     offer = space.offer_of(chosen)
     profile = offer.profile
     if profile.verdict.outcome != "go":
-        reason = f"the profile of {profile.variant} it rests on is not valid: {profile.verdict.reasons[0]}"
-        return Verdict("inconclusive", (*verdict.reasons, reason), profile.verdict.would_change, verdict.evidence)
+        return Verdict(
+            "inconclusive", (*verdict.reasons, *profile.doubts), profile.verdict.would_change, verdict.evidence
+        )
     where = {
         "taken": f"The service times are those of {profile.hardware.cpu}, taken as they are for {chosen.hardware}: measure "
         "there before buying.",
         "projected": f"The service times are projected to {chosen.hardware}, and taken {profile.band:.3g} times as long: measure "
         "there before buying.",
     }.get(offer.basis)
-    assumed = space.assumed.told(chosen) if chosen.pattern != ALWAYS_ON else ()
-    return Verdict(
-        "go", (*verdict.reasons, *([where] if where else []), *assumed), verdict.would_change, verdict.evidence
-    )
+    told = (*verdict.reasons, *([where] if where else []), *space.assumed.told(chosen))
+    return Verdict("go", told, verdict.would_change, verdict.evidence)
 
 
 def _told(verdict: Verdict, left_out: tuple[LeftOut, ...]) -> Verdict:
@@ -443,11 +460,11 @@ def _told(verdict: Verdict, left_out: tuple[LeftOut, ...]) -> Verdict:
     return Verdict(verdict.outcome, (*verdict.reasons, *missing), verdict.would_change, verdict.evidence)
 
 
-def _no_go(slo: Slo, nearest: Evaluation, possible: int) -> Verdict:
+def _no_go(slo: Slo, nearest: Evaluation, possible: int, alone_s: float) -> Verdict:
     worst, deployment = nearest.worst, nearest.deployment
     grows = "" if worst.drains else ", where the queue only grows"
     reached = (
-        f"reaches {format_duration(worst.latency_s)}"
+        f"reaches a {_named(slo)} of {format_duration(worst.latency_s)}"
         if math.isfinite(worst.latency_s)
         else "leaves too many unanswered"
     )
@@ -455,14 +472,20 @@ def _no_go(slo: Slo, nearest: Evaluation, possible: int) -> Verdict:
         f"None of {possible} deployments keeps {slo}: the fastest that was flown, {deployment} on {deployment.hardware}, "
         f"{reached} on {worst.trace}{grows}."
     )
-    changes = ("more replicas on the grid", "a faster variant", f"a bound above {format_duration(worst.latency_s)}")
-    return Verdict(
-        "no-go", (reason,), changes if math.isfinite(worst.latency_s) else changes[:2], nearest.to_dict(slo.quantile)
-    )
+    reasons, changes = [reason], ["a faster variant"]
+    if slo.latency_s < alone_s:
+        reasons.append(
+            f"Its service alone has a {_named(slo)} of {format_duration(alone_s)}, without any wait: no number of replicas helps."
+        )
+    else:
+        changes.insert(0, "more replicas than were tried")
+    if math.isfinite(worst.latency_s):
+        changes.append(f"a bound above {format_duration(worst.latency_s)}")
+    return Verdict("no-go", tuple(reasons), tuple(changes), nearest.to_dict(slo.quantile))
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:g}%"
+def _named(slo: Slo) -> str:
+    return f"p{slo.quantile * 100:g}"
 
 
 def _listed(names: Iterable[str]) -> str:

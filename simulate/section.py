@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.quantity import format_duration
+from windtunnel.quantity import format_duration, format_share
 from windtunnel.report.section import Figure, Section, Table
 
 from .kernel import OVER_TIME
@@ -36,14 +36,14 @@ def draw(plan: Plan, flights: Mapping[str, Flight]) -> Section:
         plan: what `plan` returned.
         flights: by trace, those of `plan.shown`, from `rehearse`.
     """
-    tables = [_deployments(plan), _traces(plan, flights)]
+    tables = [_deployments(plan), _traces(plan, flights), _frontier(plan)]
     tables += [_patterns(plan)] if plan.patterns else []
     return Section(
         "Simulate",
         plan.verdict.outcome,
         (*plan.verdict.reasons, *_outlook(plan)),
         tuple(tables),
-        (_cost_and_latency(plan), _over_time(plan, flights)),
+        (_cost_and_latency(plan), _over_time(plan, flights), _cost_and_availability(plan)),
         _notes(plan),
     )
 
@@ -56,14 +56,13 @@ def _outlook(plan: Plan) -> list[str]:
     """How long the answer stands, and what another bound would cost."""
     found = []
     if plan.growth is not None:
-        less = "and no longer at" if plan.growth.breaks else "; more was not tried"
-        then = f" {less} {plan.growth.breaks:.3g} times" if plan.growth.breaks else less
-        found.append(f"In one run a step it keeps the promise up to {plan.growth.keeps:.3g} times the load{then}.")
+        then = f", and no longer at {plan.growth.breaks:.3g} times" if plan.growth.breaks else "; more was not tried"
+        found.append(f"It keeps the promise up to {plan.growth.keeps:.3g} times the load{then} (one run each).")
     if plan.looser:
         other = plan.looser[0]
         found.append(
-            f"A bound of {format_duration(other.worst.latency_s)} would cost ${other.deployment.usd_per_hour:.4g} an hour: "
-            f"{other.deployment} on {other.deployment.hardware}."
+            f"A bound of {format_duration(other.worst.latency_s)} would cost ${other.deployment.usd_per_hour:.4g} an hour "
+            f"(one run): {other.deployment} on {other.deployment.hardware}."
         )
     return found
 
@@ -77,7 +76,7 @@ def _deployments(plan: Plan) -> Table:
     others = [evaluation for evaluation in plan.tried if evaluation != plan.cheapest]
     shown = [*chosen, *others, *rest][:ROWS]
     columns = (
-        "deployment", "on", "$ an hour", f"worst {_quantile(plan)} [interval]", "trace", "utilization", "keeps the promise",
+        "deployment", "on", "$ an hour", f"worst {_quantile(plan)} [of one more day]", "trace", "utilization", "keeps the promise",
     )  # fmt: skip
     return Table("Deployments, simulated", columns, tuple(_row(plan, e) for e in shown))
 
@@ -109,11 +108,24 @@ def _traces(plan: Plan, flights: Mapping[str, Flight]) -> Table:
     return Table(f"One run of {plan.shown.deployment}, simulated [95% interval]", columns, tuple(rows), brief)
 
 
+def _frontier(plan: Plan) -> Table:
+    """What more money buys: none of these is dearer, slower and less available than another."""
+    columns = ("$ an hour", f"worst {_quantile(plan)}", "availability", "deployment", "on", "keeps the promise")
+    rows = tuple(
+        (
+            f"{each.deployment.usd_per_hour:.4g}", _time(each.worst.latency_s), format_share(each.availability),
+            str(each.deployment), each.deployment.hardware, "yes" if each.keeps else "no",
+        )
+        for each in plan.frontier
+    )  # fmt: skip
+    return Table("What more money buys, simulated in one run each", columns, rows[:ROWS])
+
+
 def _patterns(plan: Plan) -> Table:
     columns = ("pattern", "of", "$ an hour", f"worst {_quantile(plan)}", "in time", "keeps the promise", "assumed")
     rows = tuple(
         (
-            each.name, each.what, f"{each.usd_per_hour:.4g}", _time(each.latency_s), f"{each.in_time:.3%}",
+            each.name, each.what, f"{each.usd_per_hour:.4g}", _time(each.latency_s), format_share(each.in_time),
             "yes" if each.keeps else "no", " ".join(each.assumptions),
         )
         for each in plan.patterns
@@ -154,6 +166,32 @@ def _cost_and_latency(plan: Plan) -> Figure:
         "left is better."
     )
     return Figure(caption, {"data": data, "layout": layout})
+
+
+def _cost_and_availability(plan: Plan) -> Figure:
+    """The frontier's third axis."""
+    frontier = plan.frontier
+    others = [each for each in plan.evaluations if each not in frontier]
+    data = [
+        _available("frontier", frontier, mode="lines+markers", line={"shape": "hv"}),
+        _available("others", others, marker={"symbol": "circle-open"}),
+    ]
+    layout = {
+        "xaxis": {"title": {"text": "cost (US dollars an hour)"}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "availability (% of requests answered within the bound)"}},
+    }
+    caption = """The share of requests that are answered within the bound on the day on which it is least, machines being lost at the stated
+        rates (none fails where nothing was said): upper left is better."""
+    return Figure(" ".join(caption.split()), {"data": data, "layout": layout})
+
+
+def _available(name: str, evaluations: Iterable[Evaluation], **look: Any) -> dict[str, Any]:
+    shown = list(evaluations)
+    return {
+        "type": "scatter", "mode": "markers", "name": name, **look,
+        "x": [each.deployment.usd_per_hour for each in shown], "y": [each.availability * 100.0 for each in shown],
+        "text": [f"{each.deployment} on {each.deployment.hardware}" for each in shown],
+    }  # fmt: skip
 
 
 def _points(name: str, evaluations: Iterable[Evaluation], *, symbol: str = "circle", size: int = 8) -> dict[str, Any]:
@@ -216,9 +254,9 @@ def _notes(plan: Plan) -> tuple[str, ...]:
         Nothing scales, fails, times out or retries, unless a table says so.""",
         """Replicas that share a machine are slowed by the parallel efficiency that was measured with all cores busy, in
         proportion to how many share it.""",
-        """Every deployment met the same requests and the same luck. Intervals of deployments come from repeated runs
-        with fresh luck on the same traces; those of single runs from blocks of consecutive requests, which are
-        wider where the load drifts, and refused where the tail lies in too few of the blocks.""",
+        """Every deployment met the same requests and the same luck. The interval of a deployment is that in which the quantile
+        of one more day lies, with the same arrivals and fresh luck, from repeated runs; those of single runs are of the
+        settled load, from blocks of consecutive requests, wider where the load drifts, and refused where the tail lies in too few of the blocks.""",
         """Sure is meant given this traffic and these measured service times: other traffic, or another processor, is another
         question.""",
         f"""Of {effort.possible:,} deployments {effort.evaluated:,} were flown whole; {effort.screened:,} broke the promise in the

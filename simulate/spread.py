@@ -90,7 +90,7 @@ class Spread:
         if blocks < LEAST_BLOCKS or counts.sum() < LEAST_REQUESTS:
             quantiles = [_unknown(times.quantile_s(share), blocks, confidence) for share in QUANTILES.values()]
             return Spread(_unknown(value, blocks, confidence), tuple(quantiles), _finite(times.greatest_s))
-        reach = _student(blocks, confidence) * _error(times.block_sums_s, counts)
+        reach = student(blocks, confidence) * ratio_error(times.block_sums_s, counts)
         # no time is below zero
         mean = Interval(value, max(0.0, value - reach), value + reach, blocks, confidence)
         return Spread(mean, tuple(_quantiles(times, counts, blocks, confidence)), times.greatest_s)
@@ -104,11 +104,12 @@ def _unknown(value: float, blocks: int, confidence: float) -> Interval:
     return Interval(value, -math.inf, math.inf, blocks, confidence)
 
 
-def _student(blocks: int, confidence: float) -> float:
+def student(blocks: int, confidence: float) -> float:
+    """Student's factor of an interval from so many blocks."""
     return float(distributions.t.ppf(0.5 + confidence / 2.0, blocks - 1))
 
 
-def _error(sums: Floats, counts: Floats) -> float:
+def ratio_error(sums: Floats, counts: Floats) -> float:
     """The standard error of the ratio of two block sums, widened by the autocorrelation of its residuals."""
     residuals = sums - sums.sum() / counts.sum() * counts
     blocks = int(np.count_nonzero(counts))
@@ -119,12 +120,12 @@ def _error(sums: Floats, counts: Floats) -> float:
 
 def _quantiles(times: Histogram, counts: Floats, blocks: int, confidence: float) -> list[Interval]:
     """An interval for each of `QUANTILES`, whose shares rise: each inherits the design effect of those before it."""
-    intervals, effect, student = [], 0.0, _student(blocks, confidence)
+    intervals, effect, factor = [], 0.0, student(blocks, confidence)
     for share in QUANTILES.values():
-        error = _error(times.block_counts_to(times.column_of(share)), counts)
+        error = ratio_error(times.block_counts_to(times.column_of(share)), counts)
         independent = share * (1.0 - share) / float(counts.sum())
         effect = max(effect, error**2 / independent)
-        reach = student * math.sqrt(effect * independent)
+        reach = factor * math.sqrt(effect * independent)
         value = times.quantile_s(share)
         if reach >= 1.0 - share:
             intervals.append(_unknown(value, blocks, confidence))

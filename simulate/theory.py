@@ -401,6 +401,25 @@ def choices_latency_s(load: float, mean_s: float, choices: int = 2) -> float:
 
 
 @dataclass(frozen=True)
+class ClassTheory:
+    """What the requests of one class wait in the long run.
+
+    Args:
+        name: of the class.
+        wait_mean_s: mean time from arrival to the start of service.
+        latency_mean_s: mean time from arrival to the answer.
+    """
+
+    name: str
+    wait_mean_s: float
+    latency_mean_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON values."""
+        return {"name": self.name, "wait_mean_s": self.wait_mean_s, "latency_mean_s": self.latency_mean_s}
+
+
+@dataclass(frozen=True)
 class Theory:
     """What a queue's requests wait in the long run.
 
@@ -411,6 +430,7 @@ class Theory:
         latency_mean_s: mean time from arrival to the answer.
         utilization: the share of time in which a server is busy; None where it depends on the batches.
         wait_quantile_s: quantiles of the wait, by share; empty where they are not known.
+        by_priority: the classes, the first to be served first; empty where there are none.
     """
 
     name: str
@@ -419,13 +439,15 @@ class Theory:
     latency_mean_s: float
     utilization: float | None
     wait_quantile_s: tuple[tuple[float, float], ...] = ()
+    by_priority: tuple[ClassTheory, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON values; quantiles as `wait_p99_s`."""
+        """The figures as JSON values; quantiles as `wait_p99_s`, `by_priority` where there are classes."""
         quantiles = {f"wait_p{share * 100:g}_s".replace(".", ""): each for share, each in self.wait_quantile_s}
         return {
             "name": self.name, "source": self.source, "wait_mean_s": self.wait_mean_s,
             "latency_mean_s": self.latency_mean_s, "utilization": self.utilization, **quantiles,
+            **({"by_priority": [each.to_dict() for each in self.by_priority]} if self.by_priority else {}),
         }  # fmt: skip
 
 
@@ -501,6 +523,62 @@ def closed_form(
     wait_s = mg1_wait_s(rate_per_s, mean_s, mean_s**2 * (1.0 + cv**2))
     name = "M/D/1" if shape == "deterministic" else "M/G/1"
     return Theory(name, "Pollaczek, 1930; Khinchine, 1932", wait_s, wait_s + mean_s, load)
+
+
+def of_classes(
+    rates_per_s: Sequence[float], moments: Sequence[tuple[float, float]], names: Sequence[str] = ("all",)
+) -> Theory | NoTheory:
+    """Find the theory of one server without batches whose requests are of several kinds: M/G/1, by priority where there is any.
+
+    Args:
+        rates_per_s: of the Poisson arrivals of each class of priority, the first to be served first.
+        moments: mean in seconds and second moment in seconds² of each class's service times.
+        names: of the classes; one where all have the same priority.
+
+    Example:
+        >>> found = of_classes([300.0, 500.0], [(0.001, 2e-6)] * 2, ["urgent", "usual"])
+        >>> [(each.name, round(each.wait_mean_s, 6)) for each in found.by_priority]
+        [('urgent', 0.001143), ('usual', 0.005714)]
+        >>> round(found.wait_mean_s, 6) == round(closed_form(800.0, "exponential", [0.001], 1.0).wait_mean_s, 6)
+        True
+    """
+    rate, means_s = sum(rates_per_s), [mean_s for mean_s, _ in moments]
+    load = sum(each * mean_s for each, mean_s in zip(rates_per_s, means_s, strict=True))
+    if load >= 1.0:
+        return NoTheory(f"the server would be busy {load:.4g} times the time there is: the queue grows for ever")
+    waits_s = priority_waits_s(rates_per_s, means_s, [second for _, second in moments])
+    classes = tuple(
+        ClassTheory(name, wait_s, wait_s + mean_s) for name, wait_s, mean_s in zip(names, waits_s, means_s, strict=True)
+    )
+    wait_s = sum(each * one.wait_mean_s for each, one in zip(rates_per_s, classes, strict=True)) / rate
+    figures = wait_s, wait_s + load / rate, load
+    if len(classes) == 1:
+        return Theory("M/G/1", "Pollaczek, 1930; Khinchine, 1932", *figures)
+    return Theory("M/G/1 with priorities", "Cobham, 1954", *figures, by_priority=classes)
+
+
+def of_population(users: int, think_s: float, shape: str, mean_s: float, servers: int) -> Theory | NoTheory:
+    """Find the theory of a closed loop: users who wait for their answers, before servers behind one queue, without batches.
+
+    Args:
+        users: how many.
+        think_s: from the end of a request to the next, on average.
+        shape: of the service times.
+        mean_s: of them.
+        servers: how many.
+
+    Example:
+        >>> found = of_population(2, 1.0, "exponential", 1.0, 1)
+        >>> found.name, round(found.wait_mean_s, 9), round(found.utilization, 9)
+        ('M/M/1//2', 0.5, 0.8)
+    """
+    if shape != "exponential":
+        return NoTheory("closed loops are known in closed form with exponential service only")
+    if not think_s:
+        return NoTheory("closed loops are known in closed form with a think time above zero only")
+    throughput_per_s, wait_s = finite_source(users, think_s, mean_s, servers)
+    name = f"M/M/{servers}//{users}"
+    return Theory(name, "Palm, 1947", max(0.0, wait_s), max(0.0, wait_s) + mean_s, throughput_per_s * mean_s / servers)
 
 
 def _with_batches(

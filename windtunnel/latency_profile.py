@@ -217,6 +217,15 @@ class LatencyProfile:
         return np.sort(last + slope * (size - self.batch_sizes[-1]))
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why nothing that rests on it is sure: what was guessed, and that it is not valid; a sentence each, none where it is sound."""
+        reasons, count = self.verdict.reasons, len(self.guessed)
+        told = [f"{self.variant}: {reason}." for reason in reasons[:count]]
+        if self.verdict.outcome != "go" and reasons[count:]:
+            told.append(f"The profile of {self.variant} it rests on is not valid: {reasons[count]}")
+        return tuple(told)
+
+    @property
     def extrapolated(self) -> dict[str, int] | None:
         """From the last measured size to what it was extended to; None where all was measured."""
         if not self.guessed:

@@ -391,6 +391,7 @@ class _Pipeline:
         from windtunnel.deployment import Slo
         from windtunnel.price import find_price
         from windtunnel.simulate import Offer, Space, draw, flash_crowd, plan, rehearse
+        from windtunnel.simulate.planning import Journal
 
         section = self.config.simulate
         recorded = self.load_recording().trace().speed_up(section.speed)
@@ -398,11 +399,13 @@ class _Pipeline:
         traces = {"recorded": recorded, "flash-crowd": crowded}
         offer = Offer(self.profile(self.chosen), find_price(section.hardware))
         space = Space((offer,), tuple(section.replicas), tuple(section.max_batch), tuple(section.max_wait))
+        journal = Journal.in_workplace(work, self.progress.say)
         with self.progress.bar("deployments", len(space)) as done:
             found = plan(
                 traces, space, slo=Slo.parse(section.slo), confidence=section.confidence, seeds=self.seeds, workers=self.workers,
-                report=done,
+                report=done, journal=journal,
             )  # fmt: skip
+        journal.close()
         flights = rehearse(traces, space, found.shown.deployment, seeds=self.seeds)
         replays = {name: flight.summary.to_dict() for name, flight in flights.items()}
         for name, flight in flights.items():

@@ -142,6 +142,16 @@ def format_figure(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def format_share(share: float) -> str:
+    """Write a share for people, in per cent, with five digits at most.
+
+    Example:
+        >>> format_share(1.0), format_share(0.9999), format_share(0.00094)
+        ('100%', '99.99%', '0.094%')
+    """
+    return f"{share * 100.0:.5g}%"
+
+
 def format_duration(seconds: float) -> str:
     """Write seconds for people, with three figures.
 

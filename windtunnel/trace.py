@@ -132,10 +132,11 @@ class Trace:
     def describe(self) -> dict[str, Any]:
         """Requests, length, rates and burstiness, units in the key names.
 
-        `burstiness` is the variance over the mean of the counts in equal bins, a thousand or one per ten requests: 1 for
-        Poisson traffic.
+        `burstiness` is the variance over the mean of the counts in equal bins of `bin_s`, a thousand or one per ten requests: 1
+        for Poisson traffic. `peak_rate_per_s` is that of the busiest of these bins.
         """
         counts, _ = np.histogram(self.arrivals_s, bins=min(1000, max(1, len(self) // 10)))
+        bin_s = self.duration_s / len(counts)
         steps = np.diff(self.arrivals_s)
         return {
             "requests": len(self),
@@ -143,6 +144,7 @@ class Trace:
             "rate_per_s": self.rate_per_s,
             "burstiness": float(np.var(counts) / np.mean(counts)),
             "interarrival_cv": float(np.std(steps) / np.mean(steps)),
-            "peak_rate_per_s": float(np.max(counts)) / (self.duration_s / len(counts)),
+            "peak_rate_per_s": float(np.max(counts)) / bin_s,
+            "bin_s": bin_s,
             "same_instant_share": float(np.mean(steps == 0.0)),
         }

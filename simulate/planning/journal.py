@@ -11,12 +11,17 @@ from windtunnel.digest import digest_bytes
 from .course import Evaluation, Replay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from windtunnel.deployment import Deployment
     from windtunnel.seeds import Seeds
 
     from .course import Course
+
+
+NAME = ".flights"
+"""What the file is called in a workplace."""
 
 
 class Journal:
@@ -37,6 +42,19 @@ class Journal:
         """How many entries an earlier search left."""
         self.taken = 0
         """How many of them were used."""
+
+    @staticmethod
+    def in_workplace(work: Path, say: Callable[[str], None]) -> Journal:
+        """The journal of a stage, whose workplace is named by the digest of all that matters; what it holds is said.
+
+        Args:
+            work: the workplace.
+            say: takes a sentence.
+        """
+        journal = Journal(work / NAME)
+        if journal.found:
+            say(f"  taking up {journal.found} results that an interrupted run left")
+        return journal
 
     def get(self, what: str) -> Any:
         """What became of something; None where nobody knows."""

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 def sentences(rehearsal: Rehearsal) -> tuple[str, ...]:
     """What each day did, most important first."""
-    return tuple(_sentence(each) for each in rehearsal.days)
+    return (*(_sentence(each) for each in rehearsal.days), _hurt(rehearsal))
+
+
+def _hurt(rehearsal: Rehearsal) -> str:
+    """Who counts as hurt."""
+    return f"Hurt is who got an answer within {format_duration(rehearsal.bound_s)} on the calm day and does not on this one."
 
 
 def _sentence(worst: WorstDay) -> str:
@@ -40,7 +45,7 @@ def _sentence(worst: WorstDay) -> str:
         return f"{worst.name}: back to normal {_after(found)} the trigger{_runs(found) if many else ''}, {hurt}."
     if found.recovered is None:
         return (
-            f"{worst.name}: recovers under {found.recoveries} of {len(found.runs)} lucks ({_share(found.recovered_share)}), "
+            f"{worst.name}: recovers in {found.recoveries} of {len(found.runs)} runs ({_share(found.recovered_share)}), "
             f"{_after(found)} the trigger where it does, {hurt}."
         )
     if found.metastable:
@@ -50,13 +55,13 @@ def _sentence(worst: WorstDay) -> str:
 
 
 def _runs(found: Toll) -> str:
-    return f" under each of {len(found.runs)} lucks"
+    return f" in each of {len(found.runs)} runs"
 
 
 def _why(found: Toll) -> str:
     stays = sum(each.metastable is True for each in found.runs)
     if stays:
-        return f"metastable under {stays} of {len(found.runs)} lucks"
+        return f"metastable in {stays} of {len(found.runs)} runs"
     if found.metastable is None:
         return "the trace ends too soon to say whether it ever would"
     return "it works off what is left"
@@ -111,7 +116,10 @@ def tables(rehearsal: Rehearsal) -> list[Table]:
     columns = "scenario", "recovered", "requests hurt", "stays collapsed", "requests added"
     found = [Table(f"The worst day, {_of(rehearsal)}", columns, rows, columns[:4])]
     tried = tuple(
-        (day.name, *_tried(day, each)) for day in rehearsal.days for each in sorted(day.mitigations, key=_order)
+        (day.name, *_tried(day, each))
+        for day in rehearsal.days
+        if day.harm.requests_hurt.value
+        for each in sorted(day.mitigations, key=_order)
     )
     if tried:
         headings = (
@@ -169,7 +177,7 @@ def _price(cost: Cost) -> str:
     """What it costs when nothing happens."""
     parts = []
     if cost.replicas:
-        parts.append(f"{cost.replicas:+g} replicas")
+        parts.append(f"{cost.replicas:+g} {'replica' if abs(cost.replicas) == 1.0 else 'replicas'}")
     if cost.replicas and cost.usd_per_hour is not None:
         parts.append(f"${format_figure(cost.usd_per_hour)} an hour")
     if cost.calm_lost.value > 0.0:

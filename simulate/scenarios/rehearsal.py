@@ -155,7 +155,7 @@ def rehearse_worst_days(
     course = replace(course, bound_s=first.bound_s)
     rest = fan_out(
         fly_run, range(1, runs), shared=course, workers=workers or Workers(1),
-        report=lambda done: say(f"flown under {done + 1} of {runs} lucks"),
+        report=lambda done: say(f"flown {done + 1} of {runs} runs"),
     )  # fmt: skip
     flown += rest.results
     days = tuple(_day(course, flown, at, usd_per_hour) for at in range(len(course.scenarios)))

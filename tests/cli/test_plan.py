@@ -58,6 +58,46 @@ def test_a_way_of_running_may_be_the_answer(windtunnel: Command, home: Path) -> 
     assert {"usd_per_hour", "p99_s", "availability"} <= set(edge["frontier"][0])
 
 
+def test_a_guess_is_never_a_go(windtunnel: Command) -> None:
+    """Batches that were never measured are refused, or planned with by consent: inconclusive at best, and it says from where to where."""
+    asked = (
+        "plan", "--trace", "arrivals.csv", "--profile", "profile.npz", "--hardware", "azure:D2s_v5", "--max-batch", "16", "--replicas",
+        "1,2", "--slo", "p99<=50ms", "--json",
+    )  # fmt: skip
+    refused, guessed = windtunnel(*asked), windtunnel(*asked, "--extrapolate")
+    aimless = windtunnel(*PLAN[:5], "--hardware", "azure:D2s_v5", "--slo", "p99<=50ms", "--extrapolate")
+
+    assert (refused.code, aimless.code) == (2, 2)
+    assert "`--max-batch` (=16) was never profiled" in refused.err
+    assert "give --max-batch too" in aimless.err
+    assert (guessed.code, guessed.document["verdict"]) == (3, "inconclusive")
+    assert guessed.document["cheapest"]["max_batch"] == 16
+    assert guessed.document["extrapolated"] == {"from": 8, "to": 16}
+    assert any("batches above 8 were never measured" in each for each in guessed.document["reasons"])
+    assert "measure batches of 16 too" in guessed.document["would_change"][0]
+
+
+def test_replicas_do_not_help_what_is_slow_by_itself(windtunnel: Command) -> None:
+    """Below the promised quantile of the service alone no number of replicas is asked for, but a faster variant or a longer bound."""
+    ran = windtunnel(*PLAN[:-3], "--slo", "p99<=1.5ms", "--json", "--hardware", "azure:D2s_v5")
+
+    assert (ran.code, ran.document["verdict"]) == (1, "no-go")
+    assert "no number of replicas helps" in ran.document["reasons"][1]
+    assert not any("replicas" in each for each in ran.document["would_change"])
+
+
+def test_what_was_left_out_of_a_trace_is_told(windtunnel: Command, home: Path) -> None:
+    """Rows that cannot be used are told beside the plan that rests on the others; a closed loop has no trace to plan on."""
+    rows = (home / "arrivals.csv").read_text()
+    (home / "arrivals.csv").write_text(f"{rows}nan\n")
+    ran = windtunnel(*PLAN[:-1], "--hardware", "azure:D2s_v5")
+    loop = windtunnel("plan", "--arrivals", "closed-loop(users=5, think=10ms)", *PLAN[3:], "--hardware", "azure:D2s_v5")
+
+    assert (ran.code, loop.code) == (0, 2)
+    assert "left out" in " ".join(ran.out.split())
+    assert "closed loop, of which there is no trace" in loop.err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+from windtunnel.simulate.planning import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,14 +61,25 @@ def test_for_people(windtunnel: Command) -> None:
     assert "[0;" not in ran.err + ran.out
 
 
-def test_from_a_factory_after_an_interruption(home: Path, windtunnel: Command) -> None:
-    """Ctrl-C leaves with 130 and a run that goes on from what is finished, once the factory lets it."""
+def test_from_a_factory_after_an_interruption(home: Path, windtunnel: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C leaves with 130 and a run that goes on from what is finished, flights of a plan that was under way included."""
     _from_factory(home, "interrupts")
     stopped = windtunnel("run", "windtunnel.toml", "--json")
     intact, gated = windtunnel("verify", "runs/tiny"), windtunnel("gate", "runs/tiny")
     (home / "windtunnel.toml").write_text((home / "windtunnel.toml").read_text().replace(":interrupts", ":factory"))
+    put = Journal.put
+
+    def put_one(self: Journal, what: str, value: Any) -> None:
+        put(self, what, value)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "put", put_one)
+        planning = windtunnel("run", "windtunnel.toml", "--json")
     ran = windtunnel("run", "windtunnel.toml", "--json")
 
+    assert planning.code == 130
+    assert "taking up 1 results that an interrupted run left" in ran.err
     assert (stopped.code, stopped.out) == (130, "")
     assert (intact.code, gated.code) == (0, 3)
     assert stopped.err.endswith("interrupted; what was finished is kept\n")

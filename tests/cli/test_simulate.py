@@ -22,6 +22,8 @@ KEYS = {
 }  # fmt: skip
 SPREAD = {f"{name}_s{end}" for name in ("mean", "p50", "p90", "p99", "p999") for end in ("", "_low", "_high")}
 
+LAWS = ("--service", "short=deterministic(mean=1ms)", "--service", "long=deterministic(mean=9ms)")
+
 
 def test_a_recording_and_a_profile(windtunnel: Command) -> None:
     """A trace through replicas behind one queue: every figure has its name, and its interval."""
@@ -60,6 +62,80 @@ def test_theory_beside_it(windtunnel: Command) -> None:
     assert ran["theory"]["wait_mean_s"] == pytest.approx(0.004)
     assert ran["wait"]["mean_s_low"] <= 0.004 <= ran["wait"]["mean_s_high"]
     assert "caps" in capped["theory"]["reason"]
+
+
+def test_theory_with_priorities(windtunnel: Command) -> None:
+    """Cobham's mean wait of each class, in the shares in which they came, lies in its simulated interval."""
+    ran = windtunnel(
+        "simulate", "--arrivals", "poisson(rate=700)", "--requests", 200_000, "--service", "exponential(mean=1ms)", "--priorities",
+        "urgent=20%, usual=80%", "--theory", "--json",
+    ).document  # fmt: skip
+
+    assert ran["theory"]["name"] == "M/G/1 with priorities"
+    for known, flown in zip(ran["theory"]["by_priority"], ran["by_priority"], strict=True):
+        assert known["name"] == flown["name"]
+        assert flown["wait"]["mean_s_low"] <= known["wait_mean_s"] <= flown["wait"]["mean_s_high"]
+    # who goes first changes who waits, not how long all wait together
+    assert ran["theory"]["wait_mean_s"] == pytest.approx(0.7 / 0.3 * 0.001)
+
+
+def test_theory_with_sizes(windtunnel: Command) -> None:
+    """Requests of two sizes wait as in M/G/1 with the mixture's second moment (Pollaczek and Khinchine)."""
+    ran = windtunnel(
+        "simulate", "--arrivals", "poisson(rate=300)", "--requests", 100_000, *LAWS, "--sizes", "short=90%, long=10%", "--theory",
+        "--json",
+    ).document  # fmt: skip
+    long = ran["by_size"][1]["requests"] / 100_000
+    mean_s, second = 0.001 + 0.008 * long, 1e-6 + (81e-6 - 1e-6) * long
+
+    assert ran["theory"]["name"] == "M/G/1"
+    assert ran["theory"]["wait_mean_s"] == pytest.approx(300 * second / 2 / (1 - 300 * mean_s))
+    assert ran["wait"]["mean_s_low"] <= ran["theory"]["wait_mean_s"] <= ran["wait"]["mean_s_high"]
+
+
+def test_theory_of_a_closed_loop(windtunnel: Command) -> None:
+    """Users who wait for their answers: the machine-repairman's mean wait is in the simulated interval."""
+    ran = windtunnel(
+        "simulate", "--arrivals", "closed-loop(users=20, think=25ms)", "--requests", 100_000, "--service", "exponential(mean=1ms)",
+        "--theory", "--json",
+    ).document  # fmt: skip
+
+    assert ran["theory"]["name"] == "M/M/1//20"
+    assert ran["wait"]["mean_s_low"] <= ran["theory"]["wait_mean_s"] <= ran["wait"]["mean_s_high"]
+
+
+def test_no_theory_is_a_sentence(windtunnel: Command) -> None:
+    """Where nothing is known in closed form, people read why."""
+    ran = windtunnel("simulate", "--trace", "arrivals.csv", "--profile", "profile.npz", "--theory")
+
+    assert "No closed form stands beside it: measured service times follow no law." in " ".join(ran.out.split())
+
+
+def test_a_promise_that_is_not_sure(windtunnel: Command) -> None:
+    """A promise at the very edge is neither kept nor broken surely: no verdict, and what would change that."""
+    asked = (
+        "simulate", "--arrivals", "poisson(rate=700)", "--requests", 50_000, "--service", "exponential(mean=1ms)", "--json", "--slo",
+    )  # fmt: skip
+    # in M/M/1 99% are answered within ln(100) / (μ − λ)
+    edge = windtunnel(*asked, "p99<=15.35ms", "--out", "edge")
+    loose = windtunnel(*asked, "p99<=20ms", "--out", "loose")
+
+    assert (edge.code, loose.code) == (3, 0)
+    assert edge.document["in_time_low"] < 0.99 < edge.document["in_time_high"]
+    assert "not surely" in edge.document["reasons"][-1]
+    assert "more requests" in edge.document["would_change"][0]
+    assert loose.document["in_time_low"] >= 0.99
+
+
+def test_people_are_told_what_it_costs(windtunnel: Command) -> None:
+    """The price of the replicas, their hours, and what a million answers cost."""
+    ran = windtunnel(
+        "simulate", "--arrivals", "poisson(rate=1000)", "--requests", 50_000, "--service", "deterministic(mean=1ms)",
+        "--replicas", 2, "--usd-per-hour", 3.6, "--json",
+    )  # fmt: skip
+    usd = ran.document["usd"]
+
+    assert f"${usd * 20:.3g} a million answers" in ran.document["reasons"][-1]
 
 
 @pytest.mark.parametrize(("slo", "code", "told"), [("p99<=1s", 0, "kept"), ("p99<=1us", 1, "broken")])
@@ -101,9 +177,6 @@ def test_a_guess_is_never_sure(windtunnel: Command) -> None:
     assert guessed.document["extrapolated"] == {"from": 8, "to": 32}
     assert any("batches above 8 were never measured" in each for each in guessed.document["reasons"])
     assert windtunnel(*GUESS[:-2], "--extrapolate", "--json", "--out", "all").document["extrapolated"] is None
-
-
-LAWS = ("--service", "short=deterministic(mean=1ms)", "--service", "long=deterministic(mean=9ms)")
 
 
 def test_requests_of_several_sizes(home: Path, windtunnel: Command) -> None:

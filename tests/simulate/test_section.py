@@ -63,12 +63,22 @@ def test_time_is_drawn_for_each_trace(profile: LatencyProfile, price: Price) -> 
 def test_tables_put_the_chosen_first(profile: LatencyProfile, price: Price) -> None:
     """The first row is the cheapest that surely keeps the promise; there are no more rows than a person reads."""
     result, section = drawn(profile, price, 0.05)
-    deployments, traces = section.tables
+    deployments, traces, frontier = section.tables
 
     assert str(result.shown.deployment) == deployments.rows[0][0]
     assert deployments.rows[0][-1] == "surely"
     assert 1 < len(deployments.rows) <= ROWS
     assert [row[0] for row in traces.rows] == ["recorded", "flash-crowd"]
+    assert [row[0] for row in frontier.rows] == [f"{each.deployment.usd_per_hour:.4g}" for each in result.frontier]
+
+
+def test_availability_is_the_third_axis(profile: LatencyProfile, price: Price) -> None:
+    """Each that was flown is drawn once at its cost and availability; the frontier's are joined."""
+    result, section = drawn(profile, price, 0.05)
+    frontier, others = section.figures[2].plotly["data"]
+
+    assert frontier["y"] == [each.availability * 100.0 for each in result.frontier]
+    assert len(frontier["x"]) + len(others["x"]) == len(result.evaluations)
 
 
 def test_section_is_plain_json_and_says_what_is_missing(profile: LatencyProfile, price: Price) -> None:

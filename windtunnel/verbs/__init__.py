@@ -17,8 +17,8 @@ from .serving import Serving
 from .settings import Settings
 from .simulate import simulate
 from .trace import describe_trace
-from .traffic import Carried, Traffic, read_trace, read_traffic
+from .traffic import Carried, Traffic, read_traffic
 
 __all__ = [
-    "Carried", "Choices", "Done", "Search", "Service", "Serving", "Settings", "Traffic", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_profiles", "read_service", "read_trace", "read_traffic", "simulate",
+    "Carried", "Choices", "Done", "Search", "Service", "Serving", "Settings", "Traffic", "Wishes", "backtest", "benchmark", "describe_trace", "export", "optimize", "plan", "read_profiles", "read_service", "read_traffic", "simulate",
 ]  # fmt: skip

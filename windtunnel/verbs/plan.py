@@ -13,9 +13,9 @@ from windtunnel.report.section import Section, Table
 from windtunnel.seeds import Seeds
 
 from .alone import Done, run_alone
-from .service import profile_digest
+from .service import profile_digest, widest_guess
 from .simulate import LOGGED, check_scenario
-from .traffic import Traffic
+from .traffic import HELD, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 SETTINGS = "batching"
 """The folder of a tuned run that holds what tells servers to batch so."""
-
-JOURNAL = ".flights"
-"""The file in a workplace that holds what an interrupted plan had flown."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +188,26 @@ def _measured(offers: Sequence[Offer]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(offer.profile.batch_sizes) for offer in offers))))
 
 
+def held(traffic: Traffic) -> Trace:
+    """The trace of what comes.
+
+    Raises:
+        ConfigError: it is never in memory together, or waits for its answers.
+    """
+    if traffic.population is not None:
+        raise ConfigError(
+            "is a closed loop, of which there is no trace", field="--arrivals", value=traffic.arrivals,
+            fix="write poisson(rate=900), or fly it with simulate",
+        )  # fmt: skip
+    if traffic.trace is None:
+        raise ConfigError(
+            "is more than can be held as a trace", field="--requests", value=traffic.requests, fix=f"at most {HELD:,}"
+        )
+    return traffic.trace
+
+
 def plan(
-    traces: Sequence[Trace],
+    traffic: Sequence[Traffic],
     profiles: Sequence[LatencyProfile],
     choices: Choices,
     *,
@@ -204,7 +219,7 @@ def plan(
     """Find the cheapest deployment that keeps the promise.
 
     Args:
-        traces: the arrivals; the promise must be kept on each, and scenarios strike the first.
+        traffic: what comes; the promise must be kept on each, and scenarios strike the first.
         profiles: the measured service times, of one or more variants and machines.
         choices: what there is to choose from.
         seed: of all chance.
@@ -213,6 +228,7 @@ def plan(
         progress: shown while planning.
     """
     choices.check(profiles)
+    traces = [held(each) for each in traffic]
     names = [trace.name for trace in traces]
     if len(set(names)) < len(names):
         raise ConfigError(
@@ -229,8 +245,10 @@ def plan(
         "priced": [repr(each) for each in tariffs],
     }
     make = partial(
-        _plan, traces=traces, profiles=profiles, choices=choices, seeds=Seeds(seed), workers=workers, progress=progress
-    )
+        _plan, traces=traces, profiles=profiles, choices=choices, seeds=Seeds(seed), workers=workers, progress=progress,
+        said=tuple(sentence for each in traffic for sentence in each.said),
+        left_out=tuple(each.left_out for each in traffic if each.left_out),
+    )  # fmt: skip
     return run_alone("plan", out, parameters, inputs, make, seed=seed, progress=progress)
 
 
@@ -243,28 +261,29 @@ def _plan(
     seeds: Seeds,
     workers: Workers | None,
     progress: Progress,
+    said: tuple[str, ...],
+    left_out: tuple[str, ...],
 ) -> tuple[dict[str, Any], Section, Verdict]:
     from windtunnel.deployment import Slo
     from windtunnel.simulate import draw, rehearse
     from windtunnel.simulate import plan as search
     from windtunnel.simulate.planning import Journal
 
+    for sentence in said:
+        progress.say(f"  {sentence}")
     days, troubles = _days(traces, choices.scenario, seeds)
-    space, left_out = choices.space(days, profiles)
-    # the workplace is named by the digest of all that matters, so what lies in it answers this very question
-    journal = Journal(work / JOURNAL)
-    if journal.found:
-        progress.say(f"  taking up {journal.found} results that an interrupted run left")
+    space, unfit = choices.space(days, profiles)
+    journal = Journal.in_workplace(work, progress.say)
     with progress.bar("deployments", len(space)) as report:
         found = search(
-            days, space, slo=Slo.parse(choices.slo), confidence=choices.confidence, troubles=troubles, left_out=left_out,
+            days, space, slo=Slo.parse(choices.slo), confidence=choices.confidence, troubles=troubles, left_out=unfit,
             seeds=seeds, workers=workers, report=report, journal=journal,
         )  # fmt: skip
     logged = max(len(each) for each in days.values()) <= LOGGED
     section = draw(found, rehearse(days, space, found.shown.deployment, seeds=seeds, troubles=troubles, log=logged))
     result = {
         **found.to_dict(), "deployments_per_s": found.deployments_per_s, "requests_per_s": found.requests_per_s,
-        "where": found.where,
+        "where": found.where, "warnings": list(said), "extrapolated": widest_guess(profiles),
     }  # fmt: skip
     if choices.tune_batching:
         progress.say("  tuning the batching")
@@ -272,7 +291,8 @@ def _plan(
         result["batching"] = tuned.to_dict(found.slo.quantile)
         section = _with_tuning(section, tuned)
     journal.close()
-    return result, replace(section, title="Plan"), found.verdict
+    told = (*section.sentences, *left_out)
+    return result, replace(section, title="Plan", sentences=told, notes=(*section.notes, *said)), found.verdict
 
 
 def _days(traces: Sequence[Trace], scenario: str, seeds: Seeds) -> tuple[dict[str, Trace], tuple[Scenario, ...]]:

@@ -86,8 +86,7 @@ class Service:
     @property
     def extrapolated(self) -> dict[str, int] | None:
         """From the last measured size to what the profiles were extended to, at its widest; None where all was measured."""
-        reaches = [profile.extrapolated for profile in self.profiles]
-        return max((each for each in reaches if each), key=lambda each: abs(each["to"] - each["from"]), default=None)
+        return widest_guess(self.profiles)
 
     def table(self, largest: int, replicas: int) -> Floats:
         """Service times by size class and size of batch.
@@ -105,16 +104,7 @@ class Service:
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why a flight on these is not sure: what was guessed, and profiles that are not valid; a sentence each."""
-        found = []
-        for profile in self.profiles:
-            guesses, others = (
-                profile.verdict.reasons[: len(profile.guessed)],
-                profile.verdict.reasons[len(profile.guessed) :],
-            )
-            found += [f"{profile.variant}: {reason}." for reason in guesses]
-            if profile.verdict.outcome != "go" and others:
-                found.append(f"The profile of {profile.variant} it rests on is not valid: {others[0]}")
-        return tuple(found)
+        return tuple(doubt for profile in self.profiles for doubt in profile.doubts)
 
     @property
     def would_change(self) -> tuple[str, ...]:
@@ -128,6 +118,12 @@ class Service:
             profile_digest(each) if isinstance(each, LatencyProfile) else digest_value(repr(each)) for each in self.each
         ]
         return told[0] if len(told) == 1 else digest_value([self.names, told])
+
+
+def widest_guess(profiles: Sequence[LatencyProfile]) -> dict[str, int] | None:
+    """From the last measured size to what profiles were extended to, at its widest; None where all was measured."""
+    reaches = [profile.extrapolated for profile in profiles]
+    return max((each for each in reaches if each), key=lambda each: abs(each["to"] - each["from"]), default=None)
 
 
 def _table(service: LatencyProfile | ServiceLaw, largest: int, replicas: int) -> Floats:

@@ -10,6 +10,7 @@ from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
 
 from .alone import Done, run_alone
+from .theory import theory_of
 from .traffic import HELD
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from windtunnel.simulate.flight_course import FlightCourse
     from windtunnel.simulate.scenarios.rehearsal import Rehearsal
     from windtunnel.simulate.system import System
-    from windtunnel.simulate.theory import NoTheory, Theory
+    from windtunnel.stats import Interval
     from windtunnel.verdict import Outcome, Verdict
 
     from .service import Service
@@ -134,9 +135,13 @@ def _simulate(
     from windtunnel.simulate.compiling import said
     from windtunnel.simulate.flight_course import FlightCourse
     from windtunnel.simulate.flight_section import draw_flight
+    from windtunnel.simulate.in_time import in_time
     from windtunnel.simulate.overload import Overload
+    from windtunnel.simulate.theory import Theory
     from windtunnel.verdict import Verdict
 
+    for sentence in traffic.said:
+        progress.say(f"  {sentence}")
     clock = time.perf_counter()
     rehearsal = None
     with said(progress.say):
@@ -159,10 +164,11 @@ def _simulate(
     }
     classes = {} if scenario else _classes(traffic, service, flight)
     result |= {f"by_{what}": [each.to_dict() for each in found] for what, found in classes.items()}
-    if promise is not None:
-        result["in_time"] = flight.good / flight.summary.requests
+    share = in_time(flight) if promise is not None else None
+    if share is not None:
+        result |= share.to_dict("in_time")
         result["goodput_per_s"] = flight.good / flight.summary.seconds_simulated
-    known = _theory(traffic, service, system, scenario) if theory else None
+    known = theory_of(traffic, service, system, scenario) if theory else None
     if known is not None:
         result["theory"] = known.to_dict()
     overload = Overload.of(flight, system, _shares(traffic, service))
@@ -171,7 +177,8 @@ def _simulate(
         system,
         traffic.name,
         course=course,
-        theory=known,
+        theory=known if isinstance(known, Theory) else None,
+        usd=result["usd"],
         classes=classes,
         overload=overload,
         notes=traffic.said,
@@ -181,31 +188,40 @@ def _simulate(
         result |= {"good_within_s": rehearsal.bound_s, "scenarios": [each.to_dict() for each in rehearsal.days]}
         section, verdict = _draw_worst(section, rehearsal)
         changes = (*verdict.would_change, *changes)
-    elif promise is not None:
-        section, more = _judged(section, promise, result["in_time"], system)
-        changes = (*changes, *more)
+    elif promise is not None and share is not None:
+        section, more = _judged(section, promise, share, system)
+        changes = changes or more
     section = _doubted(section, service)
-    section = replace(section, sentences=(*section.sentences, *filter(None, [traffic.left_out])))
+    unknown = f"No closed form stands beside it: {known.reason}." if known and not isinstance(known, Theory) else ""
+    section = replace(section, sentences=(*section.sentences, *filter(None, [unknown, traffic.left_out])))
     outcome = cast("Outcome", section.outcome)
     return result, section, Verdict(outcome, section.sentences, (*changes, *service.would_change))
 
 
-def _judged(section: Section, promise: Slo, in_time: float, system: System) -> tuple[Section, tuple[str, ...]]:
-    """The section with a word on the promise, and what would keep one that is broken."""
+def _judged(section: Section, promise: Slo, share: Interval, system: System) -> tuple[Section, tuple[str, ...]]:
+    """The section with a word on the promise, and what would keep one that is not surely kept."""
     from dataclasses import replace
 
-    from windtunnel.quantity import format_duration
+    from windtunnel.quantity import format_duration, format_share
 
-    kept = in_time >= promise.quantile
-    told = (
-        f"{in_time:.3%} of all requests are answered within {format_duration(promise.latency_s)}: "
-        f"{promise} is {'kept' if kept else 'broken'} in this run."
-    )
-    section = replace(section, outcome=section.outcome if kept else "no-go", sentences=(*section.sentences, told))
+    bound = format_duration(promise.latency_s)
+    low, high = (format_share(each) for each in (share.low, share.high))
+    told = f"{format_share(share.value)} [{low} – {high}] of all requests are answered within {bound}: {promise} is"
     fastest_s = float(system.by_group[:, :, 1].min())
     if promise.latency_s < fastest_s:
+        section = replace(section, outcome="no-go", sentences=(*section.sentences, f"{told} broken."))
         return section, (f"a bound above {format_duration(fastest_s)}: no request is served faster by anything here",)
-    return section, () if kept else ("more replicas, other batches, or a longer bound: `windtunnel plan` finds which",)
+    if share.low >= promise.quantile:
+        return replace(section, sentences=(*section.sentences, f"{told} kept.")), ()
+    if share.high < promise.quantile:
+        section = replace(section, outcome="no-go", sentences=(*section.sentences, f"{told} broken."))
+        return section, ("more replicas, other batches, or a longer bound: `windtunnel plan` finds which",)
+    word = "kept" if share.value >= promise.quantile else "broken"
+    outcome = "inconclusive" if section.outcome == "go" else section.outcome
+    section = replace(
+        section, outcome=outcome, sentences=(*section.sentences, f"{told} {word} in this run, not surely.")
+    )
+    return section, ("more requests, which narrow the interval", "`windtunnel plan`, which finds what surely keeps it")
 
 
 def _shares(traffic: Traffic, service: Service) -> list[float]:
@@ -274,9 +290,11 @@ def _draw_worst(section: Section, rehearsal: Rehearsal) -> tuple[Section, Verdic
     helped = (f"{each}." for each in draw.helped(rehearsal.days))
     outcome = rehearsal.outcome
     # that its queue grows is said of the worst day above
-    sentences = (*draw.sentences(rehearsal), *helped, section.sentences[0])
+    flown = f"the first run of {rehearsal.days[-1].name}"
+    sentences = (*draw.sentences(rehearsal), *helped, f"In {flown}, {section.sentences[0]}")
+    tables = (replace(each, caption=f"{each.caption}: {flown}") for each in section.tables)
     drawn = replace(
-        section, outcome=outcome, sentences=sentences, tables=(*draw.tables(rehearsal), *section.tables),
+        section, outcome=outcome, sentences=sentences, tables=(*draw.tables(rehearsal), *tables),
         figures=draw.figures(rehearsal), notes=(*draw.notes(rehearsal), *section.notes),
     )  # fmt: skip
     return drawn, Verdict(outcome, sentences, draw.helped(lost))
@@ -308,36 +326,3 @@ def _classes(traffic: Traffic, service: Service, flight: Flight) -> dict[str, tu
         names = traffic.priorities or tuple(str(each) for each in range(int(column.max()) + 1))
         found["priority"] = by_class(flight.log, column, names)
     return {what: each for what, each in found.items() if len(each) > 1}
-
-
-def _theory(traffic: Traffic, service: Service, system: System, scenario: str) -> Theory | NoTheory:
-    """The closed form of what was flown, or why there is none."""
-    from windtunnel.simulate import arrivals
-    from windtunnel.simulate.admission import Admission
-    from windtunnel.simulate.arrivals import Poisson
-    from windtunnel.simulate.batching import IdealBatching
-    from windtunnel.simulate.client import Client
-    from windtunnel.simulate.theory import NoTheory, closed_form
-
-    if scenario:
-        return NoTheory("a worst day is in no steady state")
-    if service.profiles:
-        return NoTheory("measured service times follow no law")
-    law = service.law
-    if law is None:
-        return NoTheory("the closed forms are for requests of one size")
-    if not isinstance(system.batcher, IdealBatching):
-        return NoTheory("the closed forms are for batches that close when a server is idle")
-    generator = arrivals.parse(traffic.arrivals) if traffic.arrivals else None
-    rate = generator.rate_per_s if isinstance(generator, Poisson) else None
-    there = {
-        "retries or timeouts": system.client != Client(), "a proxy": system.proxy, "faults": system.faults,
-        "scaling": system.scaling, "several queues": system.stations > 1, "caps": system.admission != Admission(),
-        "priorities": "priority" in traffic.columns, "models that are loaded": system.multiplex,
-    }  # fmt: skip
-    means = [law.mean_s(batch) for batch in range(1, system.max_batch + 1)]
-    return closed_form(
-        rate, law.kind, means, {"deterministic": 0.0, "exponential": 1.0}.get(law.kind, law.cv),
-        servers=system.executors, max_wait_s=system.batcher.max_wait_s,
-        besides=[name for name, is_there in there.items() if is_there],
-    )  # fmt: skip

@@ -130,29 +130,6 @@ class Carried:
         return Payload(sizes, keys, priorities, deadlines_s)
 
 
-def read_trace(
-    path: Path | None, arrivals: str, requests: int | None, seeds: Seeds, time: str = "", speed: float = 1.0
-) -> Trace:
-    """Read a trace of any known format, or generate one from `poisson(rate=900)`, and play it `speed` times as fast.
-
-    Raises:
-        ConfigError: neither or both given, no such generator, too many to hold, or a speed that is not above zero.
-    """
-    traffic = read_traffic(path, arrivals, requests, seeds, time, speed)
-    if traffic.population is not None:
-        raise ConfigError(
-            "is a closed loop, which no trace is made of",
-            field="--arrivals",
-            value=arrivals,
-            fix="write poisson(rate=900)",
-        )
-    if traffic.trace is None:
-        raise ConfigError(
-            "is more than can be held as a trace", field="--requests", value=requests, fix=f"at most {HELD:,}"
-        )
-    return traffic.trace
-
-
 def read_traffic(
     path: Path | None,
     arrivals: str,
@@ -211,7 +188,9 @@ def _recorded(path: Path, payload: Payload, time: str, seeds: Seeds) -> Traffic:
     own = {wanted: wanted} if wanted in Source.look(path).header else {}
     reading = read(path, Ask(time=time, columns=own), seeds)
     left_out = sum(reading.skipped.values())
-    told = f"{path.name}: {left_out:,} rows were left out ({', '.join(reading.skipped)})." if left_out else ""
+    why = ", ".join(f"{reason.replace('_', ' ')}: {count:,}" for reason, count in reading.skipped.items() if count)
+    rows = "row was" if left_out == 1 else "rows were"
+    told = f"{path.name}: {left_out:,} {rows} left out ({why})." if left_out else ""
     said = tuple(f"{path.name}: {each}." for each in reading.warnings)
     return Traffic(reading.trace.name, reading.trace, said=said, left_out=told)
 

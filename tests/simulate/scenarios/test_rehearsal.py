@@ -211,7 +211,7 @@ def test_rehearsal_is_drawn(trace: Trace, system: System) -> None:
     calm, worst, _ = (np.array(each["y"]) for each in figure["data"])
     hurt = found.days[0].harm.requests_hurt.value
     assert abs(np.sum(calm - worst) * found.seconds - hurt) < 0.02 * len(trace)
-    assert "metastable) under each of 2 lucks" in draw.sentences(found)[0]
+    assert "metastable) in each of 2 runs" in draw.sentences(found)[0]
     best = found.days[0].cheapest
     assert best is not None
     assert draw.helped(found.days)[0].startswith(
@@ -239,7 +239,7 @@ def test_disagreement_is_inconclusive(trace: Trace, system: System) -> None:
     back = [each.recovered for each in found.days[0].harm.runs]
     assert 0 < sum(back) < len(back)
     assert (found.days[0].harm.recovered, found.outcome) == (None, "inconclusive")
-    assert f"recovers under {sum(back)} of 6 lucks" in draw.sentences(found)[0]
+    assert f"recovers in {sum(back)} of 6 runs" in draw.sentences(found)[0]
 
 
 def test_no_log_is_kept_that_nobody_asks_for(trace: Trace, system: System) -> None:
