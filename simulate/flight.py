@@ -67,7 +67,8 @@ class Flight:
         bin_s: how long a bin is.
         first_s: when the first request came.
         last_s: when the last one did.
-        drift_per_s: requests a second by which the queue grew while they came; zero where it was worked off as they did.
+        drift_per_s: requests a second by which the queue grew while they came; zero where it was worked off as they did, and in
+            a closed loop, where no more can wait than there are users.
         wasted: attempts that were served for nobody.
         overflowed: whether so many waited that the rest was not flown.
         parts: of batches, cut by model, where models share stations; each wanted its model.
@@ -335,6 +336,7 @@ class _Full:
         return _landed(
             self.told, counts, float(flow["first_s"]), last_s, float(flow["ended_s"]), float(flow["busy_s"]),
             float(flow["replica_area_s"]), self.system, wasted=int(flow["wasted"]), overflowed=overflowed,
+            closed=self.population is not None,
             multiplexed={name: flow[name].item() for name in ("parts", "misses", "loads", "loading_s")},
         )  # fmt: skip
 
@@ -351,10 +353,12 @@ def _landed(
     *,
     wasted: int = 0,
     overflowed: bool = False,
+    closed: bool = False,
     multiplexed: Mapping[str, Any] = MappingProxyType({}),
 ) -> Flight:
     for sketch in (told.latency, told.wait):
         make_room(sketch, counts["requests"])
+    drift_per_s = 0.0 if closed and not overflowed else _drift_per_s(told, last_s, system, counts if overflowed else {})
     each = {name: counts.get(name, 0) for name in ("shed", "timed_out", "failed", "left")}
     summary = Summary(
         requests=counts["requests"], completed=counts["completed"], **each, attempts=counts["attempts"],
@@ -365,7 +369,7 @@ def _landed(
     log = RequestLog(*(np.ascontiguousarray(rows[name]) for name in RequestLog.__dataclass_fields__))
     return Flight(
         log if len(told.rows) else None, summary, told.over_time, float(told.grid[0]), first_s, last_s,
-        _drift_per_s(told, last_s, system, counts if overflowed else {}), wasted, overflowed, **multiplexed,
+        drift_per_s, wasted, overflowed, **multiplexed,
     )  # fmt: skip
 
 

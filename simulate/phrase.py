@@ -121,6 +121,9 @@ def _value(text: str, hint: Any, name: str, field: str) -> Any:
             # 125% is a number too, and what may be one only as a share refuses it itself
             return float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
     except (KeyError, ValueError, ConfigError) as error:
-        says = {bool: "true or false", int: "a whole number"}.get(hint, "a number or a duration")
-        raise ConfigError(f"is not {says}", field=f"{field} ({_spelling(name)})", value=text) from error
+        place = f"{field} ({_spelling(name)})"
+        if isinstance(error, ConfigError):
+            raise ConfigError(error.problem, field=place, value=text, fix=error.fix) from error
+        says = {bool: "true or false", int: "a whole number"}.get(hint, "a number")
+        raise ConfigError(f"is not {says}", field=place, value=text) from error
     return text

@@ -108,8 +108,9 @@ class System:
         for fault in self.faults:
             if getattr(fault, "station", 0) >= self.most:
                 raise ConfigError(
-                    f"is no station: there are {self.most}", field="station", value=getattr(fault, "station", 0)
-                )
+                    "is no station", field="station of a fault", value=getattr(fault, "station", 0),
+                    fix=f"they are numbered from 0 to {self.most - 1}",
+                )  # fmt: skip
         self._check_each()
         self._check_table()
 

@@ -189,7 +189,11 @@ def _read(text: str, forms: Mapping[str, _Form], field: str, example: str) -> An
     missing = [key for key in form.needs if key not in given]
     if missing:
         raise ConfigError(f"needs `{missing[0]}`", field=field, value=text, fix=f"{name} has {form}")
-    return form.build(**given)
+    try:
+        return form.build(**given)
+    except ConfigError as error:
+        fix = error.fix or f"{name} has {form}"
+        raise ConfigError(error.problem, field=error.field, value=error.value, fix=fix) from error
 
 
 def _pieces(name: str, inside: str, form: _Form) -> list[tuple[str, str]]:

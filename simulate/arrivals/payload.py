@@ -119,11 +119,11 @@ class Cuts:
             DataError: no such column, or requests of which it is not known.
         """
         if self.column not in trace.columns:
-            raise DataError("is not a column of the trace", field=self.column, fix=nearest(self.column, trace.columns) if trace.columns else "it has none")  # fmt: skip
+            raise DataError("is not a column of the trace", field="column", value=self.column, fix=nearest(self.column, trace.columns) if trace.columns else "it has none")  # fmt: skip
         values = trace.columns[self.column]
         unknown = int(np.count_nonzero(~np.isfinite(values)))
         if unknown:
-            raise DataError(f"is not known of {unknown} requests", field=self.column, fix="give it for each, or leave those out")  # fmt: skip
+            raise DataError(f"is not known of {unknown} requests", field="column", value=self.column, fix="give it for each, or leave those out")  # fmt: skip
         size = np.searchsorted(self.edges, values, side="left").astype(np.int32)
         return replace(trace, columns={**trace.columns, "size": size})
 
@@ -192,7 +192,7 @@ def parse_deadlines(text: str, priorities: Mix | None) -> tuple[float, ...]:
         return (_deadline_s(text),)
     names = priorities.names if priorities is not None else ()
     pairs = dict(_pair(each, text) for each in text.split(","))
-    if sorted(pairs) != sorted(names):
+    if sorted(pairs) != sorted(names) or len(pairs) < len(text.split(",")):
         known = ", ".join(names) or "none: give --priorities too"
         raise ConfigError("does not name each class of priority once", value=text, fix=f"the classes are {known}")
     return tuple(_deadline_s(pairs[name]) for name in names)

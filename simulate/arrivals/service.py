@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 KINDS = ("deterministic", "exponential", "gamma", "lognormal")
 
+_CV = {"deterministic": 0.0, "exponential": 1.0}
+"""Of the laws that have no choice."""
+
 
 @dataclass(frozen=True)
 class ServiceLaw:
@@ -53,8 +56,10 @@ class ServiceLaw:
             if not 0.0 <= value < float("inf"):
                 raise ConfigError("must be zero or more", field=field, value=value)
         if self.base_s + self.per_item_s <= 0.0:
-            fix = "no server answers in no time; give mean=1ms"
+            fix = "no server answers in no time; give base=1ms"
             raise ConfigError("must be above zero", field="mean, or base and per_item", value=0.0, fix=fix)
+        if self.cv != _CV.get(self.kind, self.cv):
+            raise ConfigError("is not that of the law", field="cv", value=self.cv, fix=f"give {_CV[self.kind]:g}")
         if self.kind in ("gamma", "lognormal") and not 0.01 <= self.cv <= 30.0:
             raise ConfigError("is outside 0.01 to 30", field="cv", value=self.cv)
 

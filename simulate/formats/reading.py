@@ -85,6 +85,7 @@ class Reading:
         skipped: reason → how many rows were left out for it.
         warnings: what the reader decided or noticed, one sentence each.
         noticed: what was kept though it is odd → how many rows: `unsorted`, `identical`, `spread`, …
+        coded: columns of text, of which the trace holds the places in the alphabet.
     """
 
     trace: Trace
@@ -92,6 +93,7 @@ class Reading:
     skipped: Mapping[str, int]
     warnings: tuple[str, ...]
     noticed: Mapping[str, int] = field(default_factory=dict)
+    coded: frozenset[str] = frozenset()
 
     def describe(self) -> dict[str, Any]:
         """The trace's figures, and what was skipped, noticed and decided."""

@@ -12,7 +12,7 @@ from windtunnel.errors import DataError, naming
 from windtunnel.trace import KNOWN, Trace
 
 from .reading import Reading
-from .stamps import EPOCH_FROM_S, MISSING, anything, names
+from .stamps import EPOCH_FROM_S, MISSING, anything, is_text, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,7 +136,8 @@ def settle(path: Path, form: str, rows: Rows, ask: Ask, tally: Tally, seeds: See
     with naming(file=path):
         trace = replace(bare, columns=columns)
     _notice_silence(trace, tally)
-    return Reading(trace, form, dict(tally.skipped), tuple(tally.warnings), dict(tally.noticed))
+    coded = frozenset(name for name, values in rows.columns.items() if is_text(values))
+    return Reading(trace, form, dict(tally.skipped), tuple(tally.warnings), dict(tally.noticed), coded)
 
 
 def _possible(rows: Rows, tally: Tally) -> Rows:
@@ -186,7 +187,7 @@ def _check(path: Path, rows: Rows, tally: Tally) -> None:
         return
     reason, count = tally.skipped.most_common(1)[0]
     raise DataError(
-        f"has no use in {tally.bad} of {tally.bad + len(rows)} rows, of which {count} for `{reason}`",
+        f"cannot be used in {tally.bad} of {tally.bad + len(rows)} rows (`{reason}`: {count})",
         file=path, field=rows.time_column, value=tally.examples.get(reason) or None,
         fix="is it another format or column? say so with --format, --time, --time-unit or --duration",
     )  # fmt: skip

@@ -215,6 +215,17 @@ def between_s(starts: Times, ends: Times) -> NDArray[np.float64]:
     return np.where(missing, np.nan, (np.where(missing, 0, ends) - np.where(missing, 0, starts)) / scale)
 
 
+def is_text(values: Any) -> bool:
+    """Whether a column holds anything that is no number, so that `anything` gives it codes.
+
+    Example:
+        >>> is_text(pl.Series(["9", "n/a"])), is_text(pl.Series(["9", "10", None])), is_text([9, 10])
+        (True, False, False)
+    """
+    series = values if isinstance(values, pl.Series) else pl.Series(values)
+    return bool(series.dtype == pl.String and series.cast(pl.Float64, strict=False).count() < series.count())
+
+
 def anything(values: Any) -> NDArray[Any]:
     """Whatever stands in a column, as numbers: text becomes codes in the order of the alphabet.
 
@@ -227,11 +238,8 @@ def anything(values: Any) -> NDArray[Any]:
     series = values if isinstance(values, pl.Series) else pl.Series(values)
     if series.dtype.is_integer() and not series.null_count():
         return series.to_numpy()
-    if series.dtype == pl.String:
-        numbers = series.cast(pl.Float64, strict=False)
-        if numbers.count() < series.count():
-            return _codes(series)
-        series = numbers
+    if is_text(series):
+        return _codes(series)
     known = floats(series)
     whole = bool(np.all(np.isfinite(known)) and np.all(known == np.rint(known)) and np.all(np.abs(known) < 2**53))
     return known.astype(np.int64) if whole else known

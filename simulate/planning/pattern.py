@@ -24,6 +24,12 @@ ALWAYS_ON, AUTOSCALED, SPOT, SERVERLESS, EDGE = "always-on", "autoscaled", "spot
 PATTERNS = (ALWAYS_ON, AUTOSCALED, SPOT, SERVERLESS, EDGE)
 """All of them, in the order in which they are told."""
 
+ASSUMED_OF = {
+    "cold_start_s": AUTOSCALED, "target": AUTOSCALED, "preemptions_per_hour": SPOT, "notice_s": SPOT, "replacement_s": SPOT,
+    "function_start_s": SERVERLESS, "keep_s": SERVERLESS, "sites": EDGE, "hop_s": EDGE, "device_slowness": EDGE,
+}  # fmt: skip
+"""What each field of `Patterns` is assumed of; what is not here, of all machines."""
+
 FALLBACK_S = 3600.0
 """A machine on demand stands in for one that was taken away for so long, and is paid for as long."""
 

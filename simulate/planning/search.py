@@ -15,7 +15,7 @@ from windtunnel.fanout import Workers, fan_out
 from .bound import fast_share, greatest_rate_per_s, least_rate_per_s
 from .journal import Journal, read, written
 from .pattern import PATTERNS, SERVERLESS
-from .space import sessions_of
+from .space import is_shared, sessions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ def probe(prober: Prober, stretch: tuple[tuple[int, Deployment], ...]) -> Probe:
 
 def _may_hurt(deployment: Deployment) -> bool:
     """Whether more replicas may hurt: requests are spread over queues that wait for company."""
-    return deployment.batcher != "ideal" and deployment.batch.max_batch > 1
+    return not is_shared(deployment.batcher) and deployment.batch.max_batch > 1
 
 
 @dataclass

@@ -69,7 +69,7 @@ def _why(found: Toll) -> str:
 
 def _after(found: Toll) -> str:
     recovery_s = found.recovery_s
-    if recovery_s is None or not recovery_s.high:
+    if recovery_s is None or not recovery_s.value:
         return "at the end of"
     return f"{_range(recovery_s, format_duration)} after"
 
@@ -149,7 +149,7 @@ def _recovered(found: Toll) -> str:
         return "no"
     recovery_s = found.recovery_s
     assert recovery_s is not None
-    after = f"after {_range(recovery_s, format_duration)}" if recovery_s.high else "at once"
+    after = f"after {_range(recovery_s, format_duration)}" if recovery_s.value else "at once"
     if found.recovered:
         return after
     return f"{found.recoveries} of {len(found.runs)}: {after}"

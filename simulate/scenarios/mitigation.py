@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from windtunnel.simulate.overload import executors_each
 from windtunnel.simulate.routing import Pinned
 
 from .scenario import full_batch_s
@@ -141,7 +142,7 @@ class Headroom(Mitigation):
 
     def prepare(self, system: System) -> System:
         """More executors where there is one queue, else more stations; bounds of scaling rise alike."""
-        if system.stations == 1 and system.scaling is None and system.executors > 1:
+        if system.stations == 1 and system.scaling is None and system.executors > executors_each(system):
             return replace(system, executors=self._more(system.executors))
         scaling = system.scaling
         larger = scaling and replace(scaling, least=self._more(scaling.least), most=self._more(scaling.most))
@@ -158,7 +159,7 @@ class Headroom(Mitigation):
 
     def says(self, day: Day, bound_s: float) -> str:  # noqa: ARG002  # it needs no bound
         """How many more."""
-        return f"{self.share:.0%} more replicas: {max(day.system.most, 1) * day.system.executors}"
+        return f"{self.share:.0%} more replicas: {max(day.system.most, 1) * day.system.executors // executors_each(day.system)}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from windtunnel.errors import DataError
 from windtunnel.request_log import COMPLETED
 from windtunnel.seeds import Seeds
 from windtunnel.simulate.flight import fly
+from windtunnel.simulate.overload import executors_each
 
 from .day import Day
 from .harm import Harm, good, harm
@@ -201,7 +202,7 @@ class RunThrough:
         if day is calm and day.system is self.course.system:
             return Spent()
         flight = self._fly(day)
-        more = _replicas(flight) - _replicas(self.calm)
+        more = _replicas(flight, day.system) - _replicas(self.calm, self.course.system)
         return Spent(round(more, 3), int(np.sum(self.well)) - int(np.sum(self._well(flight))))
 
 
@@ -218,6 +219,6 @@ def _bound_s(flight: Flight, trace: Trace) -> float:
     return FACTOR * float(np.quantile(answered, 0.99))
 
 
-def _replicas(flight: Flight) -> float:
-    """Replicas that are paid for, in the mean over the flight."""
-    return flight.summary.replica_s / max(flight.summary.seconds_simulated, 1e-9)
+def _replicas(flight: Flight, system: System) -> float:
+    """Replicas that are paid for, in the mean over the flight; one that serves several batches at once is paid for once."""
+    return flight.summary.replica_s / executors_each(system) / max(flight.summary.seconds_simulated, 1e-9)

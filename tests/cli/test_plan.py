@@ -104,6 +104,8 @@ def test_what_was_left_out_of_a_trace_is_told(windtunnel: Command, home: Path) -
         (("--patterns", "sopt"), ["`--patterns` (='sopt') is no way of running", "did you mean `spot`"]),
         (("--patterns", "serverless"), ["`--patterns`", "serverless has nothing to run on", "add a function"]),
         (("--assume", "target=0"), ["`--assume (target)`", "must be above zero"]),
+        (("--assume", "hop=5ms"), ["`--assume (hop)` is assumed of edge, and nobody asks about it", "add edge to"]),
+        (("--assume", "repair=5m"), ["`--assume (repair)`", "nothing fails", "--failures-per-hour"]),
         (("--failures-per-hour", "-1"), ["--failures-per-hour"]),
     ],
 )

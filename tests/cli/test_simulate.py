@@ -9,6 +9,9 @@ import polars as pl
 import pytest
 
 from windtunnel.latency_profile import LatencyProfile
+from windtunnel.seeds import Seeds
+from windtunnel.simulate.planning.offer import slowdown_of
+from windtunnel.verbs import Carried, Serving, read_service, read_traffic
 from windtunnel.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -275,12 +278,12 @@ MADE = "simulate --arrivals poisson(rate=9) --service exponential(mean=1ms)"
             "`--profile` (='a') is the name of two size classes",
         ),
         (f"{HERE} --profile long=profile.npz --sizes tokens:1,2", "makes 3 classes, and there are service times for 2"),
-        (f"{HERE} --profile long=profile.npz --sizes tokens:1", "`--sizes` is not a column of the trace"),
+        (f"{HERE} --profile long=profile.npz --sizes tokens:1", "`--sizes` (='tokens') is not a column of the trace"),
         (
             f"{HERE} --max-wait 2ms",
-            "`--max-wait` (=0.002) waits for company, and batches are of one; give --max-batch too",
+            "`--max-wait` (='2 ms') waits for company, and batches are of one; give --max-batch too",
         ),
-        (f"{HERE} --batcher cork --max-wait 2ms", "`--max-wait` (=0.002) means nothing to --batcher cork"),
+        (f"{HERE} --batcher cork --max-wait 2ms", "`--max-wait` (='2 ms') means nothing to --batcher cork"),
         (f"{HERE} --batcher ray-serve(max_batch=4) --max-batch 8", "`--max-batch` (=8) is overruled by --batcher"),
         (
             f"{HERE} --least-replicas 2",
@@ -308,6 +311,8 @@ MADE = "simulate --arrivals poisson(rate=9) --service exponential(mean=1ms)"
         (f"{HERE} --client timeout=1s,hedge=1s", "`--client (hedge)` comes after the attempt was given up"),
         (f"{HERE} --fault proxy-stall(at=1s,lasts=1s)", "stalls a proxy, and there is none"),
         (f"{HERE} --fault crash(station=0,at=9h)", "strikes after the last request"),
+        (f"{MADE} --client timeout=-1s", "`--client (timeout)` (='-1s') is negative; a duration is zero or more"),
+        (f"{MADE} --fault crash(station=1,at=1s)", "is no station; they are numbered from 0 to 0"),
         (f"{MADE} --extrapolate", "`--extrapolate` goes on where a profile ends, and a law has no end"),
     ],
 )
@@ -337,3 +342,44 @@ def test_most_replicas_need_not_be_said(windtunnel: Command) -> None:
 
     assert free.document["latency"] == bound.document["latency"]
     assert windtunnel(*asked, "--scaler", "bogus").err.startswith("windtunnel: `--scaler`")
+
+
+def test_sessions_of_one_replica_share_its_machine(home: Path) -> None:
+    """A replica that serves two batches at once runs two sessions, which slow each other as two replicas do; `plan` says the same."""
+    profile = LatencyProfile.load(home / "profile.npz")
+    shared = replace(profile, parallel_efficiency=0.5, hardware=replace(profile.hardware, cores=4.0))
+    shared.save(home / "shared.npz")
+    service = read_service([str(home / "shared.npz")], [])
+    one, two = (Serving(batcher=f"triton(instances={each})").build(service) for each in (1, 2))
+
+    assert slowdown_of(shared, 2) > 1.0
+    assert two.table == pytest.approx(one.table * slowdown_of(shared, 2))
+
+
+def test_names_of_priorities_are_part_of_the_question() -> None:
+    """The same classes under other names are another question: a result that is kept tells them by their names."""
+
+    def digest(names: str) -> str:
+        carried = Carried(priorities=names)
+        return read_traffic(None, "poisson(rate=9)", 100, Seeds(1), carried=carried).digest()
+
+    assert digest("urgent=20%, usual=80%") == digest("urgent=20%, usual=80%")
+    assert digest("urgent=20%, usual=80%") != digest("gold=20%, usual=80%")
+
+
+def test_text_is_not_cut(home: Path, windtunnel: Command) -> None:
+    """One word among the figures makes places in the alphabet of all of them, where 10 comes before 9: they are not cut."""
+    (home / "words.csv").write_text("time,tokens\n1,9\n2,10\n3,n/a\n4,200\n")
+    ran = windtunnel("simulate", "--trace", "words.csv", *LAWS, "--sizes", "tokens:100")
+
+    assert ran.code == 2
+    assert "words.csv: `tokens` holds text, and only figures can be cut" in ran.err
+
+
+def test_laws_without_a_name_can_be_named(windtunnel: Command) -> None:
+    """The second law is of `class-1`, which shares can name."""
+    laws = ("--service", "deterministic(mean=1ms)", "--service", "deterministic(mean=9ms)")
+    asked = ("simulate", "--arrivals", "poisson(rate=9)", "--requests", 100, *laws, "--json")
+    ran = windtunnel(*asked, "--sizes", "class-0=50%, class-1=50%")
+
+    assert [each["name"] for each in ran.document["by_size"]] == ["class-0", "class-1"]

@@ -174,3 +174,11 @@ def test_refused(asked: dict[str, object]) -> None:
     """What is no population is refused, by the name of what is wrong."""
     with pytest.raises(ConfigError, match=next(iter(asked)).removesuffix("_s")):
         Population(**{"users": 1, "think_s": 1.0, **asked})  # type: ignore[arg-type]  # that is the point
+
+
+def test_no_queue_outgrows_its_users() -> None:
+    """Nearly all users wait when the last one asks, a tenth of all requests: that is the loop, and no queue that grows."""
+    flown = fly(constant(1.0), Population(users=200, think_s=0.001, requests=2000), Seeds(1))
+
+    assert flown.drift_per_s == 0.0
+    assert not flown.overflowed

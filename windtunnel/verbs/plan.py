@@ -80,8 +80,7 @@ class Choices:
         with naming(field="--slo"):
             Slo.parse(self.slo)
         self.rented()
-        self.assumed()
-        self.patterned()
+        self._check_assumed()
         check_scenario(self.scenario)
         for profile in profiles:
             with naming(field="--max-batch"):
@@ -157,6 +156,28 @@ class Choices:
             return said
         with naming(field="--failures-per-hour"):
             return replace(said, failures_per_hour=self.failures_per_hour)
+
+    def _check_assumed(self) -> None:
+        """Refuse what is assumed of a way of running that nobody asks about.
+
+        Raises:
+            ConfigError: the first such setting, or what `assumed` and `patterned` refuse.
+        """
+        from windtunnel.simulate import Patterns
+        from windtunnel.simulate.phrase import read_settings
+        from windtunnel.simulate.planning.pattern import ASSUMED_OF
+
+        assumed, (_, functions, devices) = self.assumed(), self.rented()
+        # functions and devices are compared with the answer in any case
+        there = {*self.patterned(), *(["serverless"] if functions else []), *(["edge"] if devices else [])}
+        for name in read_settings(self.assume, Patterns, field="--assume"):
+            field, way = f"--assume ({name.removesuffix('_s')})", ASSUMED_OF.get(name)
+            if way is not None and way not in there:
+                raise ConfigError(
+                    f"is assumed of {way}, and nobody asks about it", field=field, fix=f"add {way} to --patterns"
+                )
+            if name == "repair_s" and not assumed.failures_per_hour:
+                raise ConfigError("is how long what fails is gone, and nothing fails", field=field, fix="give --failures-per-hour too")  # fmt: skip
 
     def space(
         self, traces: Mapping[str, Trace], profiles: Sequence[LatencyProfile]

@@ -88,10 +88,11 @@ class Service:
         """From the last measured size to what the profiles were extended to, at its widest; None where all was measured."""
         return widest_guess(self.profiles)
 
-    def table(self, largest: int, replicas: int) -> Floats:
+    def table(self, largest: int, sessions: int) -> Floats:
         """Service times by size class and size of batch.
 
-        Those of a profile are slowed by how many replicas share a machine like the measured one.
+        Those of a profile are slowed by how many sessions share a machine like the measured one: a replica that serves several
+        batches at once runs as many.
 
         Returns:
             float64 `[classes, largest + 1, points]`, seconds.
@@ -99,7 +100,7 @@ class Service:
         Raises:
             DataError: batches that were never profiled.
         """
-        return np.stack([_table(each, largest, replicas) for each in self.each])
+        return np.stack([_table(each, largest, sessions) for each in self.each])
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -126,12 +127,12 @@ def widest_guess(profiles: Sequence[LatencyProfile]) -> dict[str, int] | None:
     return max((each for each in reaches if each), key=lambda each: abs(each["to"] - each["from"]), default=None)
 
 
-def _table(service: LatencyProfile | ServiceLaw, largest: int, replicas: int) -> Floats:
+def _table(service: LatencyProfile | ServiceLaw, largest: int, sessions: int) -> Floats:
     from windtunnel.simulate.planning.offer import cautious_table, slowdown_of
 
     if not isinstance(service, LatencyProfile):
         return service.table(largest, points=LAW_POINTS)
-    return np.asarray(cautious_table(service, largest) * slowdown_of(service, replicas))
+    return np.asarray(cautious_table(service, largest) * slowdown_of(service, sessions))
 
 
 def profile_digest(profile: LatencyProfile) -> str:
@@ -166,7 +167,7 @@ def read_service(profiles: Sequence[str], laws: Sequence[str]) -> Service:
     with naming(field="--profile" if profiles else "--service"):
         if profiles:
             return Service(tuple(name or Path(rest).stem for name, rest in told), loaded)
-        names = tuple(name or f"class {at}" for at, (name, _) in enumerate(told))
+        names = tuple(name or f"class-{at}" for at, (name, _) in enumerate(told))
         return Service(names, tuple(parse_service(rest) for _, rest in told))
 
 

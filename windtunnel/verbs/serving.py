@@ -62,10 +62,11 @@ class Serving:
         Raises:
             ConfigError: it cannot be read, or `--max-batch` or `--max-wait` says something that it does not heed.
         """
+        from windtunnel.quantity import format_duration
         from windtunnel.simulate.batching import BATCHERS
         from windtunnel.simulate.phrase import read_phrase
 
-        usual = {"max_batch": self.max_batch or 1, "max_wait_s": self.max_wait_s or 0.0}
+        usual = {"max_batch": 1 if self.max_batch is None else self.max_batch, "max_wait_s": self.max_wait_s or 0.0}
         batcher = read_phrase(self.batcher, BATCHERS, field="--batcher", usual=usual)
         for option, name in (("--max-batch", "max_batch"), ("--max-wait", "max_wait_s")):
             said, held = getattr(self, name), getattr(batcher, name, None)
@@ -75,7 +76,8 @@ class Serving:
                     if held is not None
                     else f"means nothing to --batcher {self.batcher}"
                 )
-                raise ConfigError(why, field=option, value=said, fix="say one of them")
+                shown = format_duration(said) if name == "max_wait_s" else said
+                raise ConfigError(why, field=option, value=shown, fix="say one of them")
         return batcher
 
     def largest(self) -> int:
@@ -110,7 +112,7 @@ class Serving:
             )
         batcher = self.read_batcher()
         with naming(field="--max-batch"):
-            table = service.table(self.largest(), self._most)
+            table = service.table(self.largest(), self._most * (batcher.executors or 1))
         told_apart = self.scaler or self.faults or self.router or self.multiplex or apart
         shared = isinstance(batcher, IdealBatching) and not told_apart
         return System(
@@ -145,7 +147,9 @@ class Serving:
     @property
     def _most(self) -> int:
         """Replicas that there may ever be."""
-        return (self.most or max(self.replicas, self._least)) if self.scaler else self.replicas
+        if not self.scaler:
+            return self.replicas
+        return max(self.replicas, self._least) if self.most is None else self.most
 
     def check(self, system: System, traffic: Traffic, *, strikes: bool = False) -> None:
         """Refuse what was said and would do nothing.
@@ -158,8 +162,13 @@ class Serving:
         Raises:
             ConfigError: the first such option, and what it lacks.
         """
+        from windtunnel.quantity import format_duration
+
         if self.max_wait_s and self.max_batch is None and system.max_batch == 1:
-            raise ConfigError("waits for company, and batches are of one", field="--max-wait", value=self.max_wait_s, fix="give --max-batch too")  # fmt: skip
+            raise ConfigError(
+                "waits for company, and batches are of one", field="--max-wait", value=format_duration(self.max_wait_s),
+                fix="give --max-batch too",
+            )  # fmt: skip
         checks = (
             self._idle_keys(system, traffic),
             self._idle_scaling(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from windtunnel.simulate.by_class import ClassFigures
     from windtunnel.simulate.flight import Flight
     from windtunnel.simulate.flight_course import FlightCourse
+    from windtunnel.simulate.overload import Overload
     from windtunnel.simulate.scenarios.rehearsal import Rehearsal
     from windtunnel.simulate.system import System
+    from windtunnel.simulate.theory import NoTheory, Theory
     from windtunnel.stats import Interval
     from windtunnel.verdict import Outcome, Verdict
 
@@ -76,19 +79,10 @@ def simulate(
     check_scenario(scenario)
     with naming(field="--slo"):
         promise = Slo.parse(slo) if slo else None
-    if mitigate and not scenario:
-        raise ConfigError("mends a worst day, and there is none", field="--mitigate", fix="give --scenario too")
-    for option, given in (("--runs", runs), ("--workers", workers)):
-        if given is not None and not scenario:
-            raise ConfigError(
-                "is for the runs of a worst day, and there is none", field=option, fix="give --scenario too"
-            )
-    if scenario and traffic.population is not None:
-        raise ConfigError("changes a trace, and users who wait for their answers make none", field="--scenario",
-                          value=scenario, fix="give a trace, or other --arrivals")  # fmt: skip
-    if scenario and traffic.trace is None:
-        raise ConfigError("changes a trace, and these arrivals are never in memory together", field="--scenario",
-                          value=scenario, fix="ask for fewer --requests")  # fmt: skip
+    if scenario:
+        _check_worsens(traffic, scenario)
+    else:
+        _check_calm(mitigate=mitigate, runs=runs, workers=workers)
     service = service.extended(serving.largest()) if extrapolate else service
     system = serving.build(service, apart=bool(scenario))
     serving.check(system, traffic, strikes=bool(scenario))
@@ -98,11 +92,53 @@ def simulate(
         "scenario": scenario, "mitigate": mitigate, "runs": runs, "slo": slo, "theory": theory, "usd_per_hour": usd_per_hour,
         "extrapolate": extrapolate,
     }  # fmt: skip
-    make = partial(
-        _simulate, traffic=traffic, service=service, system=system, scenario=scenario, mitigate=mitigate, promise=promise, theory=theory,
-        runs=runs, workers=workers, usd_per_hour=usd_per_hour, seeds=Seeds(seed), progress=progress,
-    )  # fmt: skip
+    asked = _Asked(
+        traffic, service, system, scenario, mitigate, runs, workers, promise, theory, usd_per_hour, Seeds(seed)
+    )
+    make = partial(_simulate, asked=asked, progress=progress)
     return run_alone("simulate", out, parameters, inputs, make, seed=seed, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is flown, and what is asked about it; as in `simulate`."""
+
+    traffic: Traffic
+    service: Service
+    system: System
+    scenario: str
+    mitigate: bool
+    runs: int | None
+    workers: Workers | None
+    promise: Slo | None
+    theory: bool
+    usd_per_hour: float | None
+    seeds: Seeds
+
+
+@dataclass(frozen=True)
+class _Flown:
+    """What became of it.
+
+    Args:
+        flight: the one that is told of: with a scenario the first run of the last worst day.
+        rehearsal: of the worst days; None where there is none.
+        course: the flight over time.
+        classes: by what tells them apart, the figures of each class.
+        share: of the requests that got a good answer; None where nothing was promised.
+        known: the closed form or why there is none; None where nobody asked.
+        overload: what came that was not worked off.
+        wall_s: what flying took.
+    """
+
+    flight: Flight
+    rehearsal: Rehearsal | None
+    course: FlightCourse
+    classes: dict[str, tuple[ClassFigures, ...]]
+    share: Interval | None
+    known: Theory | NoTheory | None
+    overload: Overload | None
+    wall_s: float
 
 
 def check_scenario(scenario: str) -> None:
@@ -112,115 +148,115 @@ def check_scenario(scenario: str) -> None:
     read_scenarios(scenario)
 
 
-def _simulate(
-    work: Path,
-    *,
-    traffic: Traffic,
-    service: Service,
-    system: System,
-    scenario: str,
-    mitigate: bool,
-    promise: Slo | None,
-    theory: bool,
-    runs: int | None,
-    workers: Workers | None,
-    usd_per_hour: float | None,
-    seeds: Seeds,
-    progress: Progress,
-) -> tuple[dict[str, Any], Section, Verdict]:
+def _check_calm(**given: object) -> None:
+    """Refuse what is for worst days where there is none."""
+    if given.pop("mitigate"):
+        raise ConfigError("mends a worst day, and there is none", field="--mitigate", fix="give --scenario too")
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                "is for the runs of a worst day, and there is none", field=f"--{option}", fix="give --scenario too"
+            )
+
+
+def _check_worsens(traffic: Traffic, scenario: str) -> None:
+    """Refuse traffic that no scenario can make worse."""
+    if traffic.population is not None:
+        raise ConfigError("changes a trace, and users who wait for their answers make none", field="--scenario",
+                          value=scenario, fix="give a trace, or other --arrivals")  # fmt: skip
+    if traffic.trace is None:
+        raise ConfigError("changes a trace, and these arrivals are never in memory together", field="--scenario",
+                          value=scenario, fix="ask for fewer --requests")  # fmt: skip
+
+
+def _simulate(work: Path, *, asked: _Asked, progress: Progress) -> tuple[dict[str, Any], Section, Verdict]:
+    for sentence in asked.traffic.said:
+        progress.say(f"  {sentence}")
+    flown = _flown(asked, progress)
+    if flown.flight.log is not None:
+        flown.flight.log.to_frame().write_parquet(work / "requests.parquet")
+    flown.course.table.write_parquet(work / "timeline.parquet")
+    result = _result(asked, flown)
+    return result, *_told(asked, flown, result["usd"])
+
+
+def _flown(asked: _Asked, progress: Progress) -> _Flown:
+    """Fly it, and work out what is told of it."""
     import time
-    from dataclasses import replace
-    from typing import cast
 
     from windtunnel.simulate.compiling import said
     from windtunnel.simulate.flight_course import FlightCourse
-    from windtunnel.simulate.flight_section import draw_flight
     from windtunnel.simulate.in_time import in_time
     from windtunnel.simulate.overload import Overload
+
+    traffic, service, system = asked.traffic, asked.service, asked.system
+    clock = time.perf_counter()
+    with said(progress.say):
+        rehearsal = _rehearse(asked, progress) if asked.scenario else None
+        flight = rehearsal.flight if rehearsal else _fly(traffic, system, asked.promise, asked.seeds)
+    wall_s = time.perf_counter() - clock
+    return _Flown(
+        flight, rehearsal, FlightCourse.of(flight, system, asked.usd_per_hour),
+        {} if rehearsal else _classes(traffic, service, flight), in_time(flight) if asked.promise else None,
+        theory_of(traffic, service, system, asked.scenario) if asked.theory else None,
+        Overload.of(flight, system, _shares(traffic, service)), wall_s,
+    )  # fmt: skip
+
+
+def _told(asked: _Asked, flown: _Flown, usd: float | None) -> tuple[Section, Verdict]:
+    """The section, and the decision."""
+    from typing import cast
+
+    from windtunnel.simulate.flight_section import draw_flight
     from windtunnel.simulate.theory import Theory
     from windtunnel.verdict import Verdict
 
-    for sentence in traffic.said:
-        progress.say(f"  {sentence}")
-    clock = time.perf_counter()
-    rehearsal = None
-    with said(progress.say):
-        if scenario:
-            rehearsal = _rehearse(
-                traffic, system, scenario, promise, seeds, progress, mitigate=mitigate, runs=runs, workers=workers,
-                usd_per_hour=usd_per_hour,
-            )  # fmt: skip
-            flight = rehearsal.flight
-        else:
-            flight = _fly(traffic, system, promise, seeds)
-    wall_s = time.perf_counter() - clock
-    course = FlightCourse.of(flight, system, usd_per_hour)
-    if flight.log is not None:
-        flight.log.to_frame().write_parquet(work / "requests.parquet")
-    course.table.write_parquet(work / "timeline.parquet")
-    result = _result(flight, course, usd_per_hour, wall_s) | {
-        "extrapolated": service.extrapolated,
-        "warnings": list(traffic.said),
-    }
-    classes = {} if scenario else _classes(traffic, service, flight)
-    result |= {f"by_{what}": [each.to_dict() for each in found] for what, found in classes.items()}
-    share = in_time(flight) if promise is not None else None
-    if share is not None:
-        result |= share.to_dict("in_time")
-        result["goodput_per_s"] = flight.good / flight.summary.seconds_simulated
-    known = theory_of(traffic, service, system, scenario) if theory else None
-    if known is not None:
-        result["theory"] = known.to_dict()
-    overload = Overload.of(flight, system, _shares(traffic, service))
+    traffic, known = asked.traffic, flown.known
     section = draw_flight(
-        flight,
-        system,
-        traffic.name,
-        course=course,
-        theory=known if isinstance(known, Theory) else None,
-        usd=result["usd"],
-        classes=classes,
-        overload=overload,
-        notes=traffic.said,
-    )
-    changes = overload.ways_out() if overload else ()
-    if rehearsal is not None:
-        result |= {"good_within_s": rehearsal.bound_s, "scenarios": [each.to_dict() for each in rehearsal.days]}
-        section, verdict = _draw_worst(section, rehearsal)
-        changes = (*verdict.would_change, *changes)
-    elif promise is not None and share is not None:
-        section, more = _judged(section, promise, share, system)
+        flown.flight, asked.system, traffic.name, course=flown.course, theory=known if isinstance(known, Theory) else None,
+        usd=usd, classes=flown.classes, overload=flown.overload, notes=traffic.said,
+    )  # fmt: skip
+    changes = flown.overload.ways_out() if flown.overload else ()
+    if flown.rehearsal is not None:
+        section, worst = _draw_worst(section, flown.rehearsal)
+        changes = (*worst.would_change, *changes)
+    elif asked.promise is not None and flown.share is not None:
+        section, more = _judged(section, asked.promise, flown.share, asked.system)
         changes = changes or more
-    section = _doubted(section, service)
     unknown = f"No closed form stands beside it: {known.reason}." if known and not isinstance(known, Theory) else ""
-    section = replace(section, sentences=(*section.sentences, *filter(None, [unknown, traffic.left_out])))
+    section = _with_sentences(_doubted(section, asked.service), *filter(None, [unknown, traffic.left_out]))
     outcome = cast("Outcome", section.outcome)
-    return result, section, Verdict(outcome, section.sentences, (*changes, *service.would_change))
+    return section, Verdict(outcome, section.sentences, (*changes, *asked.service.would_change))
+
+
+def _with_sentences(section: Section, *more: str, outcome: str = "") -> Section:
+    """The section with more sentences at its end, and another outcome where one is given."""
+    return replace(section, outcome=outcome or section.outcome, sentences=(*section.sentences, *more))
+
+
+def _unsure(section: Section) -> str:
+    """The outcome of a section of which something is not sure."""
+    return "inconclusive" if section.outcome == "go" else section.outcome
 
 
 def _judged(section: Section, promise: Slo, share: Interval, system: System) -> tuple[Section, tuple[str, ...]]:
     """The section with a word on the promise, and what would keep one that is not surely kept."""
-    from dataclasses import replace
-
     from windtunnel.quantity import format_duration, format_share
 
     bound = format_duration(promise.latency_s)
     low, high = (format_share(each) for each in (share.low, share.high))
     told = f"{format_share(share.value)} [{low} – {high}] of all requests are answered within {bound}: {promise} is"
-    fastest_s = float(system.by_group[:, :, 1].min())
+    fastest_s = float(system.by_group[:, :, 1:].min())
     if promise.latency_s < fastest_s:
-        section = replace(section, outcome="no-go", sentences=(*section.sentences, f"{told} broken."))
-        return section, (f"a bound above {format_duration(fastest_s)}: no request is served faster by anything here",)
+        way_out = f"a bound above {format_duration(fastest_s)}: no request is served faster by anything here"
+        return _with_sentences(section, f"{told} broken.", outcome="no-go"), (way_out,)
     if share.low >= promise.quantile:
-        return replace(section, sentences=(*section.sentences, f"{told} kept.")), ()
+        return _with_sentences(section, f"{told} kept."), ()
     if share.high < promise.quantile:
-        section = replace(section, outcome="no-go", sentences=(*section.sentences, f"{told} broken."))
-        return section, ("more replicas, other batches, or a longer bound: `windtunnel plan` finds which",)
+        way_out = "more replicas, other batches, or a longer bound: `windtunnel plan` finds which"
+        return _with_sentences(section, f"{told} broken.", outcome="no-go"), (way_out,)
     word = "kept" if share.value >= promise.quantile else "broken"
-    outcome = "inconclusive" if section.outcome == "go" else section.outcome
-    section = replace(
-        section, outcome=outcome, sentences=(*section.sentences, f"{told} {word} in this run, not surely.")
-    )
+    section = _with_sentences(section, f"{told} {word} in this run, not surely.", outcome=_unsure(section))
     return section, ("more requests, which narrow the interval", "`windtunnel plan`, which finds what surely keeps it")
 
 
@@ -236,12 +272,9 @@ def _shares(traffic: Traffic, service: Service) -> list[float]:
 
 def _doubted(section: Section, service: Service) -> Section:
     """A flight is no surer than the measurements it rests on."""
-    from dataclasses import replace
-
     if not service.doubts:
         return section
-    outcome = "inconclusive" if section.outcome == "go" else section.outcome
-    return replace(section, outcome=outcome, sentences=(*section.sentences, *service.doubts))
+    return _with_sentences(section, *service.doubts, outcome=_unsure(section))
 
 
 def _fly(traffic: Traffic, system: System, promise: Slo | None, seeds: Seeds) -> Flight:
@@ -254,35 +287,22 @@ def _fly(traffic: Traffic, system: System, promise: Slo | None, seeds: Seeds) ->
     return fly(system, traffic.flown, seeds, log=logged, slo_s=promise.latency_s if promise else float("inf"))
 
 
-def _rehearse(
-    traffic: Traffic,
-    system: System,
-    scenario: str,
-    promise: Slo | None,
-    seeds: Seeds,
-    progress: Progress,
-    *,
-    mitigate: bool,
-    runs: int | None,
-    workers: Workers | None,
-    usd_per_hour: float | None,
-) -> Rehearsal:
+def _rehearse(asked: _Asked, progress: Progress) -> Rehearsal:
     """Fly the calm day and the worst ones."""
     from windtunnel.simulate.scenarios import read_scenarios
     from windtunnel.simulate.scenarios.rehearsal import RUNS, rehearse_worst_days
 
-    assert traffic.trace is not None
+    trace, promise = asked.traffic.trace, asked.promise
+    assert trace is not None
     return rehearse_worst_days(
-        traffic.trace, system, read_scenarios(scenario), seeds, slo_s=promise.latency_s if promise else None,
-        mitigate=mitigate, runs=RUNS if runs is None else runs, usd_per_hour=usd_per_hour, log=len(traffic.trace) <= LOGGED,
-        workers=workers, say=progress.say,
+        trace, asked.system, read_scenarios(asked.scenario), asked.seeds, slo_s=promise.latency_s if promise else None,
+        mitigate=asked.mitigate, runs=RUNS if asked.runs is None else asked.runs, usd_per_hour=asked.usd_per_hour,
+        log=len(trace) <= LOGGED, workers=asked.workers, say=progress.say,
     )  # fmt: skip
 
 
 def _draw_worst(section: Section, rehearsal: Rehearsal) -> tuple[Section, Verdict]:
     """The worst days first, then the figures of the last; no-go where the system does not recover, and no word where runs disagree."""
-    from dataclasses import replace
-
     from windtunnel.simulate.scenarios import draw
     from windtunnel.verdict import Verdict
 
@@ -300,16 +320,28 @@ def _draw_worst(section: Section, rehearsal: Rehearsal) -> tuple[Section, Verdic
     return drawn, Verdict(outcome, sentences, draw.helped(lost))
 
 
-def _result(flight: Flight, course: FlightCourse, usd_per_hour: float | None, wall_s: float) -> dict[str, Any]:
-    from dataclasses import replace
-
-    usd = None if usd_per_hour is None else usd_per_hour * course.replica_s / 3600.0
-    return {
-        **replace(flight.summary, usd=usd).to_dict(), "wall_s": wall_s, "stable": flight.drift_per_s == 0.0,
+def _result(asked: _Asked, flown: _Flown) -> dict[str, Any]:
+    """Everything as JSON values."""
+    flight, course = flown.flight, flown.course
+    usd = None if asked.usd_per_hour is None else asked.usd_per_hour * course.replica_s / 3600.0
+    result = {
+        **replace(flight.summary, usd=usd).to_dict(), "wall_s": flown.wall_s, "stable": flight.drift_per_s == 0.0,
         "drift_per_s": flight.drift_per_s, "wasted": flight.wasted, "overflowed": flight.overflowed,
         "replicas_mean": course.replicas_mean, "replicas_peak": course.replicas_peak,
-        **({"loads": flight.loads, "misses": flight.misses, "parts": flight.parts, "loading_s": flight.loading_s} if flight.parts else {}),
+        "extrapolated": asked.service.extrapolated, "warnings": list(asked.traffic.said),
+        **{f"by_{what}": [each.to_dict() for each in found] for what, found in flown.classes.items()},
     }  # fmt: skip
+    if flight.parts:
+        result |= {name: getattr(flight, name) for name in ("loads", "misses", "parts", "loading_s")}
+    if flown.share is not None:
+        result |= flown.share.to_dict("in_time")
+        result["goodput_per_s"] = flight.good / flight.summary.seconds_simulated
+    if flown.known is not None:
+        result["theory"] = flown.known.to_dict()
+    if flown.rehearsal is not None:
+        days = [each.to_dict() for each in flown.rehearsal.days]
+        result |= {"good_within_s": flown.rehearsal.bound_s, "scenarios": days}
+    return result
 
 
 def _classes(traffic: Traffic, service: Service, flight: Flight) -> dict[str, tuple[ClassFigures, ...]]:

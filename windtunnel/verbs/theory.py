@@ -44,9 +44,8 @@ def theory_of(traffic: Traffic, service: Service, system: System, scenario: str 
         return of_population(users.users, users.think_s, law.kind, law.mean_s(1), system.executors)
     means = [law.mean_s(batch) for batch in range(1, system.max_batch + 1)]
     return closed_form(
-        _rate_per_s(traffic), law.kind, means, {"deterministic": 0.0, "exponential": 1.0}.get(law.kind, law.cv),
-        servers=system.executors, max_wait_s=system.batcher.max_wait_s,
-    )  # fmt: skip
+        _rate_per_s(traffic), law.kind, means, law.cv, servers=system.executors, max_wait_s=system.batcher.max_wait_s
+    )
 
 
 def _besides(system: System) -> list[str]:

@@ -56,7 +56,8 @@ class Traffic:
         if self.trace is None:
             return digest_value([self.arrivals, self.requests, self.seed])
         columns = {name: digest_bytes(each.tobytes()) for name, each in sorted(self.trace.columns.items())}
-        return digest_value([self.trace.name, digest_bytes(self.trace.arrivals_s.tobytes()), columns])
+        named = [list(self.priorities)] if self.priorities else []
+        return digest_value([self.trace.name, digest_bytes(self.trace.arrivals_s.tobytes()), columns, *named])
 
     @property
     def columns(self) -> Mapping[str, Any]:
@@ -187,6 +188,10 @@ def _recorded(path: Path, payload: Payload, time: str, seeds: Seeds) -> Traffic:
     wanted = payload.sizes.column if isinstance(payload.sizes, Cuts) else ""
     own = {wanted: wanted} if wanted in Source.look(path).header else {}
     reading = read(path, Ask(time=time, columns=own), seeds)
+    if wanted in reading.coded:
+        raise DataError(
+            "holds text, and only figures can be cut", file=path, field=wanted, fix="name a column of numbers, or leave empty what is none"
+        )  # fmt: skip
     left_out = sum(reading.skipped.values())
     why = ", ".join(f"{reason.replace('_', ' ')}: {count:,}" for reason, count in reading.skipped.items() if count)
     rows = "row was" if left_out == 1 else "rows were"

@@ -74,7 +74,7 @@ def test_services_are_what_was_said(text: str) -> None:
         ("poisson(rate=[9])", "is a list; it is a rate per second"),
         ("poisson(rate=1, rate=2)", "is given twice"),
         ("poisson()", "needs `rate`"),
-        ("poisson(rate=-1)", "must be above zero"),
+        ("poisson(rate=-1)", "must be above zero; poisson has rate: a rate per second, such as 900"),
         ("mmpp(rates=3, stays=[1s])", "is not a list; it is rates per second"),
         ("mmpp(rates=[1, 2], stays=[1, 2])", "it is durations, such as"),
         ("mmpp(rates=[1, 2], stays=[1s])", "need one stay a rate"),
@@ -98,6 +98,7 @@ def test_errors_name_the_piece_and_the_way_out(text: str, problem: str) -> None:
     ("text", "problem"),
     [
         ("exponential(mean=0s)", "must be above zero"),
+        ("affine(base=0s, per_item=0s)", "give base=1ms"),
         ("exponential()", "must be above zero"),
         ("gamma(mean=1ms)", "needs `cv`"),
         ("gamma(mean=1ms, cv=0)", "is outside 0.01 to 30"),

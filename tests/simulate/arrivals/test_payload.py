@@ -82,7 +82,13 @@ def test_classes_that_do_not_match() -> None:
 
 def test_figures_that_are_not_there() -> None:
     """A column that the trace has not, or that some requests lack, cannot be cut."""
-    with pytest.raises(DataError, match="`token` is not a column of the trace; did you mean `tokens`"):
+    with pytest.raises(DataError, match=r"`column` \(='token'\) is not a column of the trace; did you mean `tokens`"):
         Cuts("token", (1.0,)).classed(TRACE)
     with pytest.raises(DataError, match="is not known of 1 requests"):
         Cuts("x", (1.0,)).classed(Trace("t", np.arange(2.0), {"x": np.array([1.0, np.nan])}))
+
+
+def test_a_deadline_twice_for_one_class() -> None:
+    """Of two deadlines for one class none is taken silently."""
+    with pytest.raises(ConfigError, match="does not name each class of priority once"):
+        parse_deadlines("urgent=1s, urgent=2s, usual=inf", Mix.parse("urgent=20%, usual=80%"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as distributions
 
+from windtunnel.errors import ConfigError
 from windtunnel.simulate.arrivals import ServiceLaw
 
 LAWS = (
@@ -47,3 +48,10 @@ def test_points_are_means_of_equal_shares() -> None:
     between = [distributions.expon.expect(lambda x: x, lb=a, ub=b, conditional=True) for a, b in pairwise(edges)]
 
     assert ServiceLaw("exponential", 1.0, cv=1.0).table(1, 4)[1] == pytest.approx(between)
+
+
+@pytest.mark.parametrize(("kind", "cv", "own"), [("exponential", 0.0, "1"), ("deterministic", 0.5, "0")])
+def test_laws_that_have_no_choice(kind: str, cv: float, own: str) -> None:
+    """A coefficient of variation that the law cannot have is refused: closed forms would take it for true."""
+    with pytest.raises(ConfigError, match=rf"`cv` .* is not that of the law; give {own}"):
+        ServiceLaw(kind, 0.001, cv=cv)

@@ -9,13 +9,15 @@ import pytest
 
 from windtunnel.seeds import Seeds
 from windtunnel.simulate import arrivals
+from windtunnel.simulate.batching import TritonBatching
 from windtunnel.simulate.client import Client
 from windtunnel.simulate.scaling import RayServeScaling
 from windtunnel.simulate.scenarios import SCENARIOS, draw, read_scenarios
-from windtunnel.simulate.scenarios.harm import good
-from windtunnel.simulate.scenarios.mitigation import MITIGATIONS, Shedding
+from windtunnel.simulate.scenarios.harm import Harm, good
+from windtunnel.simulate.scenarios.mitigation import MITIGATIONS, Headroom, Shedding
 from windtunnel.simulate.scenarios.rehearsal import BINS, Rehearsal, rehearse_worst_days
 from windtunnel.simulate.scenarios.run_through import Course, RunThrough, fly_run
+from windtunnel.simulate.scenarios.toll import Toll
 from windtunnel.simulate.system import Scaling
 
 if TYPE_CHECKING:
@@ -260,3 +262,22 @@ def test_the_promise_holds_on_the_worst_day_too(trace: Trace, system: System) ->
     assert found.flight.log is not None
     assert found.bound_s == 0.005
     assert found.flight.good == int(np.sum(good(found.flight.log, 0.005))) < len(trace)
+
+
+def test_a_replica_of_two_sessions_is_one(trace: Trace, system: System) -> None:
+    """Half as many replicas more are one more of two, however many batches each serves at once: so many are said and paid."""
+    batcher = TritonBatching(max_batch=1, instances=2)
+    pair = replace(system, stations=2, executors=2, batcher=batcher)
+    day = rehearsed("replica-loss", trace, pair, mitigate=True, usd_per_hour=2.0).days[0]
+    headroom = next(each for each in day.mitigations if each.name == "headroom")
+
+    assert headroom.says == "50% more replicas: 3"
+    assert (headroom.cost.replicas, headroom.cost.usd_per_hour) == (1.0, 2.0)
+    assert Headroom().prepare(replace(pair, stations=1)).stations == 2
+
+
+def test_back_at_once_in_a_single_run() -> None:
+    """Of one run nobody knows how sure its recovery is, and of one that took no time it is said all the same."""
+    harm = Harm(recovered=True, recovery_s=0.0, requests_hurt=3, metastable=False, requests_refused=0)
+
+    assert draw._after(Toll((harm,))) == "at the end of"
