@@ -13,6 +13,7 @@ from windtunnel.loss import LOSSES, Loss
 
 from .comparison import Candidate, Cohorts, Comparison, Delays, NoiseFloor, Timeline
 from .leak import LeakCheck, leak_test
+from .leak_files import leak_test_files
 from .replay import backtest
 from .rows import Rows
 from .score import score
@@ -37,6 +38,7 @@ __all__ = [
     "backtest_files",
     "draw",
     "leak_test",
+    "leak_test_files",
     "pieces_of",
     "score",
 ]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from windtunnel.stats import Interval
     from windtunnel.verdict import Verdict
 
     from .compare import Path
+    from .evidence import Wait
     from .tally import Counts
 
     Floats = NDArray[np.float64]
@@ -31,7 +35,8 @@ class Candidate:
         name: the model.
         matured: rows its metric rests on.
         metric: its mean loss over them.
-        difference: mean block difference of loss, candidate − incumbent: below zero it is better. NaN without a mature block.
+        difference: mean block difference of the metric, candidate − incumbent: of a loss, below zero is better. NaN without a
+            mature block.
         difference_low: lower end of the confidence sequence.
         difference_high: upper end.
         e_value: the evidence against no difference.
@@ -39,8 +44,14 @@ class Candidate:
         autocorrelation: of the block differences at lag one.
         stretch: how much wider the interval was made because blocks depend on each other; 1 where they do not.
         bounds: least and greatest mean block difference, whatever the labels that did not come; None where unbounded.
-        status: what the bounds show.
-        decided_at: the first time as of which the bounds showed what they show at the end; None while undecided.
+        status: what is settled.
+        decided_at: the first look at which it was accepted, or rejected; None while undecided.
+        greater_is_better: whether a difference above zero favours it.
+        turned: whether the opposite had been settled before.
+        evidence: the e-value for each claim, by its name.
+        discovery: whether it is among those found better if a share of `level` of them may be false (e-BH over all candidates).
+        placebo: how often the method would be fooled by these days without a difference; None where they are too few.
+        wait: how many more days would settle it; None where it is settled, or where they are too few to say.
     """
 
     name: str
@@ -56,9 +67,26 @@ class Candidate:
     bounds: tuple[float, float] | None
     status: Status
     decided_at: datetime | None
+    greater_is_better: bool = False
+    turned: bool = False
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    discovery: bool = False
+    placebo: Interval | None = None
+    wait: Wait | None = None
+
+    @property
+    def loses(self) -> float:
+        """The difference as a loss: by how much it is worse."""
+        return -self.difference if self.greater_is_better else self.difference
+
+    @property
+    def may_lose(self) -> float:
+        """By how much it is worse at most, as far as the interval says."""
+        return -self.difference_low if self.greater_is_better else self.difference_high
 
     def to_dict(self) -> dict[str, Any]:
         """The candidate as JSON values; what is not known is null."""
+        placebo = self.placebo
         return {
             "name": self.name,
             "status": self.status,
@@ -74,6 +102,14 @@ class Candidate:
             "stretch": self.stretch,
             "difference_if_missing_favour": None if self.bounds is None else self.bounds[0],
             "difference_if_missing_disfavour": None if self.bounds is None else self.bounds[1],
+            "better_is": "above zero" if self.greater_is_better else "below zero",
+            "turned": self.turned,
+            "evidence": dict(self.evidence),
+            "discovery": self.discovery,
+            "placebo_rate": None if placebo is None else placebo.value,
+            "placebo_rate_low": None if placebo is None else placebo.low,
+            "placebo_rate_high": None if placebo is None else placebo.high,
+            "wait": None if self.wait is None else self.wait.to_dict(),
         }
 
 
@@ -147,7 +183,7 @@ class Cohorts:
         day_0: the first day, counted from 1970.
         asked: requests, int64 [days].
         labelled: those of them whose label counts, int64 [days].
-        metric: mean loss over those by model, float64 [days]; NaN where there are none.
+        metric: over those by model, float64 [days]; NaN where there are none.
     """
 
     day_0: int
@@ -175,13 +211,18 @@ class Timeline:
     Args:
         as_of_us: when one looks, int64 [looks], microseconds since 1970 in UTC.
         counts: the states of the requests, the same for every model.
-        metric: mean loss over the matured rows by model, float64 [looks]; NaN while there are none.
+        metric: over the matured rows by model, float64 [looks]; NaN while there are none.
+        turned_out: what it turned out to be over the same requests, all those asked by then, once every label was in that
+            counts; by model, float64 [looks]; known at the end only, and NaN at looks other than UTC midnights.
+        labelled: how many of them got one, int64 [looks]; −1 at looks other than UTC midnights.
         paths: the comparison with the incumbent by candidate.
     """
 
     as_of_us: NDArray[np.int64]
     counts: Counts
     metric: dict[str, Floats]
+    turned_out: dict[str, Floats]
+    labelled: NDArray[np.int64]
     paths: dict[str, Path]
 
     @property
@@ -194,53 +235,39 @@ class Timeline:
         """Matured over those whose fate is known, matured or expired, float64 [looks]."""
         return _share(self.counts.matured, self.counts.matured + self.counts.expired)
 
+    @property
+    def final_coverage(self) -> Floats:
+        """Of the requests asked by then, the share whose label came in the end, float64 [looks]; NaN where that is not told."""
+        return _share(self.labelled, np.where(self.labelled < 0, 0, self.counts.asked))
+
     def series(self, until_us: int) -> dict[str, NDArray[Any]]:
-        """Everything said up to and including a time, as named arrays of one length."""
+        """Everything said up to and including a time, as named arrays of one length; what turned out later is not among it."""
         looks = int(np.searchsorted(self.as_of_us, until_us, side="right"))
         all_series: dict[str, NDArray[Any]] = {"as_of_us": self.as_of_us}
         all_series |= {state: getattr(self.counts, state) for state in ("asked", "matured", "expired", "pending")}
         all_series |= {f"metric of {name}": values for name, values in self.metric.items()}
         for name, path in self.paths.items():
-            for field in ("blocks", "difference", "low", "high", "e_value"):
-                all_series[f"{field} of {name}"] = getattr(path, field)
+            for part in ("blocks", "difference", "low", "high", "e_value"):
+                all_series[f"{part} of {name}"] = getattr(path, part)
         return {name: values[:looks] for name, values in all_series.items()}
 
     def to_dict(self) -> list[dict[str, Any]]:
         """One entry a look and model, in order of time; the incumbent has no comparison, so null there."""
-        shared = list(
-            zip(
-                [iso(moment(int(us))) for us in self.as_of_us],
-                *(getattr(self.counts, state).tolist() for state in ("asked", "matured", "expired", "pending")),
-                self.coverage.tolist(),
-                self.mature_coverage.tolist(),
-                strict=True,
-            )
-        )
-        return [self._entry(look, name, *shared[look]) for look in range(len(shared)) for name in self.metric]
+        states = {state: getattr(self.counts, state).tolist() for state in ("asked", "matured", "expired", "pending")}
+        shares = {name: getattr(self, name).tolist() for name in ("coverage", "mature_coverage", "final_coverage")}
+        told = []
+        for look, as_of_us in enumerate(self.as_of_us.tolist()):
+            shared = {"as_of": iso(moment(as_of_us))} | {state: counts[look] for state, counts in states.items()}
+            shared |= {name: finite(each[look]) for name, each in shares.items()}
+            told += [shared | self._entry(look, name) for name in self.metric]
+        return told
 
-    def _entry(
-        self,
-        look: int,
-        name: str,
-        as_of: str,
-        asked: int,
-        matured: int,
-        expired: int,
-        pending: int,
-        coverage: float,
-        mature_coverage: float,
-    ) -> dict[str, Any]:
+    def _entry(self, look: int, name: str) -> dict[str, Any]:
         path = self.paths.get(name)
         return {
-            "as_of": as_of,
             "name": name,
-            "asked": asked,
-            "matured": matured,
-            "expired": expired,
-            "pending": pending,
-            "coverage": finite(coverage),
-            "mature_coverage": finite(mature_coverage),
             "metric": finite(float(self.metric[name][look])),
+            "metric_turned_out": finite(float(self.turned_out[name][look])),
             "blocks": None if path is None else int(path.blocks[look]),
             "difference": None if path is None else finite(float(path.difference[look])),
             "difference_low": None if path is None else finite(float(path.low[look])),
@@ -258,11 +285,11 @@ class Comparison:
         rows: requests replayed.
         start: when the first of them was asked.
         end: the last look.
-        metric: the loss, by name.
-        unit: of the loss.
+        metric: by name.
+        unit: of the metric.
         horizon_s: how long a label may take.
         every_s: from one look to the next.
-        max_loss: the tolerance on the difference.
+        max_loss: by how much a candidate may be worse.
         level: the chance of any wrong decision, over all looks and candidates.
         level_each: what of it each candidate gets: `level` split evenly (Bonferroni).
         incumbent: the model that runs now.
@@ -280,6 +307,7 @@ class Comparison:
         noise_floor: the incumbent against itself.
         cohorts: what turned out true, by event time.
         notes: what the reader of the recording has to say of it.
+        greater_is_better: whether the metric is better the greater it is.
     """
 
     recording: str
@@ -307,6 +335,7 @@ class Comparison:
     noise_floor: NoiseFloor
     cohorts: Cohorts
     notes: tuple[str, ...] = ()
+    greater_is_better: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON values: times in ISO 8601, null for what is not known."""
@@ -316,6 +345,7 @@ class Comparison:
             **{name: getattr(self, name) for name in (*plain, *names)},
             "start": iso(self.start),
             "end": iso(self.end),
+            "greater_is_better": self.greater_is_better,
             "decided_at": iso(self.decided_at),
             "label_coverage": finite(self.label_coverage),
             "never_arrived": finite(self.never_arrived),

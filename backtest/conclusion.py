@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from windtunnel.errors import ConfigError
-from windtunnel.stats import ConfidenceSequence
 
 from .compare import follow
 from .comparison import Candidate, Cohorts, Comparison, Delays, NoiseFloor, Timeline, moment
-from .decision import best_of, decided_at, judge, status_of, winner_of
+from .decision import Ruling, best_of, judge, placebo_of, wait_for, winner_of
+from .evidence import Asymptotic, Claims, e_bh
+from .figures import Figures
+from .ranks import figures_of_ranks
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from .compare import Path
     from .question import Question
+    from .rows import Rows
     from .tally import Tally
 
     Floats = NDArray[np.float64]
@@ -69,7 +74,9 @@ class Terms:
         return round(self.horizon_s * 1e6)
 
 
-def conclude(tally: Tally, question: Question, terms: Terms, name: str, notes: tuple[str, ...] = ()) -> Comparison:
+def conclude(
+    tally: Tally, question: Question, terms: Terms, name: str, notes: tuple[str, ...] = (), rows: Rows | None = None
+) -> Comparison:
     """Read a tally of all rows: follow every candidate over the looks, and judge.
 
     Args:
@@ -78,12 +85,18 @@ def conclude(tally: Tally, question: Question, terms: Terms, name: str, notes: t
         terms: by what to decide.
         name: the recording's.
         notes: what its reader has to say of it.
+        rows: all of them, for a metric of how they are ranked.
 
     Raises:
         DataError: the recording ends before the first look.
         ConfigError: there are too many looks.
     """
-    return _Reading(tally, question, terms, question.looks(tally.last_us)).comparison(name, notes)
+    as_of_us = question.looks(tally.last_us)
+    if rows is not None and question.ranked:
+        figures = figures_of_ranks(rows, question, tally, as_of_us)
+    else:
+        figures = Figures.of_sums(tally, question, as_of_us)
+    return _Reading(tally, question, terms, as_of_us, figures).comparison(name, notes)
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,7 @@ class _Reading:
     question: Question
     terms: Terms
     as_of_us: NDArray[np.int64]
+    figures: Figures
 
     @property
     def incumbent(self) -> str:
@@ -102,85 +116,115 @@ class _Reading:
         return self.question.models[1:]
 
     @property
-    def sequence(self) -> ConfidenceSequence:
-        return ConfidenceSequence(level=self.terms.level / max(1, len(self.named)))
+    def greater(self) -> bool:
+        return self.question.loss.greater_is_better
+
+    @property
+    def sequence(self) -> Asymptotic:
+        return Asymptotic(level=self.terms.level / max(1, len(self.named)))
 
     def comparison(self, name: str, notes: tuple[str, ...]) -> Comparison:
         """All of it."""
-        timeline, terms = self.timeline(), self.terms
-        found = tuple(self.candidate(each, timeline) for each in self.named)
+        timeline, terms, loss = self.timeline, self.terms, self.question.loss
+        found = self.candidates()
         asked_about = best_of(self.incumbent, found) if terms.challenger is None else terms.challenger
         chosen = next((candidate for candidate in found if candidate.name == asked_about), None)
         rows, coverage = int(self.tally.days[0].sum()), float(timeline.coverage[-1])
         never, late = self.unlabelled()
         end = moment(int(self.as_of_us[-1]))
         return Comparison(
-            recording=name, rows=rows, start=moment(self.tally.first_us), end=end,
-            metric=self.question.loss.name, unit=self.question.loss.unit, horizon_s=terms.horizon_s,
-            every_s=terms.every_s, max_loss=terms.max_loss, level=terms.level, level_each=self.sequence.level,
-            incumbent=self.incumbent, challenger=asked_about, candidates=found, timeline=timeline, cohorts=self.cohorts(),
-            winner=winner_of(self.incumbent, found), decided_at=chosen.decided_at if chosen else None,
+            recording=name, rows=rows, start=moment(self.tally.first_us), end=end, metric=loss.name, unit=loss.unit,
+            horizon_s=terms.horizon_s, every_s=terms.every_s, max_loss=terms.max_loss, level=terms.level,
+            level_each=self.sequence.level, incumbent=self.incumbent, challenger=asked_about, candidates=found,
+            timeline=timeline, cohorts=self.cohorts(), winner=winner_of(self.incumbent, found),
+            decided_at=chosen.decided_at if chosen else None,
             verdict=judge(
-                self.incumbent, chosen, timeline.paths.get(asked_about), self.sequence, metric=self.question.loss.name,
-                max_loss=terms.max_loss, level=terms.level, candidates=len(self.named), label_coverage=coverage,
-                horizon_s=terms.horizon_s,
+                self.incumbent, chosen, burn_in=self.sequence.burn_in, metric=loss.name, max_loss=terms.max_loss,
+                level=terms.level, candidates=len(self.named), label_coverage=coverage, horizon_s=terms.horizon_s,
             ),
             label_coverage=coverage, never_arrived=never, late=late, delays=Delays.of(self.tally.delays),
-            noise_floor=self.noise_floor(), notes=notes,
+            noise_floor=self.noise_floor(), notes=(*notes, *self.notes()), greater_is_better=self.greater,
         )  # fmt: skip
 
+    @cached_property
     def timeline(self) -> Timeline:
         """What each look showed."""
-        looks, loss, tally = len(self.as_of_us), self.question.loss, self.tally
-        metric = {name: loss.shown(tally.metric(place, looks)) for place, name in enumerate(self.question.models)}
-        paths = {
-            name: self.follow(tally.differences(place)) for place, name in enumerate(self.question.models) if place
-        }
-        return Timeline(self.as_of_us, tally.counts(looks), metric, paths)
+        figures, models = self.figures, self.question.models
+        return Timeline(
+            self.as_of_us, self.tally.counts(len(self.as_of_us)), dict(zip(models, figures.metric, strict=True)),
+            dict(zip(models, figures.turned_out, strict=True)), self.tally.labelled_by(self.as_of_us),
+            {name: self.follow(figures.differences[place]) for place, name in enumerate(models) if place},
+        )  # fmt: skip
 
     def follow(self, means: Floats) -> Path:
         """Follow a mean difference of days."""
         return follow(means, self.tally.release_us(self.question.horizon_us), self.as_of_us, self.sequence)
 
-    def candidate(self, name: str, timeline: Timeline) -> Candidate:
-        """Read what the last look shows of a candidate."""
-        path = timeline.paths[name]
-        low, high = float(path.low[-1]), float(path.high[-1])
-        status = status_of(low, high, self.terms.max_loss)
-        return Candidate(
-            name=name,
-            matured=int(timeline.counts.matured[-1]),
-            metric=float(timeline.metric[name][-1]),
-            difference=float(path.difference[-1]),
-            difference_low=low,
-            difference_high=high,
-            e_value=float(path.e_value[-1]),
-            blocks=len(path.values),
-            autocorrelation=path.autocorrelation,
-            stretch=path.stretch,
-            bounds=self.bounds(name),
-            status=status,
-            decided_at=decided_at(path, status, self.terms.max_loss, self.as_of_us),
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All of them, each weighed alone, and then together."""
+        claims = {name: self.claims(self.timeline.paths[name]) for name in self.named}
+        better = np.array([each.superior.e_value for each in claims.values()])
+        discoveries = e_bh(better, self.terms.level)
+        return tuple(
+            self.candidate(name, claims[name], discovery=bool(found))
+            for name, found in zip(self.named, discoveries, strict=True)
         )
 
-    def bounds(self, name: str) -> tuple[float, float] | None:
+    def claims(self, path: Path) -> Claims:
+        """Weigh what is claimed of a candidate."""
+        return Claims.of(self.worse_by(path), self.sequence, self.terms.max_loss)
+
+    def worse_by(self, path: Path) -> Floats:
+        """By how much a candidate was worse on each mature day."""
+        return -path.values if self.greater else path.values
+
+    def candidate(self, name: str, claims: Claims, *, discovery: bool) -> Candidate:
+        """Read what the last look shows of a candidate."""
+        timeline, path, place = self.timeline, self.timeline.paths[name], self.question.models.index(name)
+        ruling, worse_by = Ruling.of(path, claims, self.as_of_us), self.worse_by(path)
+        undecided = ruling.status == "undecided"
+        return Candidate(
+            name=name, matured=int(timeline.counts.matured[-1]), metric=float(timeline.metric[name][-1]),
+            difference=float(path.difference[-1]), difference_low=float(path.low[-1]),
+            difference_high=float(path.high[-1]), e_value=float(path.e_value[-1]), blocks=len(path.values),
+            autocorrelation=path.autocorrelation, stretch=path.stretch, bounds=self.bounds(place), status=ruling.status,
+            decided_at=ruling.decided_at, greater_is_better=self.greater, turned=ruling.turned,
+            evidence={each.name: each.e_value for each in (claims.superior, claims.non_inferior, claims.worse)},
+            discovery=discovery, placebo=placebo_of(path.values, self.sequence, place),
+            wait=wait_for(worse_by, self.sequence, self.terms.max_loss, place) if undecided else None,
+        )  # fmt: skip
+
+    def bounds(self, place: int) -> tuple[float, float] | None:
         """Between what the labels that did not come could have moved a candidate's difference."""
         if not self.question.bounded:
             return None
         mature = self.tally.release_us(self.question.horizon_us) <= self.as_of_us[-1]
-        return self.tally.bounds(self.question.models.index(name), mature)
+        return self.tally.bounds(place, mature)
 
     def noise_floor(self) -> NoiseFloor:
         """Compare the incumbent with itself."""
-        path = self.follow(self.tally.half_differences())
+        path = self.follow(self.figures.halves)
         ends = float(path.difference[-1]), float(path.low[-1]), float(path.high[-1])
         return NoiseFloor(len(path.values), *ends, path.autocorrelation)
 
     def cohorts(self) -> Cohorts:
         """What turned out true of each day's requests."""
-        tally, loss = self.tally, self.question.loss
-        metric = {name: loss.shown(tally.day_means(place)) for place, name in enumerate(self.question.models)}
+        tally = self.tally
+        metric = dict(zip(self.question.models, self.figures.days, strict=True))
         return Cohorts(tally.day_0, tally.days[0], tally.days[1], metric)
+
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said of a metric of ranks."""
+        if not self.question.ranked:
+            return ()
+        labelled = self.tally.days[1] > 0
+        lost = int(np.sum(labelled & np.isnan(self.figures.days[0])))
+        note = (
+            f"{self.question.loss.name} is better the greater it is: differences above zero favour the candidate. The metric is over "
+            "all matured requests together; the difference is the mean over days of the difference within each day, on the same "
+            f"requests. {lost} of {int(labelled.sum())} days with labels hold one label only: they have none and are passed over."
+        )
+        return (note,)
 
     def unlabelled(self) -> tuple[float, float]:
         """Of the requests older than the horizon: the share whose label never came, and the share whose label came too late."""

@@ -1,16 +1,21 @@
-"""From bounds to statuses, and from the challenger's status to a verdict."""
+"""From evidence to statuses, and from the challenger's status to a verdict."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from windtunnel.quantity import format_instant
+from windtunnel.seeds import Seeds
 from windtunnel.verdict import Verdict
 
 from .comparison import finite, moment
+from .evidence import BlockLength, placebo_rate, wait
+from .evidence.block_length import LEAST_VALUES
+from .evidence.wait import LEAST_BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,44 +23,90 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from windtunnel.stats import ConfidenceSequence
+    from windtunnel.stats import Interval
 
     from .compare import Path
     from .comparison import Candidate, Status
+    from .evidence import Asymptotic, Claims, Wait
 
-FURTHEST_DAYS = 3650
-"""Beyond ten years an estimate of how long to wait is no help."""
+    Floats = NDArray[np.float64]
 
 ACCEPTED = ("superior", "non-inferior")
 """The statuses that let a candidate replace the incumbent."""
 
 
-def status_of(low: float, high: float, max_loss: float) -> Status:
-    """Read the bounds of a difference of loss, candidate − incumbent.
+PLACEBOS = 200
+"""A rate of 5% is then known to within 3%, which is enough to tell a method that fails; it is paid for in every replay."""
 
-    Example:
-        >>> status_of(-0.3, -0.1, 0.05), status_of(-0.1, 0.05, 0.05), status_of(0.1, 0.3, 0.05), status_of(-1, 1, 0.05)
-        ('superior', 'non-inferior', 'worse', 'undecided')
+
+@dataclass(frozen=True)
+class Ruling:
+    """What is settled of one candidate, since when, and what was settled before it turned.
+
+    Args:
+        status: the claim that is settled.
+        decided_at: the first look at which a candidate that is accepted was, or one that is rejected was; None while undecided.
+        turned: whether the opposite had been settled before: then the difference is not one number, and the later counts.
     """
-    if high < 0.0:
-        return "superior"
-    if high <= max_loss:
-        return "non-inferior"
-    return "worse" if low > max_loss else "undecided"
+
+    status: Status
+    decided_at: datetime | None
+    turned: bool = False
+
+    @staticmethod
+    def of(path: Path, claims: Claims, as_of_us: NDArray[np.int64]) -> Ruling:
+        """Read the claims: what is settled stays so, however weak later evidence is, unless the opposite is settled.
+
+        A candidate that differs by exactly nothing on every day is not inferior as soon as anything is said of it.
+        """
+        accepted, rejected = claims.non_inferior.settled, claims.worse.settled
+        if accepted is None and rejected is None:
+            said = np.isfinite(path.high)
+            if path.values.any() or not said.any():
+                return Ruling("undecided", None)
+            return Ruling("non-inferior", moment(int(as_of_us[np.argmax(said)])))
+        turned = accepted is not None and rejected is not None
+        if accepted is None or (rejected is not None and rejected > accepted):
+            return Ruling("worse", _look_after(path, rejected or 0, as_of_us), turned)
+        status: Status = "non-inferior" if claims.superior.settled is None else "superior"
+        return Ruling(status, _look_after(path, accepted, as_of_us), turned)
 
 
-def decided_at(path: Path, status: Status, max_loss: float, as_of_us: NDArray[np.int64]) -> datetime | None:
-    """The first look at which a candidate was accepted, if its status now accepts it, or rejected, if it rejects it."""
-    if status == "undecided":
+def _look_after(path: Path, blocks: int, as_of_us: NDArray[np.int64]) -> datetime:
+    """The first look that knew so many blocks."""
+    return moment(int(as_of_us[np.searchsorted(path.blocks, blocks)]))
+
+
+def alike(values: Floats) -> int:
+    """How many days in a row are alike, by their autocorrelation; 1 where they are too few to tell."""
+    return BlockLength.of(values).length if len(values) >= LEAST_VALUES else 1
+
+
+def wait_for(values: Floats, sequence: Asymptotic, max_loss: float, item: int) -> Wait | None:
+    """How many more days would settle it; None where they are too few to say.
+
+    Args:
+        values: by how much the candidate was worse in each block.
+        sequence: the one that the bounds are of.
+        max_loss: the tolerance.
+        item: the candidate's place, so that each draws futures of its own.
+    """
+    if len(values) < LEAST_BLOCKS:
         return None
-    shown = path.high <= max_loss if status in ACCEPTED else path.low > max_loss
-    return moment(int(as_of_us[np.argmax(shown)]))
+    return wait(values, sequence, Seeds().stream("bootstrap", item), tolerance=max_loss, run=alike(values))
+
+
+def placebo_of(values: Floats, sequence: Asymptotic, item: int) -> Interval | None:
+    """How often the method would be fooled by this noise without a difference; None where there are too few days to be fooled."""
+    if len(values) < sequence.burn_in:
+        return None
+    return placebo_rate(values, sequence, Seeds().stream("bootstrap", item), run=alike(values), repeats=PLACEBOS)
 
 
 def winner_of(incumbent: str, candidates: Sequence[Candidate]) -> str:
-    """The accepted candidate, superior before non-inferior, then by the smallest difference; else the incumbent."""
+    """The accepted candidate, superior before non-inferior, then by what it loses; else the incumbent."""
     accepted = [c for c in candidates if c.status in ACCEPTED]
-    return min(accepted, key=lambda c: (c.status != "superior", c.difference)).name if accepted else incumbent
+    return min(accepted, key=lambda c: (c.status != "superior", c.loses)).name if accepted else incumbent
 
 
 def best_of(incumbent: str, candidates: Sequence[Candidate]) -> str:
@@ -63,34 +114,14 @@ def best_of(incumbent: str, candidates: Sequence[Candidate]) -> str:
     winner = winner_of(incumbent, candidates)
     if winner != incumbent or not candidates:
         return winner
-    return min(candidates, key=lambda c: (math.isnan(c.difference), c.difference)).name
-
-
-def blocks_needed(sequence: ConfidenceSequence, deviation: float, gap: float) -> int | None:
-    """Roughly how many blocks until the interval reaches no further than `gap` from the mean; None: not in ten years.
-
-    Args:
-        sequence: the confidence sequence.
-        deviation: of the block differences.
-        gap: how far the mean lies from the bound to be met.
-
-    Example:
-        >>> from windtunnel.stats import ConfidenceSequence
-        >>> blocks_needed(ConfidenceSequence(), 1.0, 0.5), blocks_needed(ConfidenceSequence(), 1.0, 0.0)
-        (40, None)
-    """
-    # alternating values have the wanted deviation at every even count, and a mean of zero
-    low, high = sequence.bounds(np.resize([deviation, -deviation], FURTHEST_DAYS))
-    even = (high - low)[1::2] / 2.0 <= gap
-    return 2 * int(np.argmax(even)) + 2 if even.any() and gap > 0.0 else None
+    return min(candidates, key=lambda c: (math.isnan(c.difference), c.loses)).name
 
 
 def judge(
     incumbent: str,
     challenger: Candidate | None,
-    path: Path | None,
-    sequence: ConfidenceSequence,
     *,
+    burn_in: int,
     metric: str,
     max_loss: float,
     level: float,
@@ -103,8 +134,7 @@ def judge(
     Args:
         incumbent: the model that runs now.
         challenger: what is known of the candidate; None where the incumbent itself was chosen.
-        path: the block differences it rests on.
-        sequence: the confidence sequence they were judged by.
+        burn_in: how many days' worth of independent ones it takes to say anything.
         metric: the loss.
         max_loss: the tolerance.
         level: the chance of a wrong decision, before it was split.
@@ -112,7 +142,7 @@ def judge(
         label_coverage: share of the requests with a label that counts.
         horizon_s: how long a label may take.
     """
-    if challenger is None or path is None:
+    if challenger is None:
         return Verdict(
             "go",
             (f"`{incumbent}` stays: no candidate was put forward, so there is nothing to judge it against",),
@@ -125,22 +155,23 @@ def judge(
     found = _found(challenger, metric, level, candidates)
     if challenger.status in ACCEPTED:
         claim = "is better than" if challenger.status == "superior" else f"is not worse beyond {max_loss:g} than"
-        change = f"a tolerance below {challenger.difference_high:.3g}" if challenger.difference_high >= 0.0 else ""
+        change = f"a tolerance below {challenger.may_lose:.3g}" if challenger.may_lose >= 0.0 else ""
         reasons = (
             f"`{challenger.name}` {claim} `{incumbent}`, known since {format_instant(challenger.decided_at)}",
             found,
+            *_turned(challenger),
         )
         return Verdict("go", reasons, (change,) if change else (), evidence)
     if challenger.status == "worse":
-        change = f"a tolerance of {challenger.difference_high:.3g} or more, or another candidate"
+        change = f"a tolerance of {challenger.may_lose:.3g} or more, or another candidate"
         claim = f"`{challenger.name}` is worse than `{incumbent}` by more than {max_loss:g}"
-        reasons = (f"{claim}, known since {format_instant(challenger.decided_at)}", found)
+        reasons = (f"{claim}, known since {format_instant(challenger.decided_at)}", found, *_turned(challenger))
         return Verdict("no-go", reasons, (change,), evidence)
     reasons = (
         f"it is not shown whether `{challenger.name}` is worse than `{incumbent}` by more than {max_loss:g}",
         found,
     )
-    return Verdict("inconclusive", reasons, (_wait(path, sequence, max_loss),), evidence)
+    return Verdict("inconclusive", reasons, (_wait(challenger, burn_in),), evidence)
 
 
 def _found(challenger: Candidate, metric: str, level: float, candidates: int) -> str:
@@ -151,18 +182,28 @@ def _found(challenger: Candidate, metric: str, level: float, candidates: int) ->
         f" over {candidates} candidates" if candidates > 1 else ""
     )
     between = f"{challenger.difference_low:+.3g} to {challenger.difference_high:+.3g}"
-    return f"difference in {metric} {challenger.difference:+.3g} ({between}, {sure}) on {challenger.blocks} mature days"
+    better = "; above zero is better" if challenger.greater_is_better else ""
+    return f"difference in {metric} {challenger.difference:+.3g} ({between}, {sure}{better}) on {challenger.blocks} mature days"
 
 
-def _wait(path: Path, sequence: ConfidenceSequence, max_loss: float) -> str:
+def _turned(challenger: Candidate) -> tuple[str, ...]:
+    """Say that what was settled first did not last."""
+    if not challenger.turned:
+        return ()
+    return (
+        "the opposite had been settled before: the difference changes over time, and what was settled last is told",
+    )
+
+
+def _wait(challenger: Candidate, burn_in: int) -> str:
     """Say roughly how many more days of mature labels would decide it."""
-    blocks = len(path.values)
-    burn_in = math.ceil(sequence.burn_in * path.stretch**2)
-    if blocks < burn_in:
-        return f"at least {burn_in - blocks} more days of mature labels: fewer than {burn_in} say nothing"
-    gap = abs(max_loss - float(path.values.mean()))
-    needed = blocks_needed(sequence, float(path.values.std()) * path.stretch, gap)
-    if needed is None:
-        return "a larger tolerance: at this difference and noise ten years of days would not decide it"
-    more = max(1, needed - blocks)
-    return f"roughly {more} more days of mature labels, if the difference and its noise stay what they are"
+    enough, told = math.ceil(burn_in * challenger.stretch**2), challenger.wait
+    if challenger.blocks < enough or told is None:
+        return (
+            f"at least {max(enough - challenger.blocks, 1)} more days of mature labels: fewer than {enough} say nothing"
+        )
+    if told.blocks is None:
+        share = f"in {told.undecided:.0%} of the futures drawn {told.furthest:,} more days would not decide it"
+        return f"a larger tolerance: at this difference and noise, {share}"
+    ends = f"{told.low} to {told.high}" if told.high is not None else f"{told.low} to more than {told.furthest:,}"
+    return f"roughly {told.blocks} more days of mature labels ({ends} in 80% of the futures drawn), if days stay what they are"

@@ -38,11 +38,11 @@ def running(sums: Ints, axis: int) -> Ints:
 
 
 def means(sums: Ints, counts: Ints) -> Floats:
-    """Sums over counts, each the float64 nearest to the true quotient; NaN where nothing was counted.
+    """Sums over counts or over other sums, each the float64 nearest to the true quotient; NaN where that is nothing.
 
     Args:
         sums: int64 [n, LIMBS].
-        counts: int64 [n].
+        counts: int64 [n], or sums of weights, int64 [n, LIMBS].
 
     Example:
         >>> from windtunnel.backtest.kernel import add
@@ -52,9 +52,9 @@ def means(sums: Ints, counts: Ints) -> Floats:
         >>> float(means(tenths, np.array([10]))[0]), sum([0.1] * 10) / 10
         (0.1, 0.09999999999999999)
     """
-    told, some = np.full(len(counts), np.nan), counts > 0
-    whole = counts[some].astype(object) << -LOWEST
-    told[some] = (_numbers(sums[some]) / whole).astype(np.float64)
+    whole = counts.astype(object) << -LOWEST if counts.ndim == 1 else _numbers(counts)
+    told, some = np.full(len(counts), np.nan), whole > 0
+    told[some] = (_numbers(sums[some]) / whole[some]).astype(np.float64)
     return told
 
 

@@ -27,11 +27,14 @@ NEVER_US = int(np.iinfo(np.int64).max)
 
 DAY_US = 86_400_000_000
 
+NO_TIME_US = -(2**62)
+"""Before any time."""
+
 LIMBS, LOWEST = 12, -192
 """A sum has so many limbs of 32 bits, the lowest bit worth 2⁻¹⁹²; what of a value lies below that is cut off. The highest limb
 is left for what is carried."""
 
-LOG_LOSS, SQUARED, ABSOLUTE, ZERO_ONE, PINBALL, COST, GIVEN = range(7)
+LOG_LOSS, SQUARED, ABSOLUTE, ZERO_ONE, ACCURACY, PINBALL, COST, GIVEN = range(8)
 """How the loss of a row is worked out; `GIVEN`: it is handed over in place of the prediction."""
 
 STEPS = 7296
@@ -41,8 +44,8 @@ _COMPILED: dict[str, Any] = {"nogil": True, "cache": True}
 
 
 @njit(**_COMPILED)
-def add(limbs: Ints, value: float, sign: int) -> None:
-    """Add `sign` times a value to a sum, int64 [LIMBS], exactly down to 2⁻¹⁹².
+def parts_of(value: float) -> tuple[int, int, int, int]:
+    """A value as three limbs, with its sign, and the place of the lowest of them; exact down to 2⁻¹⁹².
 
     Raises:
         OverflowError: the value is no number, or beyond 10⁴⁴.
@@ -50,19 +53,34 @@ def add(limbs: Ints, value: float, sign: int) -> None:
     bits: Any = np.float64(value).view(np.int64)
     place = ((bits >> 52) & 0x7FF) - 1075 - LOWEST
     if place <= -53:  # zero, or too small to be seen
-        return
+        return 0, 0, 0, 0
     if place > 32 * (LIMBS - 3):  # ∞ and NaN among them
         raise OverflowError
     mantissa = (bits & 0xFFFFFFFFFFFFF) | 0x10000000000000
     if place < 0:
         mantissa >>= -place
         place = 0
-    if bits < 0:
-        sign = -sign
-    first, shift = place >> 5, place & 31
-    limbs[first] += sign * ((mantissa << shift) & 0xFFFFFFFF)
-    limbs[first + 1] += sign * ((mantissa >> (32 - shift)) & 0xFFFFFFFF)
-    limbs[first + 2] += sign * ((mantissa >> 32) >> (32 - shift))
+    shift, sign = place & 31, 1 | (bits >> 63)
+    return (
+        place >> 5, sign * ((mantissa << shift) & 0xFFFFFFFF), sign * ((mantissa >> (32 - shift)) & 0xFFFFFFFF),
+        sign * ((mantissa >> 32) >> (32 - shift)),
+    )  # fmt: skip
+
+
+@njit(**_COMPILED)
+def put(limbs: Ints, at: int, parts: tuple[int, int, int, int], sign: int) -> None:
+    """Add `sign` times the parts of a value to the sum that starts at a place among the limbs of many."""
+    # unsigned, so that no place is looked at for being counted from the end
+    place = np.uint64(at * LIMBS + parts[0])
+    limbs[place] += sign * parts[1]
+    limbs[place + np.uint64(1)] += sign * parts[2]
+    limbs[place + np.uint64(2)] += sign * parts[3]
+
+
+@njit(**_COMPILED)
+def add(limbs: Ints, value: float, sign: int) -> None:
+    """Add `sign` times a value to a sum, int64 [LIMBS]."""
+    put(limbs, 0, parts_of(value), sign)
 
 
 @njit(**_COMPILED)
@@ -78,6 +96,8 @@ def loss_of(label: float, prediction: float, code: int, parameters: Floats) -> f
         return abs(prediction - label)
     if code == ZERO_ONE:
         return 1.0 if (prediction >= 0.5) != (label == 1.0) else 0.0
+    if code == ACCURACY:
+        return 1.0 if (prediction >= 0.5) == (label == 1.0) else 0.0
     if code == PINBALL:
         quantile: float = parameters[0]
         return max(quantile * (label - prediction), (quantile - 1.0) * (label - prediction))
@@ -116,35 +136,74 @@ def look_of(seen_us: int, first_us: int, every_us: int) -> int:
 
 
 @njit(**_COMPILED)
-def ask(looks: Ints, days: Ints, delays: Ints, known: int, asked: int, begin: int, aged: int, day: int) -> None:
-    """Count a request: when its label comes to be known (`begin`, −1 for too late or never), and when it is too old (`aged`)."""
-    looks[4, aged] += 1
-    days[0, day] += 1
-    if known != NEVER_US:
-        step = step_of(known - asked)
-        delays[0, step] += 1
-        delays[1, step] = max(delays[1, step], known - asked)
-    if begin >= 0:
-        looks[1, begin] += 1
+def nearby(seen_us: int, clock: tuple[int, int, float]) -> int:
+    """The same by a multiplication, for a division takes ten times as long; the clock: first µs, every µs, one over it."""
+    first_us, every_us, per_us = clock
+    if seen_us <= first_us:
+        return 0
+    late = seen_us - first_us + every_us - 1
+    look = int(late * per_us)
+    if look * every_us > late:  # rounded up
+        return look - 1
+    return look + 1 if late - look * every_us >= every_us else look
+
+
+@njit(**_COMPILED)
+def moved(seen_us: int, look: int, end_us: int, clock: tuple[int, int, float]) -> tuple[int, int]:
+    """The first look at or after a moment and when it is, from those of the moment before."""
+    if end_us - clock[1] < seen_us <= end_us:
+        return look, end_us
+    look = nearby(seen_us, clock)
+    return look, clock[0] + look * clock[1]
+
+
+@njit(**_COMPILED)
+def span_of(time_us: Ints, known_us: Ints) -> tuple[int, int, int]:
+    """When the first and the last request were asked, and the last moment that the rows tell anything about, by either clock."""
+    first, latest, last = time_us[0], time_us[0], time_us[0]
+    for row in range(len(time_us)):
+        first, latest = min(first, time_us[row]), max(latest, time_us[row])
+        if known_us[row] != NEVER_US:
+            last = max(last, known_us[row])
+    return first, latest, max(latest, last)
+
+
+@njit(**_COMPILED)
+def come_and_go(
+    sums: Ints,
+    many_looks: int,
+    begin: int,
+    end: int,
+    predictions: Floats,
+    parameters: Floats,
+    said: tuple[int, float, float, int],
+) -> None:
+    """Add the losses of a version of a label from the look that sees it on, and take them back from the one that sees the next."""
+    row, label, scale, code = said
+    if begin == end:
         return
-    looks[2 if known == NEVER_US else 3, aged] += 1
-    days[3, day] += 1
+    for model in range(len(predictions)):
+        parts = parts_of(loss_of(label, predictions[model, row], code, parameters) * scale)
+        put(sums, model * many_looks + begin, parts, 1)
+        put(sums, model * many_looks + end, parts, -1)
 
 
 @njit(**_COMPILED)
-def bound(extremes: Ints, predictions: Floats, code: int, parameters: Floats, scale: float) -> None:
+def bound(
+    extremes: Ints, days: int, day: int, predictions: Floats, row: int, code: int, parameters: Floats, scale: float
+) -> None:
     """Add the least and the greatest difference from the incumbent that a label which does not count could have made."""
-    base_0 = loss_of(0.0, predictions[0], code, parameters)
-    base_1 = loss_of(1.0, predictions[0], code, parameters)
+    base_0 = loss_of(0.0, predictions[0, row], code, parameters)
+    base_1 = loss_of(1.0, predictions[0, row], code, parameters)
     for model in range(1, len(predictions)):
-        if_0 = (loss_of(0.0, predictions[model], code, parameters) - base_0) * scale
-        if_1 = (loss_of(1.0, predictions[model], code, parameters) - base_1) * scale
-        add(extremes[0, model - 1], min(if_0, if_1), 1)
-        add(extremes[1, model - 1], max(if_0, if_1), 1)
+        if_0 = (loss_of(0.0, predictions[model, row], code, parameters) - base_0) * scale
+        if_1 = (loss_of(1.0, predictions[model, row], code, parameters) - base_1) * scale
+        put(extremes[0], (model - 1) * days + day, parts_of(min(if_0, if_1)), 1)
+        put(extremes[1], (model - 1) * days + day, parts_of(max(if_0, if_1)), 1)
 
 
 @njit(**_COMPILED)
-def pass_over(
+def pass_over(  # noqa: C901, PLR0915  # arrays handed to another function have their references counted, row by row
     clocks: tuple[Ints, Ints, Ints],
     flags: tuple[Flags, Flags],
     label: Floats,
@@ -171,44 +230,64 @@ def pass_over(
         rule: the loss: its code, its parameters, and whether labels are 0 or 1.
         grid: of the looks: first µs, every µs, the one that counts as 0 here; horizon µs; the day that counts as 0 here.
         looks: asked, matured, never and late (both when they expire), older than the horizon, int64 [5, looks].
-        sums: losses matured less losses superseded at each look, int64 [models, looks, LIMBS].
+        sums: losses matured less losses superseded at each look, int64 [models · looks · LIMBS].
         days: asked, on time, those of the first half, missing, int64 [4, days].
-        day_sums: final losses of each day, int64 [models, days, LIMBS].
-        half_sums: of them, the incumbent's in the first half, int64 [days, LIMBS].
-        extremes: the least and greatest difference that missing labels could make, int64 [2, models − 1, days, LIMBS].
+        day_sums: final losses of each day but the incumbent's, int64 [models · days · LIMBS].
+        half_sums: the incumbent's, in the second half and in the first, int64 [2 · days · LIMBS].
+        extremes: the least and greatest difference that missing labels could make, int64 [2, (models − 1) · days · LIMBS].
         delays: how many labels took so long, and the longest of them, int64 [2, STEPS].
     """
     time_us, known_us, until_us = clocks
     first, half = flags
     code, parameters, binary = rule
     first_us, every_us, look_0, horizon_us, day_0 = grid
+    clock = first_us, every_us, 1.0 / every_us
     corrected, counted, halved, weighted = len(until_us) > 0, len(first) > 0, len(half) > 0, len(amount) > 0
+    many_looks, many_days = looks.shape[1], days.shape[1]
+    # taken here, once, for taking a row of an array counts a reference
+    new, matured, never, late, old = looks[0], looks[1], looks[2], looks[3], looks[4]
+    took, longest = delays[0], delays[1]
+    day, asked_look, aged_look, day_end, asked_end, aged_end = 0, 0, 0, NO_TIME_US, NO_TIME_US, NO_TIME_US
     for row in range(len(time_us)):
         asked, known = time_us[row], known_us[row]
-        due, day = asked + horizon_us, asked // DAY_US - day_0
+        due = asked + horizon_us
+        # rows mostly stand in order of time, and then share their day and looks with the row before
+        if asked >= day_end or asked < day_end - DAY_US:
+            day = asked // DAY_US - day_0
+            day_end = (day + day_0 + 1) * DAY_US
+        begin = nearby(max(known, asked + 1), clock) - look_0 if known <= due else -1
         scale = amount[row] if weighted else 1.0
-        begin = look_of(max(known, asked + 1), first_us, every_us) - look_0 if known <= due else -1
         if not counted or first[row]:
-            looks[0, look_of(asked + 1, first_us, every_us) - look_0] += 1
-            ask(looks, days, delays, known, asked, begin, look_of(due + 1, first_us, every_us) - look_0, day)
-            if known > due and binary:
-                bound(extremes[:, :, day], predictions[:, row], code, parameters, scale)
-        if known > due:
+            asked_look, asked_end = moved(asked + 1, asked_look, asked_end, clock)
+            aged_look, aged_end = moved(due + 1, aged_look, aged_end, clock)
+            new[asked_look - look_0] += 1
+            old[aged_look - look_0] += 1
+            days[0, day] += 1
+            if known != NEVER_US:
+                step = step_of(known - asked)
+                took[step] += 1
+                longest[step] = max(longest[step], known - asked)
+            if begin >= 0:
+                matured[begin] += 1
+            else:
+                (never if known == NEVER_US else late)[aged_look - look_0] += 1
+                days[3, day] += 1
+                if binary:
+                    bound(extremes, many_days, day, predictions, row, code, parameters, scale)
+        if begin < 0:
             continue
+        said = row, label[row], scale, code
         if corrected and until_us[row] <= due:
-            end = look_of(max(until_us[row], asked + 1), first_us, every_us) - look_0
-            if begin < end:
-                for model in range(len(predictions)):
-                    loss = loss_of(label[row], predictions[model, row], code, parameters) * scale
-                    add(sums[model, begin], loss, 1)
-                    add(sums[model, end], loss, -1)
+            end = nearby(max(until_us[row], asked + 1), clock) - look_0
+            come_and_go(sums, many_looks, begin, end, predictions, parameters, said)
             continue
+        in_half = int(half[row]) if halved else 0
         days[1, day] += 1
-        in_half = halved and half[row]
         days[2, day] += in_half
         for model in range(len(predictions)):
-            loss = loss_of(label[row], predictions[model, row], code, parameters) * scale
-            add(sums[model, begin], loss, 1)
-            add(day_sums[model, day], loss, 1)
-            if model == 0 and in_half:
-                add(half_sums[day], loss, 1)
+            parts = parts_of(loss_of(label[row], predictions[model, row], code, parameters) * scale)
+            put(sums, model * many_looks + begin, parts, 1)
+            if model == 0:
+                put(half_sums, in_half * many_days + day, parts, 1)
+            else:
+                put(day_sums, model * many_days + day, parts, 1)

@@ -10,7 +10,7 @@ import numpy as np
 from windtunnel.errors import ConfigError, DataError
 from windtunnel.recording import TIME
 
-from .kernel import ABSOLUTE, COST, DAY_US, GIVEN, LOG_LOSS, PINBALL, SQUARED, ZERO_ONE
+from .kernel import ABSOLUTE, ACCURACY, COST, DAY_US, GIVEN, LOG_LOSS, PINBALL, SQUARED, ZERO_ONE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,10 +21,14 @@ MOST_LOOKS = 1_000_000
 """More looks than that are a slip of the unit, not a wish."""
 
 CODES = {
-    "log_loss": LOG_LOSS, "squared_error": SQUARED, "absolute_error": ABSOLUTE, "zero_one": ZERO_ONE, "pinball": PINBALL,
-    "cost": COST,
+    "log_loss": LOG_LOSS, "squared_error": SQUARED, "absolute_error": ABSOLUTE, "zero_one": ZERO_ONE,
+    "accuracy": ACCURACY, "pinball": PINBALL, "cost": COST,
 }  # fmt: skip
 """The losses that are compiled; any other is worked out beforehand."""
+
+
+RANKED = ("roc_auc", "average_precision")
+"""Metrics of how rows are ranked: for them no loss of a row is summed."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Question:
         first_us: the first look, a UTC midnight, in µs since 1970.
         every_us: from one look to the next.
         horizon_us: how long a label may take.
+        weighted: whether rows have weights.
     """
 
     models: tuple[str, ...]
@@ -44,6 +49,7 @@ class Question:
     first_us: int
     every_us: int
     horizon_us: int
+    weighted: bool = False
 
     @property
     def code(self) -> int:
@@ -51,9 +57,14 @@ class Question:
         return CODES.get(self.loss.family, GIVEN)
 
     @property
+    def ranked(self) -> bool:
+        """Whether the metric is no mean over rows, but one of how they are ranked."""
+        return self.loss.family in RANKED
+
+    @property
     def bounded(self) -> bool:
         """Whether a label that did not come can only have been 0 or 1, and what it would have cost can be worked out."""
-        return self.loss.binary and self.code != GIVEN
+        return self.loss.binary and self.code != GIVEN and not self.weighted
 
     def looks(self, last_us: int) -> NDArray[np.int64]:
         """The looks up to the last moment that the recording tells anything about, int64 [looks] in µs since 1970.
@@ -70,6 +81,12 @@ class Question:
             )
         self.check_span(self.first_us, last_us)
         return np.arange(self.first_us, last_us + 1, self.every_us, dtype=np.int64)
+
+    def look_of(self, seen_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The first look at or after each moment, int64 [n], from 0."""
+        # the moment of a label that never came lies so far ahead that adding to it would run over
+        late = -((self.first_us - seen_us) // self.every_us)
+        return np.where(seen_us <= self.first_us, 0, late)
 
     def check_span(self, start_us: int, end_us: int) -> None:
         """Refuse a stretch of time with too many looks or days in it, before room is made for them."""

@@ -12,11 +12,11 @@ from windtunnel.loss import Loss, loss_named
 
 from .conclusion import Terms, conclude
 from .question import Question, first_look_us
-from .rows import Rows
+from .rows import Rows, check_scale
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     import polars as pl
@@ -43,6 +43,8 @@ def backtest(
     level: float = 0.05,
     start: datetime | None = None,
     corrections: pl.DataFrame | None = None,
+    amount: Floats | None = None,
+    weight: Floats | None = None,
 ) -> Comparison:
     """Compare candidates with the incumbent as one would have, looking again and again while the labels came in.
 
@@ -54,7 +56,7 @@ def backtest(
     Args:
         recording: the requests and their labels.
         predictions: by model name, float64 [n] in the recording's order: the probability of label 1, or for losses of
-            numbers the label itself.
+            numbers the label itself; or [n, classes], the probability of each class, where labels are their numbers.
         incumbent: the model that runs now.
         candidates: those that might replace it; the incumbent among them is passed over.
         challenger: the candidate whose fate is the verdict; the best where None. Where it is the incumbent, there is
@@ -66,6 +68,8 @@ def backtest(
         level: the chance of a wrong decision.
         start: only requests asked from then on are replayed; without a zone it is UTC.
         corrections: later versions of labels, see `Rows.of`; each counts from its own known time on.
+        amount: what each request's loss is multiplied by, float64 [n], such as what it was worth.
+        weight: how many requests each counts for in the metric and within its day, float64 [n].
 
     Raises:
         ConfigError: an unknown model or metric, or a number that makes no sense.
@@ -73,17 +77,48 @@ def backtest(
     """
     terms = Terms(challenger, max_loss, level, every_s, horizon_s)
     named = named_candidates(list(predictions), incumbent, candidates, challenger)
-    loss = metric if isinstance(metric, Loss) else loss_named(metric)
     models = {name: np.asarray(predictions[name], dtype=np.float64) for name in (incumbent, *named)}
+    loss = loss_of(metric, models[incumbent].shape[1] if models[incumbent].ndim == 2 else 0)
     for name, prediction in models.items():
         loss.check_predictions(name, prediction, len(recording))
+    scales = {part: each for part, each in (("amount", amount), ("weight", weight)) if each is not None}
+    for part, each in scales.items():
+        check_scale(each, part, len(recording), recording.name)
     if start is not None:
-        recording, models = _from(recording, models, start)
-    rows = Rows.of(recording, models, corrections)
+        recording, models, scales = _from(recording, models, scales, start)
+    rows = Rows.of(recording, models, corrections, **scales)
     loss.check_labels(rows.label)
-    question = Question(tuple(models), loss, first_look_us(int(rows.time_us.min())), terms.every_us, terms.horizon_us)
+    question = asked(tuple(models), loss, int(rows.time_us.min()), terms, parts=scales)
     question.looks(rows.last_us)
-    return conclude(Tally.of(rows, question), question, terms, recording.name)
+    return conclude(Tally.of(rows, question), question, terms, recording.name, rows=rows)
+
+
+def asked(models: tuple[str, ...], loss: Loss, first_us: int, terms: Terms, parts: Collection[str] = ()) -> Question:
+    """What every piece is asked.
+
+    Args:
+        models: the incumbent, then the candidates.
+        loss: the metric.
+        first_us: when the first request was asked.
+        terms: by what is decided.
+        parts: of `amount` and `weight`, those that rows have.
+
+    Raises:
+        ConfigError: a metric of ranks, and amounts or weights.
+    """
+    question = Question(models, loss, first_look_us(first_us), terms.every_us, terms.horizon_us, "weight" in parts)
+    if question.ranked and parts:
+        raise ConfigError(
+            "counts pairs of requests, which have no amount and no weight", field="metric", value=loss.name,
+            fix=f"leave out {' and '.join(sorted(parts))}, or choose log_loss",
+        )  # fmt: skip
+    return question
+
+
+def loss_of(metric: str | Loss, classes: int) -> Loss:
+    """The loss that is meant, in the form that takes so many numbers a prediction; 0: one number."""
+    loss = metric if isinstance(metric, Loss) else loss_named(metric)
+    return loss.of_classes(classes) if classes else loss
 
 
 def named_candidates(
@@ -112,8 +147,11 @@ def named_candidates(
     return named
 
 
-def _from(recording: Recording, models: dict[str, Floats], start: datetime) -> tuple[Recording, dict[str, Floats]]:
+def _from(
+    recording: Recording, models: dict[str, Floats], scales: dict[str, Floats], start: datetime
+) -> tuple[Recording, dict[str, Floats], dict[str, Floats]]:
     """Leave out what was asked before a time."""
     later = recording.asked_between(start=start if start.tzinfo is not None else start.replace(tzinfo=UTC))
     skipped = len(recording) - len(later)
-    return later, {name: prediction[skipped:] for name, prediction in models.items()}
+    models, scales = ({name: each[skipped:] for name, each in parts.items()} for parts in (models, scales))
+    return later, models, scales

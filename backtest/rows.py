@@ -43,6 +43,10 @@ def _no_times() -> Ints:
     return np.empty(0, dtype=np.int64)
 
 
+def _no_numbers() -> Floats:
+    return np.empty(0)
+
+
 def _no_flags() -> Flags:
     return np.empty(0, dtype=np.bool_)
 
@@ -55,12 +59,13 @@ class Rows:
         time_us: when each request was asked, int64 [n].
         known_us: when this version of its label was known, int64 [n]; `NEVER_US` where it never was.
         label: the label, float64 [n]; NaN where it never came.
-        predictions: by model, float64 [models, n].
+        predictions: by model, float64 [models, n], or [models, n, classes].
         half: whether the row falls into the first half of the noise floor, bool [n]; it may hang on nothing that a label tells.
         until_us: when the next version of the same request's label is known, int64 [n], `NEVER_US` for none; empty where no
             label of the piece is corrected.
         first: whether the row counts its request: the earliest version, bool [n]; empty where no label is corrected.
-        amount: what a row's loss is multiplied by, float64 [n]; empty where every row weighs one.
+        amount: what a row's loss is multiplied by, float64 [n]; empty where by nothing.
+        weight: how many rows it counts for in every mean, float64 [n]; empty where each counts for one.
 
     Example: four requests and a horizon of three ticks. The second one's label comes too late, the third's never.
 
@@ -82,7 +87,8 @@ class Rows:
     half: Flags = field(default_factory=_no_flags)
     until_us: Ints = field(default_factory=_no_times)
     first: Flags = field(default_factory=_no_flags)
-    amount: Floats = field(default_factory=lambda: np.empty(0))
+    amount: Floats = field(default_factory=_no_numbers)
+    weight: Floats = field(default_factory=_no_numbers)
 
     def __len__(self) -> int:
         return len(self.time_us)
@@ -102,14 +108,22 @@ class Rows:
         return np.select([matured, expired, asked], ["matured", "expired", "pending"], "unasked")
 
     @staticmethod
-    def of(recording: Recording, predictions: Mapping[str, Floats], corrections: pl.DataFrame | None = None) -> Rows:
+    def of(
+        recording: Recording,
+        predictions: Mapping[str, Floats],
+        corrections: pl.DataFrame | None = None,
+        amount: Floats | None = None,
+        weight: Floats | None = None,
+    ) -> Rows:
         """The rows of a recording that is in memory.
 
         Args:
             recording: the requests and the first version of their labels.
-            predictions: by model, float64 [n] in the recording's order.
+            predictions: by model, float64 [n] or [n, classes] in the recording's order.
             corrections: later versions: columns `id`, `label` and `label_time`, in any order; of two that were known at
                 the same moment the later row counts.
+            amount: what each request's loss is multiplied by, float64 [n].
+            weight: how many requests each counts for, float64 [n].
 
         Raises:
             DataError: a recording without rows or without a label column, or a correction of a request that is not there, that
@@ -126,6 +140,8 @@ class Rows:
             frame[LABEL].fill_null(float("nan")).to_numpy(),
             np.ascontiguousarray([predictions[name] for name in predictions]),
             halves(frame[ID]),
+            amount=_no_numbers() if amount is None else amount,
+            weight=_no_numbers() if weight is None else weight,
         )
         return rows if corrections is None or corrections.is_empty() else rows._corrected(recording, corrections)
 
@@ -143,10 +159,22 @@ class Rows:
             )  # fmt: skip
         label = np.concatenate([self.label, later[LABEL].cast(pl.Float64).to_numpy()])
         kept, until_us, first = versions(place, known_us)
-        of = place[kept]
+        return self.versions_of(place[kept], known_us[kept], label[kept], until_us, first)
+
+    def versions_of(self, place: Ints, known_us: Ints, label: Floats, until_us: Ints, first: Flags) -> Rows:
+        """A row for each version of a label of these requests.
+
+        Args:
+            place: which request each is of, int64 [versions].
+            known_us: when it was known, int64 [versions].
+            label: float64 [versions].
+            until_us: when the next is known, int64 [versions].
+            first: whether it is the first, bool [versions].
+        """
         return Rows(
-            self.time_us[of], known_us[kept], label[kept], np.ascontiguousarray(self.predictions[:, of]), self.half[of],
-            until_us, first,
+            self.time_us[place], known_us, label, np.ascontiguousarray(self.predictions[:, place]), self.half[place], until_us,
+            first, self.amount[place] if len(self.amount) else self.amount,
+            self.weight[place] if len(self.weight) else self.weight,
         )  # fmt: skip
 
 
@@ -176,8 +204,29 @@ def versions(place: Ints, known_us: Ints) -> tuple[Ints, Ints, Flags]:
 def halves(ids: pl.Series) -> Flags:
     """A fair coin a row that hangs on its id alone, so that neither order nor labels can move it."""
     hashed: NDArray[np.uint64] = ids.hash(HALF_SEED).to_numpy()
-    half: Flags = (hashed >> np.uint64(32)) % np.uint64(2) == 1
+    half: Flags = ((hashed >> np.uint64(32)) & np.uint64(1)).astype(np.bool_)
     return half
+
+
+def check_scale(values: Floats, part: str, rows: int, file: str, column: str = "") -> None:
+    """Refuse amounts and weights that no mean can be taken with.
+
+    Raises:
+        DataError: another number of rows than the recording's, a NaN or ∞, or a weight below zero.
+    """
+    if values.shape != (rows,):
+        raise DataError(
+            f"has shape {values.shape} where the recording has {rows} rows",
+            file=file,
+            field=column or part,
+            fix="give one a row",
+        )
+    wrong = ~np.isfinite(values) | ((values < 0.0) if part == "weight" else False)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"cannot be used in row {row}", file=file, field=column or part, value=float(values[row]), fix="give a finite number a row, weights of zero or more"
+        )  # fmt: skip
 
 
 def _check_corrections(later: pl.DataFrame, recording: Recording) -> None:

@@ -82,7 +82,7 @@ def _sorted(counts: tuple[int, ...]) -> tuple[int, ...]:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-LossName = Literal["log_loss", "brier", "zero_one", "squared_error", "absolute_error", "rmse"]
+LossName = Literal["log_loss", "brier", "zero_one", "accuracy", "squared_error", "absolute_error", "rmse"]
 """The losses that the backtesting stage knows; a test holds the two together."""
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
@@ -234,43 +234,283 @@ class Config(_Section):
 
 
 class LoggedColumns(_Section):
-    """`[backtest.columns]` of a file of its own: as `[recording.columns]`, and where each model's predictions are."""
+    """`[backtest.columns]`: which column of the log plays which part, and where each model's predictions are."""
 
     id: str = ""
-    time: str
-    label: str
-    label_time: str
-    predictions: dict[str, str] = Field(min_length=2)
+    time: str = ""
+    label: str = ""
+    label_time: str = ""
+    label_event_time: str = ""
+    label_version: str = ""
+    predictions: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    entity: str = ""
+    features: tuple[str, ...] = ()
+    action: str = ""
+    propensity: str = ""
+    arm: str = ""
+    amount: str = ""
+    weight: str = ""
+    model_version: str = ""
+
+
+class LabelsSection(_Section):
+    """`[backtest.labels]`: labels in a table of their own; several rows of one id are a label and its corrections."""
+
+    source: str
+    id: str = ""
+    label: str = ""
+    known_time: str = ""
+    event_time: str = ""
+    version: str = ""
+
+
+class FeaturesSection(_Section):
+    """`[[backtest.features]]`: features from a table of their own, as they were known when each request was asked."""
+
+    source: str
+    by: tuple[str, ...] = ()
+    known_time: str = ""
+    event_time: str = ""
+    take: tuple[str, ...] = Field(min_length=1)
+    max_age: Period | None = None
+
+
+class EstimateSection(_Section):
+    """`[backtest.estimate]`: the metric before its labels come, beside what it turned out to be."""
+
+    methods: tuple[Literal["cbpe", "dle"], ...] = ()
+    metric: str = ""
+    features: tuple[str, ...] = ()
+    calibration: Literal["isotonic", "platt"] = "isotonic"
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
+    period: Period | None = None
+
+
+class DriftSection(_Section):
+    """`[backtest.drift]`: columns that are watched, by what, and where the world is known to have changed."""
+
+    columns: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = Field(("psi",), min_length=1)
+    reference: Period = 30 * 86400.0
+    rate: Annotated[Share, Field(gt=0.0, lt=1.0)] = 0.05
+    period: Period | None = None
+    changes: tuple[Instant, ...] = ()
+    patience: Period = 14 * 86400.0
+
+
+class OffPolicySection(_Section):
+    """`[backtest.off_policy]`: what each model's decisions would have earned, from logged propensities."""
+
+    threshold: float = 0.5
+    features: tuple[str, ...] = ()
+
+
+class AbTestSection(_Section):
+    """`[backtest.ab_test]`: two arms that ran side by side in the recording."""
+
+    control: str
+    treatment: str
+    shares: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], Annotated[float, Field(gt=0.0, lt=1.0)]] = (0.5, 0.5)
+    outcome: str = "label"
+    goal: Literal["minimize", "maximize"] = "minimize"
+    covariate: str = ""
+    unit: Literal["request", "entity"] = "request"
+    within: Period = 14 * 86400.0
+
+
+class SkewSection(_Section):
+    """`[backtest.skew]`: features recomputed, by a function or from a table, to be held against those that were logged."""
+
+    recompute: str = ""
+    source: str = ""
+    by: tuple[str, ...] = ()
+    known_time: str = ""
+    event_time: str = ""
+    max_age: Period | None = None
+    take: tuple[str, ...] = Field(min_length=1)
+    absolute: Annotated[float, Field(ge=0.0)] = 1e-9
+    relative: Annotated[float, Field(ge=0.0)] = 1e-6
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SkewSection:
+        if bool(self.recompute) == bool(self.source):
+            raise ValueError("needs either recompute, a function, or source, a feature table")
+        if self.recompute and (self.by or self.known_time or self.event_time or self.max_age):
+            raise ValueError("takes by, known_time, event_time and max_age with source, not with recompute")
+        return self
+
+
+class SlicesSection(_Section):
+    """`[backtest.slices]`: where a candidate is better or worse."""
+
+    columns: tuple[str, ...] = ()
+    depth: Literal[1, 2] = 2
+    against: Literal["incumbent", "rest"] = "incumbent"
+    rate: Annotated[Share, Field(gt=0.0, lt=1.0)] = 0.05
+    reference: Period = 14 * 86400.0
+    block: Period = 86400.0
+    least_share: Annotated[Share, Field(gt=0.0, lt=1.0)] = 0.01
+
+
+class DisagreementSection(_Section):
+    """`[backtest.disagreement]`: which decisions flip, where the models part, and the costliest requests."""
+
+    threshold: float = 0.5
+    features: tuple[str, ...] = ()
+    costliest: Annotated[int, Field(ge=1)] = 100
+
+
+class AlertSection(_Section):
+    """`alert` of a policy: a windowed loss that is worse than it should be, for some looks in a row."""
+
+    window: Period
+    above: float
+    looks: Annotated[int, Field(ge=1)] = 1
+    least_rows: Annotated[int, Field(ge=1)] = 50
+    reference: float | None = None
+
+
+class DriftTriggerSection(_Section):
+    """`drift` of a retraining: a feature that has moved since the model last learnt."""
+
+    column: str
+    distance: str = "ks"
+    reference: Annotated[int, Field(ge=2)] = 30
+    rate: Annotated[Share, Field(gt=0.0, lt=1.0)] = 0.05
+    looks: Annotated[int, Field(ge=1)] = 3
+
+
+class RolloutSection(_Section):
+    """`[[backtest.policy.rollout]]`: by which steps a candidate takes over, and what sends it back."""
+
+    name: Annotated[str, Field(min_length=1)]
+    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.01, 0.05, 0.25, 1.0)
+    at_least: Duration = 2 * 86400.0
+    tolerance: float | None = None
+    rollback_above: float | None = None
+    least_coverage: Share = 0.0
+    alert: AlertSection | None = None
+    level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    evidence: Literal["paired", "groups"] = "paired"
+
+
+class RetrainSection(_Section):
+    """`[[backtest.policy.retrain]]`: when a model is trained anew, on what, and how long it takes until it serves."""
+
+    name: Annotated[str, Field(min_length=1)]
+    every: Period | None = None
+    drift: DriftTriggerSection | None = None
+    alert: AlertSection | None = None
+    window: Period | None = None
+    start_from: Literal["scratch", "last"] = "scratch"
+    training: Duration | None = None
+    deploy: Duration = 0.0
+    rest: Duration = 0.0
+
+    @model_validator(mode="after")
+    def _triggered(self) -> RetrainSection:
+        if self.every is None and self.drift is None and self.alert is None:
+            raise ValueError("is never triggered: give every, drift or alert; never to train again is compared anyway")
+        return self
+
+
+class PolicySection(_Section):
+    """`[backtest.policy]`: rollouts and retraining schedules, replayed and priced."""
+
+    usd_per_loss: Annotated[float, Field(ge=0.0)] = 0.0
+    usd_per_wrong: Annotated[float, Field(ge=0.0)] = 0.0
+    usd_per_training: Annotated[float, Field(ge=0.0)] = 0.0
+    usd_per_training_hour: Annotated[float, Field(ge=0.0)] = 0.0
+    usd_per_rollback: Annotated[float, Field(ge=0.0)] = 0.0
+    usd_per_scored: Annotated[float, Field(ge=0.0)] = 0.0
+    rollout: tuple[RolloutSection, ...] = ()
+    candidate: str = ""
+    starts: Annotated[int, Field(ge=1)] = 1
+    worlds: Annotated[tuple[Literal["recorded", "swapped"], ...], Field(min_length=1)] = ("recorded",)
+    retrain: tuple[RetrainSection, ...] = ()
+    fit: str = ""
+    start: Period = 30 * 86400.0
+
+    @model_validator(mode="after")
+    def _something(self) -> PolicySection:
+        if not self.rollout and not self.retrain:
+            raise ValueError("has no policy: add [[backtest.policy.rollout]] or [[backtest.policy.retrain]]")
+        if bool(self.retrain) != bool(self.fit):
+            raise ValueError('takes [[backtest.policy.retrain]] and fit = "file.py:function" together, or neither')
+        if self.usd_per_loss == self.usd_per_wrong == 0.0:
+            raise ValueError("needs usd_per_loss or usd_per_wrong: else no prediction is worth anything")
+        return self
 
 
 class BacktestFile(_Section):
     """A `backtest.toml`: a recording whose predictions were logged."""
 
     recording: str
+    format: str = ""
     incumbent: str
     candidates: tuple[str, ...] = Field(min_length=1)
     metric: Annotated[str, AfterValidator(_known_loss)] = "log_loss"
-    cost: tuple[tuple[float, float], tuple[float, float]] | None = None
+    cost: tuple[tuple[float, float], tuple[float, float]] | str | None = None
     threshold: float = 0.5
     max_loss: Annotated[float, Field(ge=0.0)] = 0.0
     every: Period = 86400.0
     horizon: Period
     level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    clock_skew: Duration = 1.0
+    most_missing: Share = 0.01
     columns: LoggedColumns
+    labels: LabelsSection | None = None
+    features: tuple[FeaturesSection, ...] = ()
+    estimate: EstimateSection | None = None
+    drift: DriftSection | None = None
+    off_policy: OffPolicySection | None = None
+    ab_test: AbTestSection | None = None
+    skew: SkewSection | None = None
+    slices: SlicesSection | None = None
+    disagreement: DisagreementSection | None = None
+    policy: PolicySection | None = None
 
     @model_validator(mode="after")
     def _priced(self) -> BacktestFile:
         if (self.metric == "cost") != (self.cost is not None):
-            raise ValueError('takes metric = "cost" and a matrix cost = [[0.0, 1.0], [5.0, 0.0]] together, or neither')
+            raise ValueError(
+                'takes metric = "cost" and a matrix cost = [[0.0, 1.0], [5.0, 0.0]] together, or neither; cost may also be "file.py:function"'
+            )
         return self
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those of the incumbent and the candidates that have no logged predictions: models to be asked."""
+        named = dict.fromkeys((self.incumbent, *self.candidates))
+        return tuple(name for name in named if name not in self.columns.predictions)
+
     @model_validator(mode="after")
-    def _named(self) -> BacktestFile:
-        for name in (self.incumbent, *self.candidates):
-            if name not in self.columns.predictions:
-                raise ValueError(
-                    f"`{name}` has no column under columns.predictions; {nearest(name, self.columns.predictions)}"
-                )
+    def _supplied(self) -> BacktestFile:
+        """What a table needs is named, before any work starts."""
+        needs = {
+            "off_policy": ("action", "propensity"),
+            "ab_test": ("arm", *(("entity",) if self.ab_test and self.ab_test.unit == "entity" else ())),
+        }
+        for table, columns in needs.items():
+            for column in columns:
+                if getattr(self, table) is not None and not getattr(self.columns, column):
+                    raise ValueError(f"[backtest.{table}] needs columns.{column}: name the column that holds it")
+        if self.policy is not None and self.policy.candidate not in ("", *self.candidates):
+            fix = nearest(self.policy.candidate, self.candidates)
+            raise ValueError(f"[backtest.policy] rolls out `{self.policy.candidate}`, which is no candidate; {fix}")
+        if self.slices is not None and not (self.slices.columns or self.columns.features):
+            raise ValueError("[backtest.slices] needs columns to slice by: name them there, or in columns.features")
+        missing = [each for each in (self.skew.take if self.skew else ()) if each not in self.columns.features]
+        if missing:
+            raise ValueError(
+                f"[backtest.skew] compares `{missing[0]}` with what was logged: name it in columns.features"
+            )
+        alike = ("estimate", "off_policy", "ab_test", "slices", "disagreement", "policy")
+        unweighted = [table for table in alike if getattr(self, table) is not None]
+        if self.columns.weight and unweighted:
+            raise ValueError(f"columns.weight is not heeded by [backtest.{unweighted[0]}]: leave out one of them")
+        if self.columns.propensity and not self.columns.action:
+            raise ValueError("columns.propensity is the probability of an action: name columns.action too")
         return self
 
 
@@ -313,7 +553,15 @@ def read_backtest(path: Path) -> BacktestFile:
     Raises:
         ConfigError: missing, not TOML, or a key or value that cannot be used.
     """
-    return parse(_BacktestDocument, read_toml(path), path).backtest
+    config = parse(_BacktestDocument, read_toml(path), path).backtest
+    for name in config.models:
+        if not (path.parent / name).exists():
+            known = nearest(name, config.columns.predictions) if config.columns.predictions else "name one there"
+            raise ConfigError(
+                f"`{name}` has no column under columns.predictions; {known}, or give a model, a bundle or a run folder",
+                file=path, field="backtest",
+            )  # fmt: skip
+    return config
 
 
 def parse(model: type[Model], value: dict[str, Any], file: Path) -> Model:

@@ -429,7 +429,9 @@ class _Pipeline:
         self.stage("backtest", parameters, inputs, self._backtest)
 
     def _backtest(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
-        from windtunnel.backtest import backtest, draw, score
+        from windtunnel.backtest import backtest, score
+        from windtunnel.backtest.findings import Findings, Held, Lateness
+        from windtunnel.loss import loss_named
         from windtunnel.runtime import open_session
 
         section, variants = self.config.backtest, self.variants()
@@ -450,7 +452,9 @@ class _Pipeline:
             "scored_rows_per_s": len(future) * len(variants) / scored_s,
             "compared_rows_per_s": len(future) * len(variants) / compared_s,
         }
-        return {**compared.to_dict(), **speed}, draw(compared), compared.verdict
+        held = Held.of(future, predictions, compared, loss_named(section.metric))
+        found = Findings(compared, (Lateness.of(held),))
+        return {**found.to_dict(), **speed}, found.draw(), found.verdict
 
 
 def _join_notes(config: Config) -> tuple[str, ...]:

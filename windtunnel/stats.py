@@ -298,11 +298,11 @@ class ConfidenceSequence:
     def running(values: Floats) -> tuple[Floats, Floats, Floats]:
         """How many values there are, their mean and their deviation, after each along the last axis."""
         n = np.arange(1, values.shape[-1] + 1, dtype=np.float64)
-        mean = np.cumsum(values, axis=-1) / n
-        # around the first value, so that a large offset does not cancel the variance away
+        # around the first value, so that a large offset does not cancel the variance away, and alike values have their own mean
         shifted = values - values[..., :1]
-        variance = np.cumsum(shifted**2, axis=-1) / n - (np.cumsum(shifted, axis=-1) / n) ** 2
-        return n, mean, np.sqrt(np.maximum(variance, 0.0))
+        moved = np.cumsum(shifted, axis=-1) / n
+        variance = np.cumsum(shifted**2, axis=-1) / n - moved**2
+        return n, values[..., :1] + moved, np.sqrt(np.maximum(variance, 0.0))
 
     def bounds(self, values: Floats) -> tuple[Floats, Floats]:
         """The bounds of the mean after each value along the last axis, in the order in which they came to be known."""

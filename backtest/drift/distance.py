@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import stats
@@ -22,7 +22,8 @@ BINS = 10
 def psi(reference: Floats, window: Floats) -> float:
     """The population stability index over tenths of the reference, Σ (w − r) ln(w / r); half a row is added to each bin.
 
-    Missing values (NaN) are a bin of their own. Source: Siddiqi, *Credit Risk Scorecards*, 2006; its rule of thumb that
+    Missing values (NaN, infinite) are a bin of their own; where the reference has ten values or fewer each of them is one, and
+    what it never had is one more. Source: Siddiqi, *Credit Risk Scorecards*, 2006; its rule of thumb that
     0.25 is a major shift ignores the size of the window, so thresholds are taken from the reference instead (`Watch`).
 
     Example:
@@ -56,9 +57,10 @@ def kolmogorov_smirnov(reference: Floats, window: Floats) -> float:
     r, w = np.sort(_known(reference)), np.sort(_known(window))
     if not len(r) or not len(w):
         return float(len(r) != len(w))
-    both = np.concatenate([r, w])
-    # ks_2samp would work out a p-value too, which nobody reads and dependent rows make false
-    apart = np.searchsorted(r, both, side="right") / len(r) - np.searchsorted(w, both, side="right") / len(w)
+    # ks_2samp would work out a p-value too, which nobody reads and dependent rows make false. Between two values of the window its
+    # own function stands still, so the greatest difference is at one of them, or just before
+    sides: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+    apart = [np.searchsorted(r, w, side) / len(r) - np.searchsorted(w, w, side) / len(w) for side in sides]
     return float(np.abs(apart).max())
 
 
@@ -87,20 +89,32 @@ DISTANCES: dict[str, Callable[[Floats, Floats], float]] = {
 
 
 def _known(values: Floats) -> Floats:
-    return values[~np.isnan(values)]
+    """Without what is missing: NaN, and the infinities that a division by zero left."""
+    return values[np.isfinite(values)]
 
 
 def _shares(reference: Floats, window: Floats) -> tuple[Floats, Floats]:
-    """The shares of both in the tenths of the reference, each distinct value its own bin where there are few."""
-    known = _known(reference)
-    levels = np.unique(known)
+    """The shares of both in the bins that either has a row in."""
+    r, w = np.sort(_known(reference)), np.sort(_known(window))
+    levels = r[np.append(True, r[1:] != r[:-1])] if len(r) else r
     if len(levels) <= BINS:
-        edges = (levels[1:] + levels[:-1]) / 2.0
+        counts = [_on(levels, values) for values in (r, w)]
     else:
-        edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS))
-    counts = []
-    for values in (reference, window):
-        there = _known(values)
-        inside = np.bincount(np.searchsorted(edges, there, side="left"), minlength=len(edges) + 1)
-        counts.append(np.append(inside, len(values) - len(there)) + 0.5)
-    return counts[0] / counts[0].sum(), counts[1] / counts[1].sum()
+        edges = np.unique(np.quantile(r, np.arange(1, BINS) / BINS))
+        counts = [_up_to(edges, values) for values in (r, w)]
+    missing = [[len(reference) - len(r)], [len(window) - len(w)]]
+    both = np.hstack([counts, missing])
+    filled = both[:, both.any(axis=0)] + 0.5
+    shares = filled / filled.sum(axis=1, keepdims=True)
+    return shares[0], shares[1]
+
+
+def _on(levels: Floats, ordered: Floats) -> NDArray[np.int64]:
+    """How many values there are of each level, and of none."""
+    counts = np.searchsorted(ordered, levels, side="right") - np.searchsorted(ordered, levels, side="left")
+    return np.append(counts, len(ordered) - counts.sum())
+
+
+def _up_to(edges: Floats, ordered: Floats) -> NDArray[np.int64]:
+    """How many values lie between one edge and the next, which still counts, and beyond the last."""
+    return np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0, append=len(ordered))

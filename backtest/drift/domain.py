@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ LEAST_ROWS = 30
 def domain_auc(reference: Floats, window: Floats, *, most_rows: int = 2000, seed: int = 1) -> float:
     """The ROC AUC with which a classifier tells the window from the reference on rows that it was not fitted on.
 
-    0.5: it cannot. Sees what no single feature shows, such as two features that ceased to go together. A small
+    0.5: it cannot; NaN: the window has fewer than thirty rows, of which nothing can be told. Sees what no single feature shows, such as two features that ceased to go together. A small
     `HistGradientBoostingClassifier` (scikit-learn), cross-fitted over three folds.
 
     Args:
@@ -30,7 +31,7 @@ def domain_auc(reference: Floats, window: Floats, *, most_rows: int = 2000, seed
         seed: of the draw, the folds and the classifier.
 
     Raises:
-        DataError: too few rows on a side, or other features.
+        DataError: too few rows in the reference, or other features.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -39,11 +40,13 @@ def domain_auc(reference: Floats, window: Floats, *, most_rows: int = 2000, seed
         >>> abs(domain_auc(x, y) - 0.5) < 0.06, domain_auc(x, together) > 0.9
         (True, True)
     """
-    if min(len(reference), len(window)) < LEAST_ROWS or reference.shape[1:] != window.shape[1:]:
+    if len(reference) < LEAST_ROWS or reference.shape[1:] != window.shape[1:]:
         raise DataError(
             "cannot be told from the reference", field="window", value=window.shape,
-            fix=f"give both at least {LEAST_ROWS} rows and the same features",
+            fix=f"give the reference at least {LEAST_ROWS} rows, and both the same features",
         )  # fmt: skip
+    if len(window) < LEAST_ROWS:
+        return math.nan
     from sklearn.metrics import roc_auc_score
 
     rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ def stream_alarms(
 
     The first values are the reference: the stream is told in their standard deviations from their mean, because the
     thresholds of Page–Hinkley are in units of the value; a detector sees them too, but an alarm there is not told.
-    NaN is passed over.
+    NaN and infinite values are passed over.
 
     Args:
         detector: one of `STREAMING`.
@@ -37,7 +37,7 @@ def stream_alarms(
         ConfigError: an unknown detector, a setting that it does not have, or a stream shorter than the reference.
         MissingError: river is not installed.
     """
-    known = np.flatnonzero(~np.isnan(values))
+    known = np.flatnonzero(np.isfinite(values))
     if len(known) <= reference or reference < 2:
         raise ConfigError(
             f"leaves nothing to watch of {len(known)} values", field="reference", value=reference,

@@ -32,7 +32,7 @@ class Watch:
         name: of the column and the distance.
         reference: how many of the first periods are the reference; nothing is said of them.
         distance: of each period from the reference, float64 [periods]; for periods of the reference from its others,
-            NaN for a period without rows.
+            NaN for a period without rows, or with too few for the distance.
         threshold: beyond which a period is an alarm; chosen from the reference alone.
         alarm: bool [periods].
         rate: the share of alarms to expect while nothing moves.
@@ -93,17 +93,16 @@ def watch(
             f"leaves nothing to watch of {len(periods)} periods", field="reference", value=reference,
             fix="record longer, or take a shorter reference",
         )  # fmt: skip
-    filled = sum(len(each) > 0 for each in periods[:reference])
-    rank = math.ceil((filled + 1) * (1.0 - rate) - 1e-9)
-    if filled < 2 or rank > filled:
-        raise ConfigError(
-            f"cannot be kept with a reference of {filled} periods with rows", field="rate", value=rate,
-            fix=f"take at least {max(2, math.ceil(1.0 / rate) - 1)} periods, or a higher rate",
-        )  # fmt: skip
     before, all_of_it = list(periods[:reference]), np.concatenate(list(periods[:reference]))
     apart = [_distance(distance, np.concatenate(before[:k] + before[k + 1 :]), before[k]) for k in range(reference)]
-    # NaN, of a period without rows, is sorted behind all others
-    threshold = float(np.sort(apart)[rank - 1])
+    told = np.sort(np.array(apart)[~np.isnan(apart)])
+    rank = math.ceil((len(told) + 1) * (1.0 - rate) - 1e-9)
+    if len(told) < 2 or rank > len(told):
+        raise ConfigError(
+            f"cannot be kept with a reference of {len(told)} periods that have rows enough", field="rate", value=rate,
+            fix=f"take at least {max(2, math.ceil(1.0 / rate) - 1)} periods, or a higher rate",
+        )  # fmt: skip
+    threshold = float(told[rank - 1])
     apart += [_distance(distance, all_of_it, each) for each in periods[reference:]]
     distances = np.array(apart)
     alarm = np.greater(distances, threshold) & (np.arange(len(periods)) >= reference)

@@ -8,14 +8,13 @@ known after it.
 
 from __future__ import annotations
 
-from .calibration import calibrate
 from .confidence_based import METRICS, estimate_by_confidence
-from .delay import DelayCurve, survival
+from .delay import DelayCurve
 from .direct_loss import estimate_by_regression
 from .periods import Periods
 from .score_table import ScoreTable
 from .triangle import Triangle
-from .trust import Estimated, Trust, conformal_reach
+from .trust import Estimated, Trust
 from .weighting import WeightedMean, bound_mean, mean_by_age, mean_by_delay, plain_mean
 
 __all__ = [
@@ -28,12 +27,9 @@ __all__ = [
     "Trust",
     "WeightedMean",
     "bound_mean",
-    "calibrate",
-    "conformal_reach",
     "estimate_by_confidence",
     "estimate_by_regression",
     "mean_by_age",
     "mean_by_delay",
     "plain_mean",
-    "survival",
 ]

@@ -10,6 +10,8 @@ from scipy import stats as distributions
 
 from windtunnel.errors import DataError
 
+from .periods import on_time
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -70,7 +72,7 @@ class DelayCurve:
         if not asked.any():
             raise DataError("has no request before then", field="as_of", value=as_of_us, fix="look later")
         time, known = time_us[asked], known_us[asked]
-        came = (known <= as_of_us) & (known <= time + horizon_us)
+        came = (known <= as_of_us) & on_time(time, known, horizon_us)
         watched = np.where(came, known - time, np.minimum(as_of_us - time, horizon_us))
         delays, events = np.unique(watched[came], return_counts=True)
         # a label that comes at the moment of censoring still counts as seen

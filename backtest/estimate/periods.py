@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Times = NDArray[np.int64]
 
+NEVER = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True)
 class Periods:
@@ -92,4 +94,16 @@ class Periods:
 
     def on_time(self, time_us: Times, known_us: Times) -> NDArray[np.bool_]:
         """Whether a label came within the horizon of its request, bool [n]."""
-        return np.less_equal(known_us, time_us + self.horizon_us)
+        return on_time(time_us, known_us, self.horizon_us)
+
+
+def on_time(time_us: Times, known_us: Times, horizon_us: int) -> NDArray[np.bool_]:
+    """Whether a label came within a horizon, bool [n]: never (2^63 − 1) is late, though the horizon be as long.
+
+    Example: a sum of time and horizon would have gone round.
+
+        >>> never = 2**63 - 1
+        >>> on_time(np.array([5, 5]), np.array([9, never]), never).tolist()
+        [True, False]
+    """
+    return (known_us < NEVER) & (known_us - time_us <= horizon_us)

@@ -71,7 +71,7 @@ class ScoreTable:
         """Count canonical rows, in any order; see `Triangle.of`.
 
         Raises:
-            DataError: a prediction that is no probability.
+            DataError: a prediction that is no probability, or a label that counts and is neither 0 nor 1.
         """
         if len(prediction) and not (prediction.min() >= 0.0 and prediction.max() <= 1.0):
             raise DataError("holds values that are no probability", field="predictions", fix="give values from 0 to 1")
@@ -81,6 +81,10 @@ class ScoreTable:
         final = inside & periods.on_time(time_us, known_us)
         if until_us is not None:
             final &= ~periods.on_time(time_us, until_us)
+        if not ((label[final] == 0.0) | (label[final] == 1.0)).all():
+            raise DataError(
+                "holds labels other than 0 and 1", field="label", fix="estimate their loss by regression instead"
+            )
         counted = inside if first is None else inside & first
         return ScoreTable(
             periods,

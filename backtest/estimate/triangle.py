@@ -39,6 +39,7 @@ class Triangle:
         matured: labels that first came after so many looks, float64 [strata, looks, lags]; only what a look has seen.
         losses: by model, the sum of the losses of those labels, float64 [strata, looks, lags]; a correction adds the
             difference that it makes, at its own wait.
+        squares: by model, the sum of their squares, likewise.
         limits: by model, the sums of the least and of the greatest loss that a label could make: over the requests,
             float64 [2, strata, looks], and over the labels that came, float64 [2, strata, looks, lags].
     """
@@ -47,6 +48,7 @@ class Triangle:
     asked: Floats
     matured: Floats
     losses: dict[str, Floats]
+    squares: dict[str, Floats]
     limits: dict[str, tuple[Floats, Floats]]
 
     @staticmethod
@@ -88,6 +90,7 @@ class Triangle:
             placed.asked(counted, shape),
             placed.matured(np.ones(len(time_us)), shape),
             {name: placed.matured(values, shape) for name, values in losses.items()},
+            {name: placed.matured(values**2, shape) for name, values in losses.items()},
             {
                 name: (
                     np.stack([placed.asked(counted * end, shape) for end in ends]),
@@ -104,21 +107,9 @@ class Triangle:
             self.asked + other.asked,
             self.matured + other.matured,
             {name: cells + other.losses[name] for name, cells in self.losses.items()},
+            {name: cells + other.squares[name] for name, cells in self.squares.items()},
             {
                 name: (asked + other.limits[name][0], matured + other.limits[name][1])
-                for name, (asked, matured) in self.limits.items()
-            },
-        )
-
-    def pooled(self) -> Triangle:
-        """The same without strata."""
-        return Triangle(
-            self.periods,
-            self.asked.sum(axis=0, keepdims=True),
-            self.matured.sum(axis=0, keepdims=True),
-            {name: cells.sum(axis=0, keepdims=True) for name, cells in self.losses.items()},
-            {
-                name: (asked.sum(axis=1, keepdims=True), matured.sum(axis=1, keepdims=True))
                 for name, (asked, matured) in self.limits.items()
             },
         )

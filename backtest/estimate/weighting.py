@@ -17,6 +17,7 @@ Feedback Shift Correction in Predicting Conversion Rates under Delayed Feedback*
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,15 +37,19 @@ LEAST_ARRIVED = 0.05
 """A period and stratum of which less than this share can have come is left out: its few labels would count too much."""
 
 
+MOST_PERIODS = 60
+"""Of how many of the latest settled periods it is read how much periods differ."""
+
+
 @dataclass(frozen=True)
 class WeightedMean:
     """A weighted mean loss at every look, float64 [looks] each; NaN where nothing can be said.
 
     Args:
         mean: the estimate of the mean loss over all that was asked.
-        low: lower end of its interval, of each look by itself. Periods are its blocks, and what changes from one to the
-            next counts as chance: so it is wide where traffic has a trend, and wider than needed for the mean of what
-            happened to be asked (which it held in 400 trials of 400).
+        low: lower end of its interval, of each look by itself, for what that mean will turn out to be: what is not known are
+            the missing labels alone, so it closes as they come. Infinite where labels are missing and those that came show
+            no variance to go by.
         high: upper end.
         effective: how many unweighted labels it is worth.
         left_out: share of what was asked that it does not speak of, because too few of its labels can have come.
@@ -85,7 +90,7 @@ def mean_by_age(triangle: Triangle, model: str, confidence: float = 0.95) -> Wei
         ([0.333, 0.333], [0.5, 0.5])
     """
     arrived = 1.0 - triangle.waiting()[0]
-    counts, sums = np.cumsum(triangle.matured, axis=-1), np.cumsum(triangle.losses[model], axis=-1)
+    n, sums, squares = (np.cumsum(each, axis=-1) for each in _cells(triangle, model))
     looks, last = triangle.periods.looks, triangle.periods.lags - 1
     shown = np.full((5, looks), np.nan)
     for look in range(looks):
@@ -93,11 +98,11 @@ def mean_by_age(triangle: Triangle, model: str, confidence: float = 0.95) -> Wei
         age = np.minimum(look - period, last)
         chance = arrived[:, look][:, age]
         weight = np.where(chance >= LEAST_ARRIVED, 1.0 / np.maximum(chance, LEAST_ARRIVED), 0.0)
-        n, asked = counts[:, period, age], triangle.asked[:, : look + 1]
-        mean, reach = _linearised(sums[:, period, age] * weight, n * weight, confidence)
-        effective = _ratio((n * weight).sum() ** 2, (n * weight**2).sum())
-        left_out = _ratio(asked[weight == 0.0].sum(), asked.sum())
-        shown[:, look] = mean, mean - reach, mean + reach, effective, left_out
+        asked = triangle.asked[:, : look + 1]
+        came, of_each = n[:, period, age], sums[:, period, age]
+        told = _Told.of(weight, came, of_each, (asked * (weight > 0.0)).sum(axis=1), float(asked.sum()))
+        reach = told.reach_of_labels(came, of_each, squares[:, period, age], confidence)
+        shown[:, look] = told.mean, told.mean - reach, told.mean + reach, told.effective, told.left_out
     return WeightedMean(shown[0], shown[1], shown[2], shown[3], shown[4], confidence)
 
 
@@ -113,22 +118,16 @@ def mean_by_delay(triangle: Triangle, model: str, confidence: float = 0.95) -> W
         confidence: of the interval.
     """
     looks, settle = triangle.periods.looks, triangle.periods.settle
-    total = np.cumsum(triangle.asked, axis=1)
+    total, lags = np.cumsum(triangle.asked, axis=1), np.arange(settle + 1)
+    n, sums, squares = (np.cumsum(each, axis=1) for each in _cells(triangle, model))
     shown = np.full((5, looks), np.nan)
     for look in range(settle, looks):
-        watched = np.stack([total[:, look - lag] for lag in range(settle + 1)], axis=1)
+        watched, at = total[:, look - lags], look - lags
         weight = np.divide(total[:, look, None], watched, out=np.zeros_like(watched), where=watched > 0.0)
-        seen = np.arange(look + 1)[:, None] + np.arange(settle + 1) <= look
-        n = np.where(seen, triangle.matured[:, : look + 1], 0.0)
-        counts, squares = (n * weight[:, None]).sum(axis=2), (n * weight[:, None] ** 2).sum(axis=2)
-        sums = (np.where(seen, triangle.losses[model][:, : look + 1], 0.0) * weight[:, None]).sum(axis=2)
-        # what never comes is taken for what came of its stratum
-        scale = _over(total[:, look], counts.sum(axis=1))
-        scale = np.where(np.isfinite(scale), scale, 0.0)[:, None]
-        mean, reach = _linearised(sums * scale, counts * scale, confidence)
-        effective = _ratio((counts * scale).sum() ** 2, (squares * scale**2).sum())
-        left_out = _ratio(total[scale[:, 0] == 0.0, look].sum(), total[:, look].sum())
-        shown[:, look] = mean, mean - reach, mean + reach, effective, left_out
+        came, of_each = n[:, at, lags], sums[:, at, lags]
+        told = _Told.of(weight, came, of_each, total[:, look], float(total[:, look].sum()))
+        reach = told.reach_of_periods(triangle, model, look, squares[:, at, lags], confidence)
+        shown[:, look] = told.mean, told.mean - reach, told.mean + reach, told.effective, told.left_out
     return WeightedMean(shown[0], shown[1], shown[2], shown[3], shown[4], confidence)
 
 
@@ -154,28 +153,130 @@ def bound_mean(triangle: Triangle, model: str) -> tuple[Floats, Floats]:
     return _over(there + missing[0], asked), _over(there + missing[1], asked)
 
 
-def _linearised(sums: Floats, counts: Floats, confidence: float) -> tuple[float, float]:
-    """A ratio of sums over periods and the reach of its interval, from how the periods differ (Taylor linearisation).
+def _cells(triangle: Triangle, model: str) -> tuple[Floats, Floats, Floats]:
+    return triangle.matured, triangle.losses[model], triangle.squares[model]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one look says, of labels in cells of one weight each; the weights of a stratum scaled to what was asked in it.
 
     Args:
-        sums: weighted losses, float64 [strata, periods].
-        counts: weights, float64 [strata, periods].
-        confidence: of the interval.
+        bare: the weights before, float64 [strata, cells].
+        scale: what never comes is taken for what came of its stratum: how much that adds, float64 [strata].
+        n: labels, float64 [strata, cells].
+        centre: the weighted mean loss of each stratum, float64 [strata].
+        spoken: requests that the labels of each stratum speak for, float64 [strata].
+        left_out: share of all requests that no label speaks for.
     """
-    total = float(counts.sum())
-    if total <= 0.0:
-        return np.nan, np.nan
-    mean = float(sums.sum()) / total
-    blocks = int(np.count_nonzero(counts.sum(axis=0)))
-    if blocks < 2:
-        return mean, np.inf
-    residual = (sums - mean * counts).sum(axis=0)
-    variance = float((residual**2).sum()) / total**2 * blocks / (blocks - 1)
-    return mean, float(distributions.t.ppf(0.5 + confidence / 2.0, blocks - 1)) * float(np.sqrt(variance))
+
+    bare: Floats
+    scale: Floats
+    n: Floats
+    centre: Floats
+    spoken: Floats
+    left_out: float
+
+    @staticmethod
+    def of(weight: Floats, n: Floats, sums: Floats, asked: Floats, of: float) -> _Told:
+        """Scale the weights.
+
+        Args:
+            weight: float64 [strata, cells].
+            n: labels, likewise.
+            sums: of their losses, likewise.
+            asked: requests that the labels of each stratum are to speak for, float64 [strata].
+            of: all requests.
+        """
+        told = (weight * n).sum(axis=1)
+        spoken = np.where(told > 0.0, asked, 0.0)
+        scale = np.divide(spoken, told, out=np.zeros_like(told), where=told > 0.0)
+        centre = np.divide((weight * sums).sum(axis=1), told, out=np.zeros_like(told), where=told > 0.0)
+        left_out = 1.0 - float(spoken.sum()) / of if of > 0.0 else math.nan
+        return _Told(weight, scale, n, centre, spoken, left_out)
+
+    @property
+    def weight(self) -> Floats:
+        """Of each cell, scaled, float64 [strata, cells]."""
+        return self.bare * self.scale[:, None]
+
+    @property
+    def mean(self) -> float:
+        """Over all that is spoken for; NaN where nothing is."""
+        return _ratio(float(self.centre @ self.spoken), float(self.spoken.sum()))
+
+    @property
+    def effective(self) -> float:
+        """Kish's (Σw)² / Σw² over all labels; 0 of none."""
+        return float(_effective(self.weight, self.n).sum())
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Whether requests of a stratum that are spoken for have no label, bool [strata]."""
+        fewer: NDArray[np.bool_] = np.less((self.n * (self.bare > 0.0)).sum(axis=1), self.spoken)
+        return fewer
+
+    def reach_of_labels(self, n: Floats, sums: Floats, squares: Floats, confidence: float) -> float:
+        """Of the interval where each label comes by a chance of its own.
+
+        A label speaks for W requests, of which W − 1 are not known: Σ W (W − 1) (loss − its stratum's mean)² is unbiased for
+        the squared error of the sum over all of them (Horvitz & Thompson), whatever periods are like. Student's over strata,
+        with Satterthwaite's degrees of freedom.
+        """
+        apart = np.maximum(squares - 2.0 * self.centre[:, None] * sums + self.centre[:, None] ** 2 * n, 0.0)
+        error = (self.weight * np.maximum(self.weight - 1.0, 0.0) * apart).sum(axis=1)
+        if not self.missing.any():
+            return 0.0
+        worth = _effective(self.weight, n, axis=1)[self.missing]
+        error = error[self.missing]
+        if (error == 0.0).any() or (worth <= 1.0).any():
+            return math.inf
+        error = error * worth / (worth - 1.0)
+        freedom = float(error.sum() ** 2 / (error**2 / (worth - 1.0)).sum())
+        return _student(float(error.sum()), freedom, confidence) / float(self.spoken.sum())
+
+    def reach_of_periods(self, triangle: Triangle, model: str, look: int, squares: Floats, confidence: float) -> float:
+        """Of the interval where periods are drawn alike, and the rows of one may share their luck.
+
+        Each of the latest settled periods is taken for one of each younger age, as though its later labels had not come, and it
+        is seen by how much they are then missed; as much as these errors differ from period to period, the errors of the
+        periods that *are* so young may differ. What never comes is missed row by row.
+        """
+        settle, asked = triangle.periods.settle, triangle.asked.sum(axis=0)
+        old = np.arange(max(0, look - settle + 1 - MOST_PERIODS), look - settle + 1)
+        old = old[asked[old] > 0.0]
+        if not self.missing.any():
+            return 0.0
+        if len(old) < 2:
+            return math.inf
+        apart = triangle.losses[model][:, old] - self.centre[:, None, None] * triangle.matured[:, old]
+        seen = np.arange(settle + 1)[:, None] <= np.arange(settle + 1)  # [lags, ages]
+        factor = (self.bare[:, :, None] * seen - 1.0) * self.scale[:, None, None]
+        missed = np.einsum("hql,hla->qa", apart, factor, optimize=True) / asked[old, None]
+        ages = np.minimum(look - np.arange(look + 1), settle)
+        sizes = np.bincount(ages, weights=asked[: look + 1] ** 2, minlength=settle + 1)
+        never = (self.bare * (squares - self.centre[:, None] ** 2 * self.n)).sum(axis=1)
+        never = np.maximum(never, 0.0) * self.scale * np.maximum(self.scale - 1.0, 0.0)
+        error = float(missed.var(axis=0, ddof=1) @ sizes + never.sum())
+        if error == 0.0:
+            return math.inf
+        return _student(error, len(old) - 1.0, confidence) / float(self.spoken.sum())
+
+
+def _student(variance: float, freedom: float, confidence: float) -> float:
+    return float(distributions.t.ppf(0.5 + confidence / 2.0, freedom)) * math.sqrt(variance)
+
+
+def _effective(weight: Floats, n: Floats, axis: int | None = None) -> Floats:
+    """Kish's (Σw)² / Σw², 0 of nothing."""
+    squares = np.asarray((weight**2 * n).sum(axis=axis))
+    worth = np.zeros(squares.shape)
+    np.divide((weight * n).sum(axis=axis) ** 2, squares, out=worth, where=squares > 0.0)
+    return worth
 
 
 def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole > 0.0 else np.nan
+    return part / whole if whole > 0.0 else math.nan
 
 
 def _over(part: Floats, whole: Floats) -> Floats:

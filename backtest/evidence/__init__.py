@@ -5,7 +5,7 @@ any loss at all. A `Sequence` bounds their mean and weighs claims about it, at e
 blocks of any loss, `Bernstein` and `Betting` exactly for bounded ones, `McNemar` for rows that are right or wrong. `Claims`
 says what is settled and since when, `e_bh` which of many candidates are discoveries, `BlockLength` how long a block must be,
 `wait` how many more would decide, `placebo_rate` whether the method keeps its word on this noise, and `ab_test`
-what two arms in a recording show, if their split can be trusted.
+what two arms in a recording show, if their split can be trusted; `Units` are those that come back.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .mcnemar import McNemar, discordant
 from .placebo import placebo_rate
 from .sample_ratio import SampleRatio
 from .sequence import Sequence, apart
+from .units import Units
 from .wait import Wait, wait
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "McNemar",
     "SampleRatio",
     "Sequence",
+    "Units",
     "Wait",
     "ab_test",
     "apart",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from windtunnel.errors import DataError, nearest
+from windtunnel.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 50
 """Before so many rows were seen the covariate's slope is zero: a slope of a handful adds noise."""
+
+LEAST_POWER = 1e-10
+"""Of a covariate's square, what must be left about its mean: less (a deviation of 1/100,000 of the mean) is lost to rounding."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +51,37 @@ class Arms:
         Args:
             names: the control's, then the treatment's.
             arm: of each row, one of the names, str [n].
-            day: from 0, int64 [n]: of the request, or of the unit's first one where a row is a unit.
+            day: from 0, int64 [n]: of the request where each is assigned by itself; the block of its unit where units come
+                back (`Units.block_of`), for their days are not independent.
             value: any loss or outcome a row, float64 [n].
             covariate: known of each row before the test began, float64 [n]; None: there is none.
             days: how many there are; those up to the last with a row where None.
 
         Raises:
-            DataError: rows of another arm, an arm without rows, or values that are not finite.
+            DataError: rows of another arm, columns of different lengths, a day out of range, or values that are not finite.
 
         Example:
             >>> both = Arms.of(("a", "b"), ["a", "b", "b"], np.array([0, 0, 1]), np.array([1.0, 2.0, 4.0]))
             >>> both.sums[:, :, 0].tolist(), both.differences().tolist()
             ([[1.0, 1.0], [0.0, 1.0]], [1.0, nan])
         """
-        treated = _treated(names, np.asarray(arm))
+        treated = sides(names, np.asarray(arm, dtype=np.str_))
         known = np.zeros(len(value)) if covariate is None else covariate
+        if not len(treated) == len(day) == len(value) == len(known):
+            raise DataError(
+                "has another number of rows than its day, value or covariate", field="arm", value=len(treated)
+            )
         for field, column in (("value", value), ("covariate", known)):
             if not np.isfinite(column).all():
                 raise DataError(
                     "is not finite in some rows", field=field, fix="leave those rows out of both arms, or fill them in"
                 )
-        many = int(day.max()) + 1 if days is None else days
+        many = int(day.max(initial=-1)) + 1 if days is None else days
+        if len(day) and not 0 <= day.min() <= day.max() < many:
+            wrong = day.min() if day.min() < 0 else day.max()
+            raise DataError(
+                "is out of range", field="day", value=int(wrong), fix="number days from 0, and leave out the rest"
+            )
         cell = day * 2 + treated
         columns = (np.ones(len(value)), value, known, known * value, known**2)
         sums = np.empty((many * 2, len(columns)))
@@ -95,10 +108,10 @@ class Arms:
         """
         n, y, x, xy, xx = np.moveaxis(self.sums, -1, 0)
         safe = np.maximum(n, 1.0)
-        shared, power = (xy - x * y / safe).sum(axis=1), (xx - x * x / safe).sum(axis=1)
-        shared, power, rows = (np.append(0.0, np.cumsum(each)[:-1]) for each in (shared, power, n.sum(axis=1)))
+        within = (xy - x * y / safe, xx - x * x / safe, n, xx)
+        shared, power, rows, squares = (np.append(0.0, np.cumsum(each.sum(axis=1))[:-1]) for each in within)
         slope = np.zeros(len(shared))
-        np.divide(shared, power, out=slope, where=(rows >= LEAST_ROWS) & (power > 1e-12 * np.maximum(rows, 1.0)))
+        np.divide(shared, power, out=slope, where=(rows >= LEAST_ROWS) & (power > LEAST_POWER * squares))
         return slope
 
     def differences(self, *, adjusted: bool = False) -> Floats:
@@ -115,21 +128,21 @@ class Arms:
         return apart
 
 
-def _treated(names: tuple[str, str], arm: NDArray[np.str_]) -> NDArray[np.int64]:
-    """0 for the control's rows, 1 for the treatment's."""
-    found = [str(each) for each in np.unique(arm)]
+def sides(names: tuple[str, str], arm: NDArray[np.str_]) -> NDArray[np.int64]:
+    """0 for the control's rows, 1 for the treatment's, int64 [n].
+
+    Raises:
+        DataError: a row of neither, or one arm that is both.
+    """
     if names[0] == names[1]:
         raise DataError("is both arms: an arm cannot be compared with itself", field="arm", value=names[0])
-    for name in names:
-        if name not in found:
-            what = "the recording has one arm only" if len(found) == 1 else nearest(name, found)
-            raise DataError("is an arm without rows whose outcome counts", field="arm", value=name, fix=what)
-    others = [each for each in found if each not in names]
-    if others:
+    treated = np.asarray(arm == names[1])
+    others = ~treated & (arm != names[0])
+    if others.any():
         raise DataError(
             "is neither of the two arms compared",
             field="arm",
-            value=others[0],
-            fix="leave its rows out before comparing",
+            value=str(arm[others][0]),
+            fix=f"leave its rows out, or compare it by name instead of `{names[0]}` or `{names[1]}`",
         )
-    return np.asarray(arm == names[1], dtype=np.int64)
+    return treated.astype(np.int64)

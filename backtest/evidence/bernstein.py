@@ -87,7 +87,8 @@ class Bernstein:
     def _furthest(self, misses: Floats) -> Floats:
         """The sum at which the evidence reaches 2 / level, for each V."""
         wanted = math.log(2.0 / self.level)
-        low, high = np.zeros(misses.shape), np.full(misses.shape, float(misses.shape[-1] + 1))
+        # no sum exceeds its number of differences; a bracket of the whole series' length would let later looks into the last bits
+        low, high = np.zeros(misses.shape), np.zeros(misses.shape) + np.arange(2.0, misses.shape[-1] + 2.0)
         # the mixture grows with the sum; where even the greatest sum is too small the bound is the range's end
         for _ in range(HALVINGS):
             middle = (low + high) / 2.0

@@ -55,7 +55,7 @@ class BlockLength:
             captured: between 0 and 1.
 
         Raises:
-            DataError: fewer than 30 values.
+            DataError: fewer than 30 values, or one that is not finite.
 
         Example:
             >>> rng = np.random.default_rng(0)
@@ -68,6 +68,10 @@ class BlockLength:
                 f"has {n} values, too few to measure how long they are alike",
                 field="burn-in",
                 fix=f"give it {LEAST_VALUES} or more, or set the block length yourself",
+            )
+        if not np.isfinite(series).all():
+            raise DataError(
+                "is not finite in some places", field="burn-in", fix="leave out blocks in which no row counts"
             )
         covariances = _autocovariances(series)
         if covariances[0] <= 0.0:

@@ -27,7 +27,7 @@ class Claim:
         name: `superior` (below zero), `non-inferior` (below the tolerance) or `worse` (above the tolerance).
         than: the difference it is measured by.
         e_values: the evidence against its opposite, after each block, float64 [blocks].
-        level: the chance of claiming it though it is false, at whatever look.
+        level: the chance of claiming it though it is false, at whatever look: half of that of a sequence with two sides.
     """
 
     name: ClaimName
@@ -62,8 +62,9 @@ class Claim:
 class Claims:
     """The three claims about one candidate.
 
-    For any true difference at most two of them are false, and where two are, `superior` and `non-inferior`, the first
-    implies the second; only between zero and the tolerance may `superior` and `worse` err each for itself.
+    Each is made at half of the sequence's level, because whatever the true difference is, one of the acceptances and the
+    rejection can both be false (`superior` and `worse`, if it is zero): so the chance that *any* false claim is ever made is
+    at most the level, and a claim is settled when the two-sided bounds leave out what it denies.
     """
 
     superior: Claim
@@ -76,7 +77,7 @@ class Claims:
 
         Args:
             values: candidate − incumbent, float64 [blocks], in the order of release, without NaN.
-            sequence: how to weigh; each claim is made at its level.
+            sequence: how to weigh; its level is that of all three claims together.
             tolerance: how much greater the candidate's loss may be.
 
         Raises:
@@ -91,7 +92,7 @@ class Claims:
         """
         if np.isnan(values).any():
             raise DataError("is NaN in some block", field="difference", fix="leave out blocks in which no row counts")
-        level = sequence.level
+        level = sequence.level / 2.0
         return Claims(
             Claim("superior", 0.0, sequence.below(values, 0.0), level),
             Claim("non-inferior", tolerance, sequence.below(values, tolerance), level),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats as distributions
 
+from windtunnel.errors import DataError
 from windtunnel.stats import Interval
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def placebo_rate(
         run: how many neighbours share a sign.
         repeats: how many placebos.
 
+    Raises:
+        DataError: no blocks, or NaN among them.
+
     Returns:
         The rate with the exact binomial interval of Clopper & Pearson (Biometrika 26, 1934).
 
@@ -46,6 +50,10 @@ def placebo_rate(
         >>> placebo_rate(x, Asymptotic(), np.random.default_rng(1)).low < 0.05
         True
     """
+    if len(values) == 0 or np.isnan(values).any():
+        raise DataError(
+            "are none, or NaN in some block", field="difference", fix="leave out blocks in which no row counts"
+        )
     signs = rng.choice([-1.0, 1.0], size=(repeats, math.ceil(len(values) / run)))
     drawn = (values - values.mean()) * np.repeat(signs, run, axis=1)[:, : len(values)]
     low, high = sequence.bounds(drawn)

@@ -63,15 +63,16 @@ class SampleRatio:
             >>> SampleRatio.of(np.array([[500, 560]] * 10), even).mismatch_at
             3
         """
-        if len(meant) != counts.shape[1] or (meant <= 0.0).any() or abs(float(meant.sum()) - 1.0) > 1e-6:
+        if len(meant) != counts.shape[1] or not (meant > 0.0).all() or abs(float(meant.sum()) - 1.0) > 1e-6:
             raise ConfigError(
                 f"are not the shares of {counts.shape[1]} arms",
                 field="shares",
                 value=meant.tolist(),
                 fix="give each arm the share of the traffic that it was meant to get; together they make 1",
             )
+        meant = meant / meant.sum()  # what rounding left out of a third would be a mismatch of its own
         so_far = np.cumsum(counts, axis=0)
-        total = so_far[-1]
+        total = counts.sum(axis=0)
         p_value = float(distributions.chisquare(total, meant * total.sum()).pvalue) if total.sum() else 1.0
         return SampleRatio(meant, total / max(1, total.sum()), p_value, _e_values(so_far, meant), level)
 

@@ -82,7 +82,7 @@ def wait(
         futures: how many futures.
 
     Raises:
-        DataError: fewer than five blocks.
+        DataError: fewer than five blocks, or NaN among them.
 
     Example:
         >>> from windtunnel.backtest.evidence.asymptotic import Asymptotic
@@ -92,6 +92,8 @@ def wait(
         (True, 0.0)
     """
     n = len(values)
+    if np.isnan(values).any():
+        raise DataError("is NaN in some block", field="difference", fix="leave out blocks in which no row counts")
     if n < LEAST_BLOCKS:
         raise DataError(
             f"has {n} mature blocks, too few to say how many more would decide",
@@ -101,7 +103,7 @@ def wait(
     pasts = values[_runs(rng, n, (futures, n), run)]
     to_come = np.take_along_axis(pasts, _runs(rng, n, (futures, furthest), run), axis=1)
     whole = np.concatenate([np.broadcast_to(values, (futures, n)), to_come], axis=1)
-    decided = np.maximum(sequence.below(whole, tolerance), sequence.above(whole, tolerance)) >= 1.0 / sequence.level
+    decided = np.maximum(sequence.below(whole, tolerance), sequence.above(whole, tolerance)) >= 2.0 / sequence.level
     decided = decided[:, n:]
     more = np.where(decided.any(axis=1), np.argmax(decided, axis=1) + 1.0, np.inf)
     low, middle, high = (_whole(float(each)) for each in np.quantile(more, [0.1, 0.5, 0.9], method="higher"))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+LEAST_PROPENSITY = 1e-12
+"""What is less likely does not happen in any log: the number is wrong, and its weight would drown or overflow all others."""
+
 
 @dataclass(frozen=True)
 class Logged:
@@ -49,8 +52,8 @@ class Logged:
         """Check the columns.
 
         Raises:
-            DataError: no rows, columns of other lengths, a reward that is missing, a propensity that is missing, zero or
-                above one, a target outside 0 to 1, or half a reward model.
+            DataError: no rows, columns of other lengths, a reward that is missing, a propensity that is missing, zero (or
+                as good as), above one, a target outside 0 to 1, or half a reward model.
 
         Example:
             >>> Logged.of(np.ones(2), np.array([0.5, 0.0]), np.ones(2))
@@ -87,6 +90,8 @@ of happening cannot have been logged; log the probability of the action that was
         _refuse("propensity", p, np.isnan(p), "is missing", "log it, or judge without propensities")
         _refuse("propensity", p, p == 0.0, "is zero", sure, ": what had no chance of happening cannot have been logged")
         _refuse("propensity", p, (p < 0.0) | (p > 1.0), "is no probability", sure)
+        tiny = (p > 0.0) & (p < LEAST_PROPENSITY)
+        _refuse("propensity", p, tiny, f"is below {LEAST_PROPENSITY:g}", sure, ", which no log can have seen happen")
         wrong = ~((self.target >= 0.0) & (self.target <= 1.0))
         _refuse("target", self.target, wrong, "is no probability", "give values from 0 to 1")
         for name in ("reward", "model_logged", "model_target"):

@@ -21,6 +21,9 @@ TINY = 0.01
 LEAST_EFFECTIVE = 100.0
 """With fewer effective rows the normal intervals are not believed."""
 
+ROUNDING = 1e-3
+"""How far from 1 the weights may average by what a logger rounds off a propensity."""
+
 MOST_OF_ONE = 0.05
 """No single row may carry more of the whole weight than this."""
 
@@ -83,7 +86,7 @@ class Overlap:
             )
         if self.greatest_share > MOST_OF_ONE:
             told.append(f"one row carries {self.greatest_share:.0%} of the whole weight")
-        if not mean.low <= 1.0 <= mean.high:
+        if not mean.low - ROUNDING <= 1.0 <= mean.high + ROUNDING:
             told.append(
                 f"the weights average {mean.value:.2f} and not 1: wrong propensities, or actions that were never logged"
             )

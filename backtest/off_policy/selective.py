@@ -77,7 +77,8 @@ class SelectiveLabels:
             ('only-acted', 1.0, 0.0)
         """
         settled = as_of_us - time_us > horizon_us
-        came = known_us <= time_us + horizon_us
+        # 2^63 − 1 is never; a sum with it, or with a long horizon, would go round
+        came = (known_us < 2**63 - 1) & (known_us - time_us <= horizon_us)
         sides = [came[settled & side] for side in (acted, ~acted)]
         shares = [float(side.mean()) if len(side) else math.nan for side in sides]
         ends = [_wilson(int(side.sum()), len(side), confidence) for side in sides]
@@ -94,11 +95,9 @@ class SelectiveLabels:
         """What was found: `unknown` where nothing settled or all was decided alike."""
         if math.isnan(self.difference.value):
             return "unknown"
-        scarce, other = sorted([self.acted_coverage, self.passed_coverage])
-        if scarce < SCARCE < other and abs(self.difference.value) > MATTERS:
-            return "only-acted" if self.difference.value > 0.0 else "depends"
-        shown = self.difference.low > MATTERS or self.difference.high < -MATTERS
-        return "depends" if shown else "none"
+        if not (self.difference.low > MATTERS or self.difference.high < -MATTERS):
+            return "none"
+        return "only-acted" if self.passed_coverage < SCARCE and self.difference.value > 0.0 else "depends"
 
     def what_follows(self, *, propensities: bool) -> tuple[str, ...]:
         """Sentences for whoever reads the comparison; empty where nothing follows.

@@ -88,7 +88,7 @@ def settled(time_us: Ints, labels: pl.DataFrame, skew_us: int, tally: Tally, fil
             stamp = np.datetime64(int(known_us[row]), "us")
             raise DataError(
                 f"says that {int(far.sum()):,} labels were known more than {skew_us / 1e6:g} s before they {what}", file=file,
-                field="label_time", value=str(stamp), fix="check its time zone, or allow more with skew",
+                field="label_time", value=str(stamp), fix="check its time zone, or allow more with clock_skew",
             )  # fmt: skip
         tally.moved += int(early.sum())
         known_us = np.maximum(known_us, floor_us)

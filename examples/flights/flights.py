@@ -13,15 +13,20 @@ import importlib.util
 import itertools
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor, nn
 
 from windtunnel.errors import MissingError
 from windtunnel.feed import feed_table
 from windtunnel.variant import Signature
 from windtunnel.variant import Tensor as Input
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TEXT = {"carrier": 2, "origin": 3, "dest": 3}
 NUMBERS = ("weekday", "hour", "minute", "distance", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib")
@@ -60,6 +65,54 @@ def weather() -> pl.DataFrame:
     """The hourly weather at each airport; an hour's observation is known when the hour has ended."""
     hour = pl.col("time_hour").str.to_datetime(time_zone="UTC")
     return _read("weather.csv").with_columns(known_at=hour + pl.duration(hours=1))
+
+
+def logged() -> pl.DataFrame:
+    """What two simple models would have said of every flight, each from the answers known before its day: the log of a backtest.
+
+    `by_carrier` says how often the carrier was late so far, `by_hour` how often it was at that hour of the day.
+    """
+    flights = recording().with_columns(day=pl.col("asked_at").dt.truncate("1d"))
+    said = [
+        _rate_so_far(flights, by).alias(name)
+        for name, by in (("by_carrier", ["carrier"]), ("by_hour", ["carrier", "hour"]))
+    ]
+    return flights.drop("late", "landed_at", "day").with_columns(said)
+
+
+def _rate_so_far(flights: pl.DataFrame, by: list[str]) -> pl.Series:
+    """The share of late flights among those of the same kind that had landed before the day began, float64; drawn to one in five."""
+    known = flights.drop_nulls("landed_at").with_columns(
+        day=pl.col("landed_at").dt.truncate("1d") + pl.duration(days=1)
+    )
+    daily = known.group_by(*by, "day").agg(late=pl.col("late").cast(pl.Float64).sum(), count=pl.len()).sort("day")
+    so_far = daily.with_columns(pl.col("late", "count").cum_sum().over(by))
+    found = (
+        flights.select(*by, "day")
+        .with_row_index()
+        .sort("day")
+        .join_asof(so_far, on="day", by=by, check_sortedness=False)
+    )
+    rate = (pl.col("late").fill_null(0.0) + 4.0) / (pl.col("count").fill_null(0) + 20.0)
+    return found.sort("index").select(rate.alias("rate"))["rate"]
+
+
+def labels() -> pl.DataFrame:
+    """Whether each flight was late, as it was known: from its delay at departure first, corrected when it had landed."""
+    flights = _read("flights.csv.zip").with_row_index("flight_id")
+    scheduled = pl.col("time_hour").str.to_datetime(time_zone="UTC") + pl.duration(minutes="minute")
+    answers = []
+    for delay, minutes in (("dep_delay", pl.col("dep_delay")), ("arr_delay", pl.col("dep_delay") + pl.col("air_time"))):
+        known = flights.drop_nulls(["dep_delay", "arr_delay", "air_time"])
+        answers.append(
+            known.select(
+                "flight_id",
+                late=(pl.col(delay) > LATE_MINUTES).cast(pl.Int8),
+                # some leave before they are scheduled, none before the question
+                known_at=scheduled + pl.duration(minutes=minutes.clip(lower_bound=-59)),
+            )
+        )
+    return pl.concat(answers).sort("known_at", "flight_id")
 
 
 def _read(name: str) -> pl.DataFrame:
@@ -157,6 +210,31 @@ def fit(rows: pl.DataFrame, seed: int) -> tuple[nn.Module, dict[str, Tensor]]:
             optimizer.step()
             schedule.step()
     return model.eval(), {name: array[:3] for name, array in inputs.items()}
+
+
+class Boosted:
+    """Gradient boosting over the features, its categories numbered as they were learnt."""
+
+    def __init__(self, rows: pl.DataFrame, seed: int) -> None:
+        self.known = {name: rows[name].unique().sort().to_list() for name in TEXT}
+        self.model = HistGradientBoostingClassifier(max_iter=60, random_state=seed)
+        self.model.fit(self._matrix(rows), rows["label"].to_numpy())
+
+    def _matrix(self, rows: pl.DataFrame) -> np.ndarray:
+        codes = [
+            pl.col(name).replace_strict(known, range(len(known)), default=None, return_dtype=pl.Float64)
+            for name, known in self.known.items()
+        ]
+        return rows.select(*codes, pl.col(NUMBERS).cast(pl.Float64)).to_numpy()
+
+    def predict(self, rows: pl.DataFrame) -> np.ndarray:
+        """The probability of being late, [n]."""
+        return self.model.predict_proba(self._matrix(rows))[:, 1]
+
+
+def boost(rows: pl.DataFrame, seed: int) -> Boosted:
+    """Train a small model in a second or two: what a retraining schedule calls again and again."""
+    return Boosted(rows, seed)
 
 
 def student(rows: pl.DataFrame, seed: int) -> tuple[nn.Module, dict[str, Tensor]]:

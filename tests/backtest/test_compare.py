@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from windtunnel.backtest.compare import Path, carry_over, follow
-from windtunnel.stats import ConfidenceSequence, autocorrelation
+from windtunnel.backtest.compare import Path, follow
+from windtunnel.backtest.evidence import Asymptotic, carry_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +22,10 @@ LEVEL = 0.05
 REPEATS = 400
 
 
-def follow_each(values: Floats, sequence: ConfidenceSequence | None = None) -> Path:
+def follow_each(values: Floats, sequence: Asymptotic | None = None) -> Path:
     """Look once after each block."""
     times = np.arange(1, len(values) + 1)
-    return follow(values, times, times, sequence or ConfidenceSequence(LEVEL))
+    return follow(values, times, times, sequence or Asymptotic(LEVEL))
 
 
 def series(rng: np.random.Generator, length: int, phi: float) -> Floats:
@@ -42,7 +42,7 @@ def false_alarms(make: Callable[[np.random.Generator], Floats], *, stretched: bo
             path = follow_each(values)
             low, high = path.low, path.high
         else:
-            low, high = ConfidenceSequence(LEVEL).bounds(values)
+            low, high = Asymptotic(LEVEL, stretched=False).bounds(values)
         alarms += bool(np.any((low > 0.0) | (high < 0.0)))
     return alarms / REPEATS
 
@@ -64,7 +64,7 @@ def test_looking_every_day_keeps_the_level(noise: str, make: Callable[[np.random
 
 
 def test_without_the_stretch_the_level_would_be_broken() -> None:
-    """Days that carry over by a half fool the bare confidence sequence several times as often as they may."""
+    """Days that carry over by a half fool the sequence that takes them for independent several times as often as they may."""
     assert false_alarms(lambda rng: series(rng, 120, 0.5), stretched=False) > 4.0 * LEVEL
 
 
@@ -79,23 +79,10 @@ def test_evidence_and_bounds_agree(seed: int, phi: float, shift: float) -> None:
     assert (excluded[clear] == (path.e_value * LEVEL >= 1.0)[clear]).all()
 
 
-@given(seed=st.integers(0, 10_000), phi=st.sampled_from([-0.6, 0.0, 0.6, 0.95]), offset=st.sampled_from([0.0, 1e4]))
-@settings(max_examples=40, deadline=None)
-def test_carry_over_is_its_formula_on_every_prefix(seed: int, phi: float, offset: float) -> None:
-    """After each value the stretch is what the autocorrelation of the values so far makes it, no later value in it."""
-    values = series(np.random.default_rng(seed), 40, phi) + offset
-    stretch = carry_over(values)
-    for n in range(3, 41):
-        raw = autocorrelation(values[:n])
-        corrected = min(max(raw + (1.0 + 4.0 * raw) / n, 0.0), 0.95)
-
-        assert pytest.approx(((1.0 + corrected) / (1.0 - corrected)) ** 0.5, rel=1e-6) == stretch[n - 1]
-
-
 def test_burn_in_counts_days_that_are_worth_a_day() -> None:
     """Days that carry over say nothing for longer than independent ones."""
     alternating, sticky = np.tile([0.0, 1.0], 40), np.tile([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], 14)[:80]
     first = [int(np.argmax(np.isfinite(follow_each(values).high))) + 1 for values in (alternating, sticky)]
 
-    assert first[0] == ConfidenceSequence.burn_in
-    assert first[1] >= ConfidenceSequence.burn_in * carry_over(sticky)[first[1] - 1] ** 2
+    assert first[0] == Asymptotic.burn_in
+    assert first[1] >= Asymptotic.burn_in * carry_over(sticky)[first[1] - 1] ** 2

@@ -1,35 +1,73 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from windtunnel.backtest.compare import follow
-from windtunnel.backtest.comparison import Candidate, Status
-from windtunnel.backtest.decision import _wait, best_of, blocks_needed, decided_at, status_of, winner_of
-from windtunnel.stats import ConfidenceSequence
+from windtunnel.backtest.compare import Path, follow
+from windtunnel.backtest.comparison import Candidate, Status, moment
+from windtunnel.backtest.decision import Ruling, _wait, best_of, placebo_of, wait_for, winner_of
+from windtunnel.backtest.evidence import Asymptotic, Claims
+
+LOOKS = np.arange(1, 401, dtype=np.int64) * 86_400_000_000
 
 
 def candidate(name: str, difference: float, status: Status) -> Candidate:
     return Candidate(name, 10, 0.5, difference, -1.0, 1.0, 1.0, 30, 0.0, 1.0, None, status, None)
 
 
+def followed(values: list[float]) -> Path:
+    """Look once after each day."""
+    days = LOOKS[: len(values)]
+    return follow(np.array(values), days, days, Asymptotic())
+
+
+def ruled(values: list[float], max_loss: float = 0.0) -> Ruling:
+    path = followed(values)
+    return Ruling.of(path, Claims.of(path.values, Asymptotic(), max_loss), LOOKS[: len(values)])
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "status"),
+    ("centre", "max_loss", "status"),
     [
-        (-0.2, -0.1, "superior"),
-        (-0.2, 0.0, "non-inferior"),
-        (-0.2, 0.1, "non-inferior"),
-        (-0.2, 0.2, "undecided"),
-        (0.1, 0.2, "undecided"),
-        (0.11, 0.2, "worse"),
-        (-np.inf, np.inf, "undecided"),
+        (-1.0, 0.1, "superior"),
+        (0.5, 1.0, "non-inferior"),
+        (0.0, 0.1, "undecided"),
+        (0.5, 0.5, "undecided"),
+        (2.0, 1.0, "worse"),
     ],
 )
-def test_status_is_read_off_the_bounds(low: float, high: float, status: Status) -> None:
-    """Wholly below zero is superior, up to the tolerance non-inferior, wholly above it worse; all else is undecided."""
-    assert status == status_of(low, high, 0.1)
+def test_status_is_the_claim_that_is_settled(centre: float, max_loss: float, status: Status) -> None:
+    """Below zero is superior, below the tolerance non-inferior, above it worse; all else is undecided."""
+    assert status == ruled([centre - 0.9, centre + 0.9] * 40, max_loss).status
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_settled_is_settled_when_the_bounds_show_it(seed: int) -> None:
+    """The decision falls on the first day at which the two-sided bounds lie beyond the tolerance."""
+    values = np.random.default_rng(seed).normal(-0.4, 1.0, size=300)
+    path = followed(values.tolist())
+
+    assert ruled(values.tolist()).decided_at == moment(int(LOOKS[np.argmax(path.high <= 0.0)]))
+
+
+def test_nothing_at_all_is_not_inferior() -> None:
+    """A candidate that differs by exactly nothing is not inferior from the first bounds on, and not before."""
+    first = int(np.argmax(np.isfinite(followed([0.0] * 40).high)))
+
+    assert [ruled([0.0] * days).status for days in (first, first + 1)] == ["undecided", "non-inferior"]
+    assert ruled([0.0] * 40).decided_at == moment(int(LOOKS[first]))
+
+
+def test_what_turned_is_told_as_it_is_now() -> None:
+    """Where the opposite is settled later, the later counts and it is said that it turned; weaker evidence alone turns nothing."""
+    better, worse, noise = [-0.9, -1.1] * 15, [-3.0, 9.0] * 120, [2.0, -2.0] * 30
+
+    assert (ruled(better).status, ruled(better + noise).status) == ("superior", "superior")
+    assert ruled(better + noise).decided_at == ruled(better).decided_at
+    assert (ruled(better + worse).status, ruled(better + worse).turned) == ("worse", True)
 
 
 def test_the_winner_is_superior_before_non_inferior() -> None:
@@ -52,47 +90,52 @@ def test_the_best_is_asked_about_where_nobody_wins() -> None:
     assert best_of("old", []) == "old"
 
 
-def test_decided_at_is_the_first_look_that_shows_it() -> None:
-    """The decision is dated by the first look at which the bounds showed what they show at the end."""
-    values = np.tile([-0.9, -1.1], 20)
-    looks = np.arange(1, 41, dtype=np.int64) * 86_400_000_000
-    path = follow(values, looks, looks, ConfidenceSequence())
+def test_decided_at_is_the_first_look_that_knows_it() -> None:
+    """The decision is dated by the first look that knows the day which settled it."""
+    days, weekly = LOOKS[:40], LOOKS[6:40:7]
+    path = follow(np.tile([-0.9, -1.1], 20), days, weekly, Asymptotic())
+    ruling = Ruling.of(path, Claims.of(path.values, Asymptotic(), 0.0), weekly)
 
-    assert datetime(1970, 1, 21, tzinfo=UTC) == decided_at(path, "superior", 0.0, looks)
-    assert decided_at(path, "undecided", 0.0, looks) is None
+    assert ruled([-0.9, -1.1] * 20).decided_at == datetime(1970, 1, 21, tzinfo=UTC)
+    assert ruling.decided_at == datetime(1970, 1, 22, tzinfo=UTC)
+    assert ruled([-0.9, 1.1] * 20).decided_at is None
 
 
-@pytest.mark.parametrize("gap", [0.2, 0.5])
-def test_the_estimate_of_days_is_enough_and_not_far_too_much(gap: float) -> None:
-    """After the estimated number of days the interval reaches no further than the gap; two days sooner it still did."""
-    sequence, deviation = ConfidenceSequence(), 1.0
-    needed = blocks_needed(sequence, deviation, gap)
-    assert needed is not None
-    reaches = []
-    for days in (needed, needed - 2):
-        low, high = sequence.bounds(np.resize([deviation, -deviation], days))
-        reaches.append(float(high[-1] - low[-1]) / 2.0)
-
-    assert reaches[0] <= gap < reaches[1]
+def said(values: list[float]) -> str:
+    """What is said of waiting."""
+    path = followed(values)
+    known = candidate("a", float(np.mean(values)), "undecided")
+    known = replace(known, blocks=len(values), stretch=path.stretch, wait=wait_for(path.values, Asymptotic(), 0.0, 1))
+    return _wait(known, Asymptotic.burn_in)
 
 
 def test_waiting_as_long_as_estimated_decides_it() -> None:
-    """If the days go on as they were, the bounds meet the tolerance after about the estimated number of further days."""
-    sequence, days = ConfidenceSequence(), np.resize([0.75, -1.25], 400)
-    looks = np.arange(1, 401)
-    whole = follow(days, looks, looks, sequence)
-    words = _wait(follow(days[:40], looks[:40], looks[:40], sequence), sequence, 0.0).split()
-    decided = int(np.argmax(whole.high <= 0.0)) + 1
+    """If the days go on as they were, it is settled within the days named for eight futures in ten."""
+    rng = np.random.default_rng(3)
+    inside = 0
+    for _ in range(20):
+        days = rng.normal(-0.3, 1.0, size=400).tolist()
+        told = wait_for(np.array(days[:40]), Asymptotic(), 0.0, 1)
+        settled = Claims.of(np.array(days), Asymptotic(), 0.0).non_inferior.settled
+        assert told is not None
+        assert told.low is not None
+        inside += settled is None or settled <= 40 or settled - 40 >= told.low
 
-    assert words[:1] + words[2:4] == ["roughly", "more", "days"]
-    assert abs(40 + int(words[1]) - decided) <= 2
+    assert inside >= 14
 
 
 def test_burn_in_and_hopeless_waits_are_said() -> None:
-    """Before burn-in the least number of days is named; where ten years would not do, a larger tolerance is."""
-    sequence, looks = ConfidenceSequence(), np.arange(1, 101)
-    early = follow(np.tile([1.0, -1.0], 4), looks[:8], looks[:8], sequence)
-    level = follow(np.tile([1.0, -1.0], 50), looks, looks, sequence)
+    """Before burn-in the least number of days is named; then an estimate with its ends, or a larger tolerance."""
+    assert said([1.0, -1.0] * 4) == "at least 12 more days of mature labels: fewer than 20 say nothing"
+    assert said([0.75, -1.25, 0.5, -1.0] * 8).startswith("roughly ")
+    assert "in 80% of the futures drawn" in said([0.75, -1.25, 0.5, -1.0] * 8)
 
-    assert _wait(early, sequence, 0.0) == "at least 12 more days of mature labels: fewer than 20 say nothing"
-    assert _wait(level, sequence, 0.0).startswith("a larger tolerance")
+
+def test_placebos_say_whether_the_noise_is_tame() -> None:
+    """On plain noise the method is fooled no more often than its level allows; before burn-in nothing is said."""
+    values = np.random.default_rng(1).normal(0.5, 1.0, size=120)
+    rate = placebo_of(values, Asymptotic(), 1)
+
+    assert rate is not None
+    assert rate.low < 0.05
+    assert placebo_of(values[:19], Asymptotic(), 1) is None

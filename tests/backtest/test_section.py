@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from windtunnel.backtest.plot import MOST_POINTS
 from windtunnel.backtest.replay import backtest
-from windtunnel.backtest.section import MOST_POINTS, draw
+from windtunnel.backtest.section import draw
 from windtunnel.report.section import Section
 
 if TYPE_CHECKING:

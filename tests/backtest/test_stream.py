@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pytest
 
 from windtunnel.backtest.kernel import NEVER_US
 from windtunnel.backtest.question import Question, first_look_us
 from windtunnel.backtest.replay import backtest
-from windtunnel.backtest.stream import Piece, Reading, backtest_files, count_stretch, pieces_of
+from windtunnel.backtest.stream import Count, Piece, Reading, backtest_files, count_stretch, pieces_of, repeated_ids
 from windtunnel.backtest.tally import Tally, merged
-from windtunnel.errors import DataError
+from windtunnel.errors import ConfigError, DataError
 from windtunnel.fanout import Workers, fan_out
 from windtunnel.loss import loss_named
-from windtunnel.recording import Columns
+from windtunnel.recording import Columns, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +81,11 @@ def test_pieces_cover_every_row_once(tmp_path: Path, logged: pl.DataFrame) -> No
     ]  # fmt: skip
 
 
-def dies_once(shared: tuple[Reading, Path], stretch: tuple[Piece, ...]) -> Tally:
+def tallies_of(counts: list[Count]) -> list[Tally]:
+    return [count.tally for count in counts if count.tally is not None]
+
+
+def dies_once(shared: tuple[Reading, Path], stretch: tuple[Piece, ...]) -> Count:
     """Counts a stretch, but takes its worker down with it the first time that it is the third one's turn."""
     reading, marker = shared
     if stretch[0].before == 800 and not marker.exists():
@@ -94,15 +100,119 @@ def test_workers_may_be_many_and_may_die(tmp_path: Path, logged: pl.DataFrame) -
     logged.write_parquet(file, row_group_size=128)
     first_us = int(logged["time"].dt.timestamp("us").to_numpy().min())
     question = Question(("old", "new"), loss_named("log_loss"), first_look_us(first_us), DAY_US, 7 * DAY_US)
-    reading = Reading(COLUMNS, ("p_old", "p_new"), question)
+    reading = Reading(COLUMNS, (("p_old",), ("p_new",)), question)
     stretches = [(piece,) for piece in pieces_of([file], 400)]
-    alone = merged(count_stretch(reading, each) for each in stretches)
+    alone = merged(tallies_of([count_stretch(reading, each) for each in stretches]))
     found = fan_out(dies_once, stretches, shared=(reading, marker), workers=Workers(8))
-    many = merged(found.results)
+    many = merged(tallies_of(found.results))
 
     assert (found.where, marker.exists()) == ("ray", True)
     for ours, theirs in zip(dataclasses.astuple(alone), dataclasses.astuple(many), strict=True):
         assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
+
+
+def told(metric: str, frame: pl.DataFrame, **settings: Any) -> dict[str, Any]:
+    """What memory says of a table, labels corrected and all."""
+    first = frame.sort("label_time", nulls_last=True).unique("id", keep="first").sort("time", "id")
+    later = frame.join(first.select("id", "label_time"), on=["id", "label_time"], how="anti", nulls_equal=True)
+    recording = Recording.from_table(first.drop(cs.starts_with("p_", "amount", "weight")), COLUMNS, name="made")
+    models = {name: first[column].to_numpy() for name, column in MODELS.items()}
+    return said(backtest(
+        recording, models, incumbent="old", candidates=["new"], metric=metric,
+        corrections=later.select("id", "label", "label_time"), **settings,
+    ))  # fmt: skip
+
+
+def corrected(frame: pl.DataFrame) -> pl.DataFrame:
+    """Every fifth label that came is turned a day later, and every tenth turned back another day later."""
+    came = frame.filter(pl.col("label").is_not_null())
+    turned = (pl.lit(1.0) - pl.col("label"), pl.col("label"))
+    later = [
+        came.gather_every(step).with_columns(label.alias("label"), pl.col("label_time").dt.offset_by(f"{days}d"))
+        for step, days, label in zip((5, 10), (1, 2), turned, strict=True)
+    ]
+    return pl.concat([frame, *later]).sample(fraction=1.0, shuffle=True, seed=3)
+
+
+def test_versions_in_a_stream_are_those_of_memory(
+    tmp_path: Path, logged: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of one id in different pieces, in any order, make the corrected labels that memory makes of them, to the last bit."""
+    monkeypatch.setattr(sys.modules[backtest_files.__module__], "MOST_HASHES", 1000)
+    frame = corrected(logged)
+    frame.write_parquet(tmp_path / "a.parquet")
+
+    assert told("log_loss", frame) == said(judged([tmp_path / "a.parquet"], piece_rows=300))
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda frame: frame.head(1),
+        lambda frame: frame.head(1).with_columns(pl.col("time").dt.offset_by("-1h"), pl.col("label_time").dt.offset_by("1h")),
+        lambda frame: frame.head(1).with_columns(label=pl.lit(None, pl.Float64), label_time=pl.lit(None, frame.schema["label_time"])),
+    ],
+)  # fmt: skip
+def test_an_id_that_stands_twice_is_refused(
+    tmp_path: Path, logged: pl.DataFrame, again: Callable[[pl.DataFrame], pl.DataFrame]
+) -> None:
+    """The same row again, the same id at another time, and a version without a label are refused by id, wherever they stand."""
+    came = logged.filter(pl.col("label").is_not_null())
+    pl.concat([came, again(came)]).write_parquet(tmp_path / "a.parquet")
+
+    with pytest.raises(DataError, match=rf"`id` \(={came['id'][0]}\) is not unique"):
+        judged([tmp_path / "a.parquet"], piece_rows=300)
+
+
+def test_text_ids_in_no_order_need_no_second_count(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """Ids that do not rise are looked at by themselves, and where none stands twice the figures are as ever."""
+    frame = logged.with_columns(id=(pl.col("id") * 7919 % 100_003).cast(pl.String))
+    frame.write_parquet(tmp_path / "a.parquet")
+
+    assert not len(repeated_ids(pieces_of([tmp_path / "a.parquet"], 300), "id"))
+    assert told("brier", frame) == said(judged([tmp_path / "a.parquet"], piece_rows=300, metric="brier"))
+
+
+def test_amounts_and_weights_in_a_stream_are_those_of_memory(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """Columns of amounts and weights scale losses and means in pieces as they do in memory, to the last bit."""
+    rng = np.random.default_rng(6)
+    scaled = logged.with_columns(
+        amount=pl.Series(rng.random(len(logged))), weight=pl.Series(rng.integers(0, 4, len(logged)))
+    )
+    scaled.write_parquet(tmp_path / "a.parquet")
+    scales = {part: scaled[part].cast(pl.Float64).to_numpy() for part in ("amount", "weight")}
+
+    for parts in (["amount"], ["weight"], ["amount", "weight"]):
+        streamed = judged([tmp_path / "a.parquet"], piece_rows=300, **{part: part for part in parts})
+        assert told("log_loss", scaled, **{part: scales[part] for part in parts}) == said(streamed)
+
+
+def test_classes_in_a_stream_are_those_of_memory(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """Several columns a model, one a class, give what arrays of classes give in memory."""
+    rng, rows = np.random.default_rng(7), len(logged)
+    said_of = {name: rng.dirichlet([1.0, 2.0, 1.5], size=rows) for name in MODELS}
+    columns = {name: [f"{name}[{place}]" for place in range(3)] for name in MODELS}
+    frame = logged.with_columns(
+        pl.when(pl.col("label").is_not_null()).then(pl.Series(rng.integers(3, size=rows).astype(float))).alias("label"),
+        *(pl.Series(column, said_of[name][:, place]) for name in MODELS for place, column in enumerate(columns[name])),
+    )
+    frame.write_parquet(tmp_path / "a.parquet")
+    recording = Recording.from_table(frame.select("id", "time", "label", "label_time"), COLUMNS, name="made")
+    for metric in ("log_loss", "brier", "zero_one", "accuracy"):
+        whole = backtest(recording, said_of, incumbent="old", candidates=["new"], metric=metric)
+        pieces = backtest_files(
+            [tmp_path / "a.parquet"], COLUMNS, columns, incumbent="old", candidates=["new"], name="made", metric=metric, piece_rows=300
+        )  # fmt: skip
+
+        assert said(whole) == said(pieces)
+
+
+def test_metrics_of_ranks_need_all_rows(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """A metric that compares rows with each other is refused of a stream, with the way out."""
+    logged.write_parquet(tmp_path / "a.parquet")
+
+    with pytest.raises(ConfigError, match=r"roc_auc.* needs all rows at once"):
+        judged([tmp_path / "a.parquet"], metric="roc_auc")
 
 
 def change(**columns: Any) -> Callable[[pl.DataFrame], pl.DataFrame]:

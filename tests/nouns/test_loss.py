@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from sklearn import metrics
 
 from windtunnel.errors import ConfigError, DataError
-from windtunnel.loss import CLIP, LOSSES, cost_loss, log_loss, loss_named
+from windtunnel.loss import CLASSIFYING, CLIP, LOSSES, RANKINGS, cost_loss, log_loss, loss_named, user_cost
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RNG = np.random.default_rng(3)
 LABEL = (RNG.random(500) < 0.3).astype(np.float64)
@@ -16,6 +21,7 @@ SKLEARN = {
     "log_loss": metrics.log_loss(LABEL, PROBABILITY),
     "brier": metrics.brier_score_loss(LABEL, PROBABILITY),
     "zero_one": metrics.zero_one_loss(LABEL, PROBABILITY >= 0.5),
+    "accuracy": metrics.accuracy_score(LABEL, PROBABILITY >= 0.5),
     "squared_error": metrics.mean_squared_error(LABEL, VALUE),
     "absolute_error": metrics.mean_absolute_error(LABEL, VALUE),
     "rmse": metrics.root_mean_squared_error(LABEL, VALUE),
@@ -29,6 +35,60 @@ def test_mean_loss_is_sklearns_metric(name: str) -> None:
     mean = float(loss.shown(loss.of(LABEL, PROBABILITY if loss.binary else VALUE).mean()))
 
     assert pytest.approx(SKLEARN[name], rel=1e-12) == mean
+
+
+@pytest.mark.parametrize("name", CLASSIFYING)
+def test_losses_of_classes_are_sklearns(name: str) -> None:
+    """Of probabilities of several classes, too, the mean loss is the metric that scikit-learn computes."""
+    label, said = RNG.integers(3, size=500), RNG.dirichlet([1.0, 2.0, 1.5], size=500)
+    chosen, hit = said.argmax(axis=1), np.eye(3)[label]
+    theirs = {
+        "log_loss": metrics.log_loss(label, said),
+        "brier": float(((said - hit) ** 2).sum(axis=1).mean()),
+        "zero_one": metrics.zero_one_loss(label, chosen),
+        "accuracy": metrics.accuracy_score(label, chosen),
+    }
+
+    assert pytest.approx(theirs[name], rel=1e-12) == float(
+        LOSSES[name].of_classes(3).of(label.astype(float), said).mean()
+    )
+
+
+def test_classes_that_cannot_be_judged_are_refused() -> None:
+    """A label that is no class, probabilities that do not add up to 1, another number of classes, and losses of numbers."""
+    loss = LOSSES["log_loss"].of_classes(3)
+    with pytest.raises(DataError, match="a whole number from 0 to 2"):
+        loss.check_labels(np.array([0.0, 3.0]))
+    with pytest.raises(DataError, match="row 1, which log_loss cannot take; give probabilities that add up to 1"):
+        loss.check_predictions("m", np.array([[0.2, 0.3, 0.5], [0.5, 0.4, 0.0]]), 2)
+    with pytest.raises(DataError, match=r"shape \(2, 2\) .* there are 3 classes"):
+        loss.check_predictions("m", np.full((2, 2), 0.5), 2)
+    with pytest.raises(ConfigError, match="takes one number a prediction, not one a class"):
+        LOSSES["rmse"].of_classes(3)
+
+
+def test_a_users_cost_is_asked_of_rows_with_labels(tmp_path: Path) -> None:
+    """A user's function gives each labelled row its cost; what it cannot answer with is refused, named as theirs."""
+    (tmp_path / "mine.py").write_text(
+        "def price(label, prediction):\n    return 3.0 * label + prediction\n"
+        "def short(label, prediction):\n    return label[:1]\n"
+    )
+    loss = user_cost("mine.py:price", tmp_path)
+
+    assert loss.of(np.array([1.0, np.nan, 0.0]), np.array([0.5, 0.5, 0.25])).tolist()[::2] == [3.5, 0.25]
+    assert np.isnan(loss.of(np.array([np.nan]), np.array([0.5]))).all()
+    with pytest.raises(DataError, match=r"mine\.py:short.*does not answer with one finite number a row"):
+        user_cost("mine.py:short", tmp_path).of(LABEL, PROBABILITY)
+    with pytest.raises(ConfigError, match="is not a function of that module"):
+        user_cost("mine.py:prize", tmp_path)
+
+
+def test_rankings_give_no_row_a_loss() -> None:
+    """Metrics of ranks are found by name, are better the greater they are, and have no loss of a row."""
+    for name in RANKINGS:
+        assert loss_named(name).greater_is_better
+        with pytest.raises(ConfigError, match="is a metric of many rows"):
+            loss_named(name).of(LABEL, PROBABILITY)
 
 
 def test_pinball_is_sklearns() -> None:

@@ -1,6 +1,6 @@
 """How long `plan` takes for a space of 11,904 deployments on a day of traffic, and how little of it is flown.
 
-    python tests/performance/day.py [REQUESTS] [WORKERS]
+    python -m tests.performance.day [REQUESTS] [WORKERS]
 
 The day is made up: a rate that rises and falls by half with the hour, 8.64 million requests unless told otherwise. So is the
 profile: 30 ms a batch and 10 ms an item, give or take a tenth, and a variant that takes a fifth less for the batch and more

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 
 def test_it_measures(tmp_path: Path) -> None:
-    """The table has a ratio with its interval, and both speeds; every row that was written is judged."""
+    """The table has both ratios with their intervals, and all speeds; every row that was written is judged."""
     told = backtest.measure(2, 20_000, tmp_path)
 
-    assert told["ratio_low"] <= told["ratio"] <= told["ratio_high"]
-    assert min(told["ours_rows_per_cpu_s"], told["river_rows_per_cpu_s"]) > 0.0
+    for way in ("one", "both"):
+        assert told[f"ratio_{way}_low"] <= told[f"ratio_{way}"] <= told[f"ratio_{way}_high"]
+        assert min(told[f"ours_{way}_rows_per_cpu_s"], told["river_rows_per_cpu_s"]) > 0.0
     assert backtest.judged(sorted(tmp_path.glob("*.parquet"))).rows == 20_000
+    assert backtest.judged(sorted(tmp_path.glob("*.parquet")), ()).candidates == ()

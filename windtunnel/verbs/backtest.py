@@ -1,37 +1,55 @@
-"""`windtunnel backtest`: logged predictions, judged as their labels came."""
+"""`windtunnel backtest`: logged predictions, judged as their labels came, with all else that the log shows."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import ConfigError, DataError
+from windtunnel.errors import ConfigError
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
-from windtunnel.source import digest_sources, is_function, read_source
+from windtunnel.source import digest_sources, find_files, is_function, read_source
 
 from .alone import Done, run_alone
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
     from windtunnel.backtest import Comparison, LeakCheck
-    from windtunnel.config import BacktestFile
+    from windtunnel.backtest.findings import Finding, Findings, Held
+    from windtunnel.backtest.policy import Alert, Rollout, Schedule
+    from windtunnel.backtest.reading import Ask, Intake
+    from windtunnel.config import AlertSection, BacktestFile, RetrainSection, RolloutSection
     from windtunnel.fanout import Workers
-    from windtunnel.loss import Loss
-    from windtunnel.recording import Columns, Recording
+    from windtunnel.recording import Recording
     from windtunnel.report.section import Section
+    from windtunnel.session import Session
     from windtunnel.verdict import Verdict
 
-    Arrays = dict[str, NDArray[Any]]
+    Floats = NDArray[np.float64]
 
 MOST_HELD = 4_000_000
 """A recording of more rows is read in pieces: whole it would take some gigabytes."""
+
+BESIDE = (
+    "labels",
+    "features",
+    "skew",
+    "estimate",
+    "drift",
+    "off_policy",
+    "ab_test",
+    "slices",
+    "disagreement",
+    "policy",
+)
+"""Tables that need the recording in memory."""
 
 
 def backtest(
@@ -48,7 +66,7 @@ def backtest(
     Args:
         file: the configuration; see docs/configuration.md.
         out: the run folder.
-        seed: of the leak test.
+        seed: of the leak test, and of whatever draws.
         leak_test: whether to prove that nothing was known too early.
         workers: who reads a recording that is larger than memory.
         progress: a line at the start and at the end.
@@ -56,152 +74,383 @@ def backtest(
     from windtunnel.config import read_backtest
 
     config, home = read_backtest(file), file.resolve().parent
-    files = _files(config.recording, home)
-    inputs = digest_sources([config.recording] if is_function(config.recording) else list(map(str, files)), home)
-    make = partial(
-        _backtest, config=config, home=home, files=files, leaks=leak_test, seeds=Seeds(seed), workers=workers
-    )
+    job = _Job(config, home, leak_test, Seeds(seed), workers)
     parameters = {**config.model_dump(mode="json"), "leak_test": leak_test}
-    return run_alone("backtest", out, parameters, inputs, make, seed=seed, progress=progress)
+    return run_alone("backtest", out, parameters, job.inputs(), job, seed=seed, progress=progress)
 
 
-def _files(recording: str, home: Path) -> list[Path]:
-    """The files that a recording is in, relative to the configuration: itself, all Parquet below a folder, or what a glob means."""
-    if is_function(recording):
-        return []
-    place = home / recording
-    found = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-    if not place.exists() and any(mark in recording for mark in "*?["):
-        found = sorted(home.glob(recording))
-    if not found:
-        raise DataError("holds no file", file=recording, fix="give a Parquet file, a folder of them, or a glob")
-    return [path.relative_to(home) if path.is_relative_to(home) else path for path in found]
+@dataclass(frozen=True)
+class _Job:
+    """One backtest."""
 
+    config: BacktestFile
+    home: Path
+    leaks: bool
+    seeds: Seeds
+    workers: Workers | None
 
-def _backtest(
-    _work: Path,
-    *,
-    config: BacktestFile,
-    home: Path,
-    files: list[Path],
-    leaks: bool,
-    seeds: Seeds,
-    workers: Workers | None,
-) -> tuple[dict[str, Any], Section, Verdict]:
-    from windtunnel.backtest import draw
-    from windtunnel.recording import Columns
+    def inputs(self) -> dict[str, str]:
+        """What every file stands for that is read; an address elsewhere stands for itself."""
+        from windtunnel.run import open_variant
 
-    columns = config.columns
-    parts = Columns(columns.time, columns.id, columns.label, columns.label_time)
-    checks: tuple[LeakCheck, ...] = ()
-    if _rows(files, home) > MOST_HELD:
-        if leaks:
+        config = self.config
+        found: list[str] = []
+        tables = [
+            config.recording,
+            *([config.labels.source] if config.labels else []),
+            *(each.source for each in config.features),
+        ]
+        tables += [config.cost] if isinstance(config.cost, str) else []
+        tables += [config.skew.recompute or config.skew.source] if config.skew else []
+        tables += [config.policy.fit] if config.policy and config.policy.fit else []
+        for source in tables:
+            found += [source] if is_function(source) or "://" in source else list(find_files(source, self.home))
+        digests = digest_sources(list(map(self._relative, found)), self.home)
+        return digests | {name: open_variant(self.home / name).sha256 for name in config.models}
+
+    def _relative(self, source: str) -> str:
+        """A file as seen from the configuration, so that a result is found again wherever both lie."""
+        path = Path(source)
+        return str(path.relative_to(self.home)) if path.is_relative_to(self.home) else source
+
+    def __call__(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+        """Do it."""
+        if self._large():
+            return self._streamed()
+        findings, checks = self._held(work)
+        result, section = findings.to_dict(), findings.draw()
+        if checks:
+            passed = all(check.passed for check in checks)
+            result["leak_test"] = {"passed": passed, "checks": [_checked(check) for check in checks]}
+            told = f"leak test {'passed' if passed else 'FAILED'}: {len(checks)} checks"
+            section = replace(section, sentences=(*section.sentences, told))
+        return result, section, findings.verdict
+
+    def _large(self) -> bool:
+        """Whether it is more than is held, where that can be told without reading it; then whatever needs it whole is refused."""
+        from windtunnel.backtest import pieces_of
+
+        files = [] if is_function(self.config.recording) else find_files(self.config.recording, self.home)
+        if not files or not all(each.endswith(".parquet") and (self.home / each).exists() for each in files):
+            return False
+        if sum(piece.rows for piece in pieces_of([self.home / each for each in files])) <= MOST_HELD:
+            return False
+        whole = [f"[backtest.{table}]" for table in BESIDE if getattr(self.config, table)]
+        whole += (
+            ["columns.action"] * bool(self.config.columns.action)
+            + list(self.config.models)
+            + ["--leak-test"] * self.leaks
+        )
+        if whole:
             raise ConfigError(
-                f"is asked of a recording of more than {MOST_HELD:,} rows", field="--leak-test", fix="test a part of it"
+                f"is asked of a recording of more than {MOST_HELD:,} rows, which is read in pieces", field=whole[0],
+                fix="test a part of it: every tenth id, or its last months",
+            )  # fmt: skip
+        return True
+
+    def _streamed(self) -> tuple[dict[str, Any], Section, Verdict]:
+        """Judge a recording larger than memory."""
+        from windtunnel.backtest import backtest_files, draw
+        from windtunnel.recording import Columns
+
+        columns = self.config.columns
+        files = [self.home / each for each in find_files(self.config.recording, self.home)]
+        parts = Columns(columns.time, columns.id, columns.label, columns.label_time)
+        compared = backtest_files(
+            files, parts, columns.predictions, name=self.config.recording, workers=self.workers, amount=columns.amount,
+            weight=columns.weight, **_judged(self.config, self.home),
+        )  # fmt: skip
+        return compared.to_dict(), draw(compared), compared.verdict
+
+    def _held(self, work: Path) -> tuple[Findings, tuple[LeakCheck, ...]]:
+        """Judge a recording that is held whole, and test it for leaks where that is asked."""
+        from windtunnel.backtest import leak_test, score
+        from windtunnel.backtest.findings import Disagreements, Taken, recording_of
+        from windtunnel.backtest.reading import Ingest
+
+        sessions = {name: self._open(name) for name in self.config.models}
+        inputs = [each.name for session in sessions.values() for each in session.signature.inputs]
+        ingest = Ingest(self._asked(work, inputs), self.home)
+        rows = ingest.held()
+        recording, predictions, corrections = recording_of(rows, ingest.roles.predictions, self.config.recording)
+        predictions |= score(recording, sessions)
+        judge = _Judge(self.config, self.home, self.seeds, self.workers)
+        found = judge(recording, predictions, corrections)
+        told = [
+            Taken(self._named(ingest.intake, ingest.ask)),
+            *self._skew(rows),
+            *found.beside,
+            *judge.policies(found, recording, predictions, corrections),
+        ]
+        for each in told:
+            if isinstance(each, Disagreements):
+                each.write(work)
+        found = replace(found, beside=tuple(told))
+        if not self.leaks:
+            return found, ()
+        run: Any = replace(judge, by_look=True)
+        return found, leak_test(recording, predictions, run, self.seeds.stream("labels"), corrections=corrections)
+
+    def _named(self, intake: Intake, ask: Ask) -> Intake:
+        """The same account, with feature tables called as the user calls them, and not where they were laid down."""
+        theirs = {laid.source: each.source for laid, each in zip(ask.features, self.config.features, strict=True)}
+        return replace(intake, freshness={theirs[source]: found for source, found in intake.freshness.items()})
+
+    def _open(self, name: str) -> Session:
+        """A model, the one of a bundle, or the one that a run chose."""
+        from windtunnel.run import load
+
+        return load(self.home / name)
+
+    def _skew(self, rows: pl.DataFrame) -> list[Finding]:
+        """The features that were logged against those recomputed."""
+        from windtunnel.backtest.findings import Skewed
+        from windtunnel.backtest.reading import FeatureSource, compare_features, from_table, read_feature_table
+        from windtunnel.source import call, load_function
+
+        if (wish := self.config.skew) is None:
+            return []
+        if wish.recompute:
+            recompute: Any = partial(call, load_function(wish.recompute, self.home), name=wish.recompute)
+        else:
+            age_s = wish.max_age or float("inf")
+            source = FeatureSource(wish.source, wish.take, wish.by, wish.known_time, wish.event_time, age_s)
+            recompute = from_table(read_feature_table(source, self.home))
+        return [Skewed(compare_features([rows], recompute, wish.take, absolute=wish.absolute, relative=wish.relative))]
+
+    def _laid_down(self, source: str, work: Path, name: str) -> str:
+        """Where a table lies; what a function returns is laid down first."""
+        if not is_function(source):
+            return source
+        place = work / f"{name}.parquet"
+        read_source(source, self.home).write_parquet(place)
+        return str(place.resolve())
+
+    def _asked(self, work: Path, inputs: list[str]) -> Ask:
+        """What is to be read, in the words of the reading, with the inputs of models that are to be asked."""
+        from windtunnel.backtest.reading import Ask, FeatureSource, LabelSource, Roles, Rules
+
+        config, labels = self.config, None
+        if (wish := config.labels) is not None:
+            source = self._laid_down(wish.source, work, "labels")
+            labels = LabelSource(**wish.model_dump() | {"source": source})
+        features = tuple(
+            FeatureSource(
+                self._laid_down(each.source, work, f"features-{number}"), each.take, each.by, each.known_time, each.event_time,
+                each.max_age or float("inf"),
             )
-        compared = _streamed(config, parts, [home / file for file in files], workers)
-    else:
-        compared, checks = _held(config, parts, home, files, seeds if leaks else None)
-    result, section = compared.to_dict(), draw(compared)
-    if leaks:
-        passed = all(check.passed for check in checks)
-        result["leak_test"] = {"passed": passed, "checks": [_checked(check) for check in checks]}
-        told = f"leak test {'passed' if passed else 'FAILED'}: {len(checks)} checks"
-        section = replace(section, sentences=(*section.sentences, told))
-    return result, section, compared.verdict
+            for number, each in enumerate(config.features, start=1)
+        )  # fmt: skip
+        taken = {name for each in config.features for name in each.take}
+        named = [each for each in (*config.columns.features, *inputs) if each not in taken]
+        roles = Roles(**config.columns.model_dump() | {"features": tuple(dict.fromkeys(named))})
+        rules = Rules(config.clock_skew, config.most_missing)
+        return Ask(self._laid_down(config.recording, work, "recording"), roles, labels, features, rules, config.format)
 
 
-def _rows(files: list[Path], home: Path) -> int:
-    """How many rows some files hold, where that can be told without reading them; else zero."""
-    from windtunnel.backtest import pieces_of
-
-    if not files or any(file.suffix != ".parquet" or not (home / file).exists() for file in files):
-        return 0
-    return sum(piece.rows for piece in pieces_of([home / file for file in files]))
-
-
-def _judged(config: BacktestFile) -> dict[str, Any]:
+def _judged(config: BacktestFile, home: Path) -> dict[str, Any]:
     """What is asked, however the recording is read."""
-    from windtunnel.loss import cost_loss, loss_named
+    from windtunnel.loss import cost_loss, loss_named, user_cost
 
-    loss: Loss = cost_loss(config.cost, config.threshold) if config.cost is not None else loss_named(config.metric)
+    if isinstance(config.cost, str):
+        loss = user_cost(config.cost, home)
+    else:
+        loss = loss_named(config.metric) if config.cost is None else cost_loss(config.cost, config.threshold)
     return {
         "incumbent": config.incumbent, "candidates": list(config.candidates), "metric": loss, "every_s": config.every,
         "horizon_s": config.horizon, "max_loss": config.max_loss, "level": config.level,
     }  # fmt: skip
 
 
-def _streamed(config: BacktestFile, parts: Columns, files: list[Path], workers: Workers | None) -> Comparison:
-    """Judge a recording larger than memory."""
-    from windtunnel.backtest import backtest_files
+@dataclass(frozen=True)
+class _Judge:
+    """All that is worked out of a recording; the leak test calls it again and again with other futures.
 
-    return backtest_files(
-        files, parts, config.columns.predictions, name=config.recording, workers=workers, **_judged(config)
-    )
+    Args:
+        config: what is asked.
+        home: the configuration's folder.
+        seeds: of whatever draws.
+        workers: who replays policies.
+        by_look: whether only that is worked out which is said at each look, as the leak test compares it.
+    """
+
+    config: BacktestFile
+    home: Path
+    seeds: Seeds
+    workers: Workers | None
+    by_look: bool = False
+
+    def __call__(
+        self, recording: Recording, predictions: dict[str, Floats], corrections: pl.DataFrame | None = None
+    ) -> Findings:
+        from windtunnel.backtest import backtest as replay
+        from windtunnel.backtest.findings import Findings
+
+        scales = {
+            part: recording.frame[part].to_numpy() for part in ("amount", "weight") if part in recording.frame.columns
+        }
+        asked: dict[str, Any] = _judged(self.config, self.home) | scales
+        compared: Comparison = replay(recording, predictions, corrections=corrections, **asked)
+        held = self._held(recording, predictions, compared, corrections)
+        if self.by_look:
+            return Findings(compared, (*self._by_look(held), *self._fitted(held, recording, corrections)))
+        return Findings(compared, (*self._by_look(held), *self._at_the_end(held)))
+
+    def _held(
+        self,
+        recording: Recording,
+        predictions: dict[str, Floats],
+        compared: Comparison,
+        corrections: pl.DataFrame | None,
+    ) -> Held:
+        from windtunnel.backtest.findings import Held
+        from windtunnel.backtest.replay import loss_of
+
+        answer = predictions[self.config.incumbent]
+        loss = loss_of(_judged(self.config, self.home)["metric"], answer.shape[1] if answer.ndim == 2 else 0)
+        taken = [name for source in self.config.features for name in source.take]
+        return Held.of(recording, predictions, compared, loss, corrections, (*self.config.columns.features, *taken))
+
+    def _by_look(self, held: Held) -> list[Finding]:
+        """What is said at each look: what costs nothing, and what the file asks for."""
+        from windtunnel.backtest.findings import Lateness
+
+        return [Lateness.of(held), *self._made((self._estimates, self._movement), held)]
+
+    def _at_the_end(self, held: Held) -> list[Finding]:
+        """What is worked out once, at the last look."""
+        from windtunnel.backtest.findings import Selected
+
+        found: list[Finding] = []
+        if self.config.columns.action:
+            found.append(Selected.of(held, propensities=bool(self.config.columns.propensity)))
+        return found + self._made((self._off_policy, self._trial, self._sliced, self._disagreements), held)
+
+    @staticmethod
+    def _made(makers: Iterable[Callable[[Held], Finding | None]], held: Held) -> list[Finding]:
+        return [finding for make in makers if (finding := make(held)) is not None]
+
+    def _fitted(self, held: Held, recording: Recording, corrections: pl.DataFrame | None) -> list[Finding]:
+        """The answers of the user's `fit`, where there is one."""
+        from windtunnel.backtest.findings import Fitted
+        from windtunnel.backtest.policy import Trainer
+
+        if (wish := self.config.policy) is None or not wish.fit:
+            return []
+        trainer = Trainer(wish.fit, self.home, self.seeds.root)
+        return [Fitted.of(held, recording, corrections, trainer, start_us=_us(wish.start))]
+
+    def _estimates(self, held: Held) -> Finding | None:
+        from windtunnel.backtest.findings import Estimates
+
+        if (wish := self.config.estimate) is None:
+            return None
+        return Estimates.of(
+            held, methods=wish.methods, metric=wish.metric, features=wish.features or held.features, calibration=wish.calibration,
+            confidence=wish.confidence, period_us=_us(wish.period), seed=self.seeds.root,
+        )  # fmt: skip
+
+    def _movement(self, held: Held) -> Finding | None:
+        from windtunnel.backtest.findings import Movement
+
+        if (wish := self.config.drift) is None:
+            return None
+        return Movement.of(
+            held, columns=wish.columns, detectors=wish.detectors, reference_us=_us(wish.reference), rate=wish.rate,
+            period_us=_us(wish.period), changes_us=[_us(each.timestamp()) for each in wish.changes],
+            patience_us=_us(wish.patience), seed=self.seeds.root,
+        )  # fmt: skip
+
+    def _off_policy(self, held: Held) -> Finding | None:
+        from windtunnel.backtest.findings import OffPolicy
+
+        if (wish := self.config.off_policy) is None:
+            return None
+        return OffPolicy.of(held, threshold=wish.threshold, features=wish.features, seed=self.seeds.root)
+
+    def _trial(self, held: Held) -> Finding | None:
+        from windtunnel.backtest.findings import Trial
+
+        if (wish := self.config.ab_test) is None:
+            return None
+        return Trial.of(
+            held, control=wish.control, treatment=wish.treatment, shares=wish.shares, outcome=wish.outcome, goal=wish.goal,
+            covariate=wish.covariate, within_us=_us(wish.within) if wish.unit == "entity" else 0, max_loss=self.config.max_loss,
+            level=self.config.level,
+        )  # fmt: skip
+
+    def _sliced(self, held: Held) -> Finding | None:
+        from windtunnel.backtest.findings import Sliced
+
+        if (wish := self.config.slices) is None:
+            return None
+        return Sliced.of(
+            held, columns=wish.columns, pairs=wish.depth == 2, against=wish.against, rate=wish.rate,
+            reference_days=max(1, round(wish.reference / 86400.0)), block_days=max(1, round(wish.block / 86400.0)),
+            least_share=wish.least_share,
+        )  # fmt: skip
+
+    def _disagreements(self, held: Held) -> Finding | None:
+        from windtunnel.backtest.findings import Disagreements
+
+        if (wish := self.config.disagreement) is None:
+            return None
+        rng = self.seeds.stream("bootstrap")
+        return Disagreements.of(held, threshold=wish.threshold, columns=wish.features, most=wish.costliest, rng=rng)
+
+    def policies(
+        self, found: Findings, recording: Recording, predictions: dict[str, Floats], corrections: pl.DataFrame | None
+    ) -> list[Finding]:
+        """The policies, replayed and priced by what the whole recording knows."""
+        from windtunnel.backtest.findings import Policies, retrain, roll_out
+        from windtunnel.backtest.policy import Prices, Trainer
+
+        if (wish := self.config.policy) is None:
+            return []
+        compared = found.comparison
+        held = self._held(recording, predictions, compared, corrections)
+        prices = Prices(**{name: getattr(wish, name) for name in Prices.__dataclass_fields__})
+        rollout = retraining = None
+        challenger = wish.candidate or self.config.candidates[0]
+        if wish.rollout:
+            rollout = roll_out(
+                held, challenger, [_rollout(each) for each in wish.rollout], prices, self.seeds.stream("bootstrap"),
+                by_entity=bool(self.config.columns.entity), starts=wish.starts, worlds=wish.worlds, workers=self.workers,
+            )  # fmt: skip
+        if wish.retrain:
+            retraining = retrain(
+                held, recording, corrections, [_schedule(each) for each in wish.retrain], Trainer(wish.fit, self.home, self.seeds.root),
+                prices, self.seeds.stream("bootstrap", 1), start_us=_us(wish.start), workers=self.workers,
+            )  # fmt: skip
+        return [Policies(rollout, retraining, held.looks_us, challenger)]
 
 
-def _held(
-    config: BacktestFile, parts: Columns, home: Path, files: list[Path], seeds: Seeds | None
-) -> tuple[Comparison, tuple[LeakCheck, ...]]:
-    """Judge a recording that is held whole, and test it for leaks where seeds for that are given."""
-    from windtunnel.backtest import backtest as replay
-    from windtunnel.backtest import leak_test
-    from windtunnel.recording import Recording
+def _rollout(wish: RolloutSection) -> Rollout:
+    from windtunnel.backtest.policy import Guardrails, Rollout, Step
 
-    name = config.recording
-    table, corrections = _parted(_table(name, home, files), parts, name)
-    recording = Recording.from_table(table, parts, name=name, file=name)
-    predictions = {model: _logged(recording, column, name) for model, column in config.columns.predictions.items()}
-    run: Any = partial(replay, **_judged(config))
-    compared = run(recording, predictions, corrections=corrections)
-    if seeds is None:
-        return compared, ()
-    return compared, leak_test(recording, predictions, run, seeds.stream("labels"), corrections=corrections)
+    steps = tuple(Step(share, wish.at_least, wish.tolerance) for share in wish.shares)
+    guardrails = Guardrails(_alert(wish.alert), wish.rollback_above, wish.least_coverage)
+    return Rollout(wish.name, steps, guardrails, wish.level, wish.evidence == "paired")
 
 
-def _table(name: str, home: Path, files: list[Path]) -> pl.DataFrame:
-    """The recording as one table."""
-    import polars as pl
+def _schedule(wish: RetrainSection) -> Schedule:
+    from windtunnel.backtest.policy import Drift, Schedule
 
-    if len(files) < 2:
-        return read_source(str(files[0]) if files else name, home)
-    tables = [read_source(str(file), home) for file in files]
-    for file, table in zip(files, tables, strict=True):
-        if table.schema != tables[0].schema:
-            raise DataError("has other columns than the first file", file=file, fix="give files of one form")
-    return pl.concat(tables)
+    return Schedule(
+        wish.name, wish.every, Drift(**wish.drift.model_dump()) if wish.drift else None, _alert(wish.alert),
+        wish.window or float("inf"), wish.start_from == "last", wish.training, wish.deploy, wish.rest,
+    )  # fmt: skip
 
 
-def _parted(table: pl.DataFrame, parts: Columns, file: str) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """The first version of each label, and the later ones as corrections: rows of one id and one time, known at different times."""
-    import polars as pl
+def _alert(wish: AlertSection | None) -> Alert | None:
+    from windtunnel.backtest.policy import Alert
 
-    from windtunnel.table import take_column, timestamps_of
+    return None if wish is None else Alert(wish.window, wish.above, wish.looks, wish.least_rows, wish.reference)
 
-    if (
-        not parts.id
-        or not parts.label
-        or not parts.label_time
-        or take_column(table, parts.id, file=file).is_unique().all()
-    ):
-        return table, None
-    known = timestamps_of(take_column(table, parts.label_time, file=file), file=file)
-    times = take_column(table, parts.time, file=file)
-    rows = pl.DataFrame(
-        {"id": table[parts.id], "time": times, "known": known, "label": take_column(table, parts.label, file=file)}
-    )
-    again = pl.struct("id", "time")
-    marked = rows.with_columns(
-        earliest=pl.col("known").rank("ordinal").over("id", "time").fill_null(1) == 1,
-        versions=pl.col("known").is_not_null().all().over("id", "time")
-        & (pl.col("known").n_unique().over("id", "time") == again.len().over("id", "time")),
-    )
-    # what stands twice without being a version of one label is left where it is, and refused as a repeated id
-    first = marked["earliest"] | ~marked["versions"]
-    later = marked.filter(~first).select(
-        pl.col("id"), pl.col("label").cast(pl.Float64), pl.col("known").alias("label_time")
-    )
-    return table.filter(first), later
+
+def _us(seconds: float | None) -> int:
+    """Whole microseconds; zero for nothing."""
+    return round((seconds or 0.0) * 1e6)
 
 
 def _checked(check: LeakCheck) -> dict[str, Any]:
@@ -209,15 +458,3 @@ def _checked(check: LeakCheck) -> dict[str, Any]:
         "as_of": check.as_of.isoformat(), "change": check.change, "labels": check.labels, "looks": check.looks,
         "moved": check.moved, "passed": check.passed,
     }  # fmt: skip
-
-
-def _logged(recording: Recording, column: str, file: str) -> NDArray[np.float64]:
-    from windtunnel.table import take_column
-
-    values = take_column(recording.frame, column, file=file)
-    if not values.dtype.is_numeric() or values.null_count():
-        raise DataError(
-            "is not a number in every row", file=file, field=column, fix="a logged prediction is a float, never null"
-        )
-    array: NDArray[np.float64] = values.cast(float).to_numpy()
-    return array

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from windtunnel.backtest.drift import DISTANCES, kolmogorov_smirnov, psi, wasserstein
+from windtunnel.backtest.drift import DISTANCES, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 
 NAN = float("nan")
 
@@ -54,3 +55,37 @@ def test_missing_values_are_a_shift_of_their_own() -> None:
     assert psi(x, gone) > 0.5
     assert kolmogorov_smirnov(x, gone) < 0.1
     assert [distance(x, np.full(3, NAN)) > 0.4 for distance in DISTANCES.values()] == [True] * 4
+
+
+@pytest.mark.parametrize("name", sorted(DISTANCES))
+def test_a_value_never_seen_is_a_shift(name: str) -> None:
+    """A constant that becomes another, and a category that comes up new, are seen by every distance."""
+    constant = np.full(50, 3.0)
+
+    assert DISTANCES[name](constant, constant + 2.0) > 0.5
+    assert DISTANCES[name](np.repeat([0.0, 1.0], 50), np.repeat([0.0, 2.0], 50)) > 0.3
+
+
+@pytest.mark.parametrize("name", sorted(DISTANCES))
+def test_infinite_values_are_missing(name: str) -> None:
+    """What a division by zero left behind is missing, and breaks no distance."""
+    x = np.random.default_rng(2).normal(size=300)
+    wild = np.append(x, [np.inf, -np.inf])
+
+    assert pytest.approx(DISTANCES[name](x, np.append(x, [NAN, NAN]))) == DISTANCES[name](x, wild)
+
+
+def test_psi_and_jensen_shannon_are_their_definitions() -> None:
+    """By hand over tenths of the reference with half a row added: Σ (w − r) ln(w / r), and √ of the mean of two entropies."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=1000), rng.normal(0.4, 1.3, size=400)
+    edges = [-np.inf, *np.quantile(x, np.arange(0.1, 0.95, 0.1)), np.inf]
+    r, w = (
+        np.array([((low < v) & (v <= high)).sum() + 0.5 for low, high in itertools.pairwise(edges)]) for v in (x, y)
+    )
+    r, w = r / r.sum(), w / w.sum()
+    middle = (r + w) / 2.0
+    js = np.sqrt(sum((each * np.log2(each / middle)).sum() / 2.0 for each in (r, w)))
+
+    assert pytest.approx(float(((w - r) * np.log(w / r)).sum())) == psi(x, y)
+    assert pytest.approx(float(js)) == jensen_shannon(x, y)

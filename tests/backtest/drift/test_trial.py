@@ -60,7 +60,7 @@ def test_streams_are_read_in_order_and_as_of() -> None:
     pytest.importorskip("river", reason="streaming detectors are river's, an extra")
     values = make_stream("mean", np.random.default_rng(3), size=2.0).values
     found = stream_alarms("adwin", values)
-    with_gaps = np.full(2000, np.nan)
+    with_gaps = np.tile([np.nan, np.inf], 1000)
     with_gaps[::2] = values
 
     assert len(found)

@@ -74,7 +74,18 @@ def test_refusals() -> None:
         watch("x", days, DISTANCES["ks"], reference=10)
     with pytest.raises(ConfigError, match="at least 19 periods"):
         watch("x", days, DISTANCES["ks"], reference=5, rate=0.05)
-    with pytest.raises(ConfigError, match="a reference of 1 periods with rows"):
+    with pytest.raises(ConfigError, match=r"a reference of [01] periods that have rows enough"):
         watch("x", [days[0], *[np.empty(0)] * 8, days[0]], DISTANCES["ks"], reference=9, rate=0.5)
     with pytest.raises(DataError, match="at least 30 rows"):
-        domain_auc(np.zeros((50, 2)), np.zeros((5, 2)))
+        domain_auc(np.zeros((5, 2)), np.zeros((50, 2)))
+
+
+def test_a_quiet_day_is_passed_over() -> None:
+    """A day with too few rows for the domain classifier has no distance, in the reference or after it, and stops nothing."""
+    rng = np.random.default_rng(5)
+    days = [rng.normal(size=(5 if day in (2, 7) else 60, 2)) for day in range(9)]
+    found = watch("all", days, lambda r, w: domain_auc(r, w, most_rows=60), reference=6, rate=0.2)
+
+    assert np.flatnonzero(np.isnan(found.distance)).tolist() == [2, 7]
+    assert np.isfinite(found.threshold)
+    assert not found.alarm[7]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from windtunnel.backtest.estimate import METRICS, Periods, ScoreTable, calibrate, estimate_by_confidence
+from windtunnel.backtest.estimate import METRICS, Periods, ScoreTable, estimate_by_confidence
+from windtunnel.backtest.estimate.calibration import calibrate
 from windtunnel.backtest.estimate.score_table import BINS, bin_of
 from windtunnel.errors import ConfigError, DataError
 
@@ -166,3 +167,16 @@ def test_refusals() -> None:
         estimate_by_confidence(table_of(traffic(8, rows=100)), "logloss")
 
     assert bin_of(np.array([0.0, 1.0])).tolist() == [0, BINS - 1]
+
+
+@pytest.mark.parametrize("label", [2.0, 0.5, float("nan")])
+def test_labels_are_zero_or_one(label: float) -> None:
+    """A label that counts and is neither would be counted as so many ones; one that came too late is not looked at."""
+    time = np.array([5, 5])
+    with pytest.raises(DataError, match="other than 0 and 1"):
+        ScoreTable.of(time, time, np.array([0.5, 0.5]), np.array([1.0, label]), PERIODS)
+
+    assert (
+        ScoreTable.of(time, np.array([5, NEVER]), np.array([0.5, 0.5]), np.array([1.0, label]), PERIODS).ones.sum()
+        == 1.0
+    )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from windtunnel.backtest.estimate import DelayCurve
+from windtunnel.backtest.estimate import DelayCurve, Periods
 from windtunnel.errors import DataError
 
 if TYPE_CHECKING:
@@ -105,3 +105,29 @@ def test_nothing_is_said_beyond_what_was_watched() -> None:
     assert np.isnan(shares[2])
     with pytest.raises(DataError, match="no request before then"):
         DelayCurve.at(time, time, as_of_us=0, horizon_us=1)
+
+
+@pytest.mark.parametrize("horizon", [50, NEVER, NEVER - 1])
+def test_a_horizon_without_end_forgets_no_label(horizon: int) -> None:
+    """However long a label may take, one that came counts and one that never came does not; no sum of times goes round."""
+    time, known = np.array([1, 2, 3]), np.array([4, 9, NEVER])
+    curve = DelayCurve.at(time, known, as_of_us=10, horizon_us=horizon)
+
+    assert pytest.approx([2.0 / 3.0, 1.0 / 3.0]) == curve.waiting.tolist()
+    assert Periods.of(np.array([10, 20]), horizon).on_time(time, known).tolist() == [True, True, False]
+
+
+def test_interval_is_greenwoods() -> None:
+    """Against the sum of the textbook, worked out delay by delay: S^exp(±z·se), se² = Σ d / (n (n − d)) / ln² S."""
+    rng = np.random.default_rng(6)
+    time = rng.integers(0, 3 * SECOND, 60)
+    known = time + (rng.exponential(1.0, 60) * 20).astype(np.int64) * SECOND // 20
+    curve = DelayCurve.at(time, known, as_of_us=3 * SECOND, horizon_us=5 * SECOND)
+    shares = np.append(1.0, curve.waiting)
+    died = (1.0 - shares[1:] / shares[:-1]) * curve.at_risk
+    for place in range(len(curve.delay_s) - 1):
+        greenwood = sum(d / (n * (n - d)) for d, n in zip(died[: place + 1], curve.at_risk[: place + 1], strict=True))
+        reach = 1.959964 * greenwood**0.5 / -np.log(curve.waiting[place])
+        ends = curve.waiting[place] ** np.exp(reach), curve.waiting[place] ** np.exp(-reach)
+
+        assert pytest.approx(ends, rel=1e-6) == (curve.low[place], curve.high[place])

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from windtunnel.backtest.estimate import Estimated, Periods, conformal_reach
+from windtunnel.backtest.estimate import Estimated, Periods
+from windtunnel.backtest.estimate.trust import conformal_reach
 
 PERIODS = Periods.of(np.arange(1, 101) * 10, 30)
 

@@ -85,3 +85,16 @@ def test_arms_that_ran_one_after_the_other_are_not_compared() -> None:
     found = ab_test(Arms.of(NAMES, apart, day, np.ones(200)), Asymptotic())
 
     assert any("one arm had no rows" in doubt for doubt in found.doubts)
+
+
+def test_an_arm_without_rows_is_refused() -> None:
+    """Where no outcome of an arm is known there is nothing to compare, and the arm is named."""
+    with pytest.raises(DataError, match=r"`arm`.*new.*without rows"):
+        ab_test(Arms.of(NAMES, ["old", "old"], np.array([0, 1]), np.ones(2)), Asymptotic())
+
+
+def test_an_aa_test_is_fooled_by_either_claim_no_more_often_than_the_level() -> None:
+    """Superior and worse are both false of arms that do not differ: together they are shown no more often than the level."""
+    shown = [trial(seed, 0.0, days=120, per_day=10, covariate=False).claims.settled is not None for seed in range(150)]
+
+    assert np.mean(shown) <= 0.05 + 3.0 * (0.05 * 0.95 / 150) ** 0.5

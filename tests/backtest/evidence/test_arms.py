@@ -78,16 +78,55 @@ def test_parts_add_up_to_the_whole() -> None:
 @pytest.mark.parametrize(
     ("arm", "names", "words"),
     [
-        (["old", "old"], NAMES, "one arm only"),
-        (["old", "newer"], NAMES, "did you mean `newer`"),
+        (["old", "newer"], NAMES, r"newer.* neither of the two arms"),
         (["old", "new", "third"], NAMES, "neither of the two arms"),
         (["old", "new"], ("old", "old"), "compared with itself"),
     ],
 )
 def test_arms_that_cannot_be_compared_are_refused(arm: list[str], names: tuple[str, str], words: str) -> None:
-    """One arm, an unknown one, a third one, or an arm against itself: each is refused in its own words."""
+    """An unknown arm, a third one, or an arm against itself: each is refused in its own words."""
     with pytest.raises(DataError, match=words):
         Arms.of(names, arm, np.zeros(len(arm), dtype=np.int64), np.ones(len(arm)))
+
+
+def test_a_part_may_lack_an_arm() -> None:
+    """A shard from before the treatment began, and one without rows, add up with the rest."""
+    none = np.empty(0, dtype=np.int64)
+    parts = [
+        Arms.of(NAMES, ["old", "old"], np.array([0, 0]), np.ones(2), days=2),
+        Arms.of(NAMES, [], none, none.astype(np.float64), days=2),
+        Arms.of(NAMES, ["old", "new"], np.array([1, 1]), np.ones(2), days=2),
+    ]
+
+    assert (parts[0] + parts[1] + parts[2]).rows.tolist() == [[2, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0, 1e4])
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e9])
+def test_the_covariates_unit_does_not_matter(unit: float, shift: float) -> None:
+    """A covariate told in thousandths, or around a large number, explains as much as before."""
+    arm, day, value, covariate = made(5)
+    plain = Arms.of(NAMES, arm, day, value, covariate).differences(adjusted=True)
+    other = Arms.of(NAMES, arm, day, value, (covariate + shift) * unit).differences(adjusted=True)
+
+    assert pytest.approx(plain, rel=1e-4, abs=1e-4) == other
+
+
+def test_a_covariate_lost_to_rounding_explains_nothing() -> None:
+    """Where the deviation is a billionth of the mean its slope would be noise, and is taken for zero."""
+    arm, day, value, covariate = made(5)
+
+    assert not Arms.of(NAMES, arm, day, value, covariate + 1e9).slopes.any()
+
+
+def test_columns_that_do_not_fit_are_refused() -> None:
+    """One day for many rows is not spread over them, and a day outside the recording is not dropped or wrapped."""
+    ones = np.ones(3)
+    with pytest.raises(DataError, match="another number of rows"):
+        Arms.of(NAMES, ["old", "new", "old"], np.array([0]), ones)
+    for day in (-1, 2):
+        with pytest.raises(DataError, match="out of range"):
+            Arms.of(NAMES, ["old", "new", "old"], np.array([0, 1, day]), ones, days=2)
 
 
 def test_values_that_are_not_finite_are_refused() -> None:

@@ -113,3 +113,12 @@ def test_no_deviation_is_certain_or_nothing() -> None:
     assert Asymptotic().above(same, 0.0)[-1] > 1e300
     assert Asymptotic().below(same, 0.0)[-1] < 1e-6
     assert Asymptotic().above(none, 0.0)[-1] <= 1.0
+
+
+@pytest.mark.parametrize("same", [0.1, 0.3, -0.7])
+def test_differences_all_alike_say_nothing_of_what_they_are(same: float) -> None:
+    """Against a mean of just what every block shows there is no evidence, whatever rounding makes of the sum."""
+    values = np.full(60, same)
+
+    assert (Asymptotic().above(values, same) <= 1.0).all()
+    assert (Asymptotic().below(values, same) <= 1.0).all()

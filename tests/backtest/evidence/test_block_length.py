@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,3 +96,29 @@ def test_merge_weighs_rows_and_leaves_the_rest_waiting() -> None:
 
     assert rows.tolist() == [4, 0]
     assert pytest.approx([1.0, np.nan], nan_ok=True) == means[0].tolist()
+
+
+def test_values_that_are_missing_are_refused() -> None:
+    """A block without rows would make every autocorrelation NaN and the block as long as it may be."""
+    with pytest.raises(DataError, match="not finite in some places"):
+        BlockLength.of(np.where(np.arange(60) == 7, np.nan, 1.0))
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.6, -0.5])
+def test_the_whole_rule_is_the_papers(phi: float) -> None:
+    """Lag by lag as Politis & White write it: the first m followed by K lags within noise, a flat top to 2m, then the optimum."""
+    for n in (40, 333, 1200):
+        x = traffic(phi, n, np.random.default_rng([9, n]))
+        centred = x - x.mean()
+        r = [float(sum(centred[k:] * centred[: n - k])) / n for k in range(n)]
+        run, noise = max(5, math.ceil(math.log10(n) ** 0.5)), 2.0 * math.sqrt(math.log10(n) / n)
+        m = 0
+        while not all(abs(r[m + k] / r[0]) < noise for k in range(1, run + 1)):
+            m += 1
+        g = sum(2.0 * min(1.0, 2.0 * (1.0 - k / (2.0 * m))) * k * r[k] for k in range(1, 2 * m + 1))
+        spectrum = r[0] + sum(2.0 * min(1.0, 2.0 * (1.0 - k / (2.0 * m))) * r[k] for k in range(1, 2 * m + 1))
+        wanted = max(1.0, (2.0 * g**2 / (4.0 / 3.0 * spectrum**2)) ** (1.0 / 3.0) * n ** (1.0 / 3.0))
+        found = BlockLength.of(x)
+
+        assert found.lag == m
+        assert pytest.approx(wanted, rel=1e-9) == found.politis_white

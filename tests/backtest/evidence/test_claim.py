@@ -70,3 +70,17 @@ def test_a_block_without_rows_is_not_a_difference() -> None:
     """NaN would silently settle nothing for ever, so it is refused."""
     with pytest.raises(DataError, match="NaN in some block"):
         Claims.of(np.array([0.1, np.nan]), Asymptotic())
+
+
+def test_what_is_settled_is_what_the_bounds_leave_out() -> None:
+    """A claim is settled at the very block at which the two-sided bounds first leave out what it denies."""
+    for seed in range(20):
+        days = np.random.default_rng([3, seed]).normal(-0.3, 1.0, size=150)
+        low, high = Asymptotic().bounds(days)
+        claims = Claims.of(days, Asymptotic(), TOLERANCE)
+        for claim, outside in (
+            (claims.superior, high < 0.0),
+            (claims.non_inferior, high < TOLERANCE),
+            (claims.worse, low > TOLERANCE),
+        ):
+            assert claim.settled == (int(np.argmax(outside)) + 1 if outside.any() else None)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from windtunnel.backtest.evidence import Asymptotic, placebo_rate
+from windtunnel.errors import DataError
 
 
 def test_on_common_noise_the_method_keeps_its_word() -> None:
@@ -31,3 +32,10 @@ def test_the_difference_itself_plays_no_part() -> None:
     ]
 
     assert pytest.approx(rates[0].value, abs=0.011) == rates[1].value
+
+
+@pytest.mark.parametrize("values", [[], [0.1, float("nan")]])
+def test_no_noise_is_no_trial(values: list[float]) -> None:
+    """Without blocks, or with unknown ones, there is nothing to draw from."""
+    with pytest.raises(DataError, match="none, or NaN"):
+        placebo_rate(np.array(values), Asymptotic(), np.random.default_rng(1))

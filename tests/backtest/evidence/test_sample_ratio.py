@@ -60,8 +60,16 @@ def test_no_traffic_is_no_evidence() -> None:
     assert pytest.approx([1.0, 1.0]) == ratio.e_values.tolist()
 
 
-@pytest.mark.parametrize("shares", [[0.5, 0.6], [1.0, 0.0], [1.0]])
+@pytest.mark.parametrize("shares", [[0.5, 0.6], [1.0, 0.0], [1.0], [0.5, float("nan")]])
 def test_shares_that_are_none_are_refused(shares: list[float]) -> None:
     """Shares are above zero, one an arm, and make 1."""
     with pytest.raises(ConfigError, match="not the shares of 2 arms"):
         SampleRatio.of(np.array([[1, 1]]), np.array(shares))
+
+
+def test_shares_that_are_rounded_are_shares() -> None:
+    """Thirds written with seven digits are thirds, for the chi-square as for the e-value."""
+    thirds = SampleRatio.of(np.array([[3333, 6667]]), np.array([0.3333333, 0.6666666]))
+
+    assert thirds.p_value > 0.9
+    assert SampleRatio.of(np.empty((0, 2), dtype=np.int64), SHARES).p_value == 1.0

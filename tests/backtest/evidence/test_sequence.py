@@ -19,11 +19,14 @@ SEQUENCES = [Asymptotic(), Asymptotic(stretched=False), Bernstein(RANGE), Bettin
 
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=repr)
 def test_no_look_sees_the_future(sequence: Sequence) -> None:
-    """What is said after 30 values is the same to the last bit whatever the values after them are."""
+    """What is said after 30 values is the same to the last bit whatever the values after them are, and if none came."""
     rng = np.random.default_rng(1)
     past = rng.uniform(-1.0, 1.0, size=30)
     futures = np.concatenate([np.broadcast_to(past, (2, 30)), rng.uniform(-1.0, 1.0, size=(2, 20))], axis=1)
-    for told in (*sequence.bounds(futures), sequence.above(futures, 0.1), sequence.below(futures, 0.1)):
+    alone = (*sequence.bounds(past), sequence.above(past, 0.1), sequence.below(past, 0.1))
+    several = (*sequence.bounds(futures), sequence.above(futures, 0.1), sequence.below(futures, 0.1))
+    for told, then in zip(several, alone, strict=True):
+        assert (told[0, :30] == then).all()
         assert (told[0, :30] == told[1, :30]).all()
         assert (told[0, 30:] != told[1, 30:]).any()
 

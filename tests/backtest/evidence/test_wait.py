@@ -15,7 +15,7 @@ def test_the_interval_holds_how_long_it_took() -> None:
     while asked < 60:
         seed += 1
         days = rng.normal(-0.4, 1.0, size=430)
-        decided = np.maximum(SEQUENCE.below(days, 0.0), SEQUENCE.above(days, 0.0)) >= 20.0
+        decided = np.maximum(SEQUENCE.below(days, 0.0), SEQUENCE.above(days, 0.0)) >= 40.0
         if decided[:30].any():
             continue
         asked += 1
@@ -73,3 +73,9 @@ def test_too_few_blocks_are_refused() -> None:
     """Four blocks are no ground to draw a future from."""
     with pytest.raises(DataError, match="4 mature blocks, too few"):
         wait(np.zeros(4), SEQUENCE, np.random.default_rng(0))
+
+
+def test_unknown_blocks_are_refused() -> None:
+    """NaN would be drawn into nearly every future and decide none of them, or the rest at once."""
+    with pytest.raises(DataError, match="NaN in some block"):
+        wait(np.where(np.arange(30) == 5, np.nan, 1.0), SEQUENCE, np.random.default_rng(0))

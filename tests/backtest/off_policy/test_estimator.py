@@ -131,6 +131,7 @@ def test_overlap_tells_what_not_to_believe() -> None:
         ("propensity", 0.0, "is zero in 1 of 3 rows, first in row 1"),
         ("propensity", np.nan, "is missing"),
         ("propensity", 1.5, "is no probability"),
+        ("propensity", 1e-310, "is below 1e-12 in 1 of 3 rows"),
         ("target", -0.1, "is no probability"),
         ("reward", np.nan, "leave out decisions whose outcome is unknown"),
         ("model_logged", np.inf, "is not finite"),
@@ -181,3 +182,19 @@ def test_reward_model_learns_from_the_past_only() -> None:
 def test_one_block_bounds_nothing() -> None:
     """A mean over one block has an interval without ends."""
     assert mean_of(np.arange(3.0), np.zeros(3, dtype=np.int64), 0.95).high == float("inf")
+
+
+def test_rounded_propensities_are_not_wrong_ones() -> None:
+    """Propensities logged in single precision average weights of one but for rounding, and raise no doubt."""
+    logs = Logged.of(np.arange(500.0), np.full(500, 0.3, dtype=np.float32).astype(np.float64), np.full(500, 0.3))
+
+    assert Overlap.of(logs).reasons == ()
+
+
+def test_variances_are_those_of_trials() -> None:
+    """Over 600 logs the spread of each estimate is what its interval says."""
+    for estimate, guess in ((ips, None), (snips, None), (doubly_robust, 0.5)):
+        found = [estimate(logged(seed, guess=guess), 0.95) for seed in range(600)]
+        said = np.mean([each.high - each.low for each in found]) / 2.0 / 1.96
+
+        assert pytest.approx(float(np.std([each.value for each in found])), rel=0.1) == said

@@ -73,3 +73,21 @@ def test_pending_labels_are_no_sign() -> None:
     assert math.isnan(alike.passed_coverage)
     assert alike.to_dict()["passed_coverage"] is None
     assert alike.what_follows(propensities=True) == ()
+
+
+def test_a_handful_shows_nothing() -> None:
+    """Three labelled and one unlabelled request are no ground to call labels selective."""
+    time = np.zeros(4, dtype=np.int64)
+    few = SelectiveLabels.of(
+        time, np.array([1, 1, 1, NEVER]), np.array([True, True, True, False]), as_of_us=9, horizon_us=2
+    )
+
+    assert (few.kind, few.difference.value) == ("none", 1.0)
+
+
+def test_a_horizon_without_end_forgets_no_label() -> None:
+    """With a horizon beyond all times nothing is settled, and no sum goes round to say otherwise."""
+    time = np.ones(4, dtype=np.int64)
+    young = SelectiveLabels.of(time, time, np.arange(4) < 2, as_of_us=9, horizon_us=NEVER)
+
+    assert (young.kind, young.acted) == ("unknown", 0)

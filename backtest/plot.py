@@ -1,0 +1,116 @@
+"""The strokes that the backtest's figures are drawn with, and its figures of speech: numbers, ranges and shares as text."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.report.section import Figure
+
+from .comparison import finite, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+MOST_POINTS = 1000
+"""More points a line than that no eye can tell apart."""
+
+COLOURS = ((37, 99, 168), (217, 115, 13), (26, 127, 75), (142, 68, 173), (179, 38, 30), (14, 138, 138))
+"""Red, green and blue of the models, so that a band and its line go together."""
+
+
+def colour(place: int) -> str:
+    """The colour of a model, by its place.
+
+    Example:
+        >>> colour(0), colour(6)
+        ('37,99,168', '37,99,168')
+    """
+    return ",".join(map(str, COLOURS[place % len(COLOURS)]))
+
+
+def kept(points: int) -> Ints:
+    """Which of many points to draw, the first and the last always among them, int64 [at most MOST_POINTS].
+
+    Example:
+        >>> kept(3).tolist(), len(kept(10_000))
+        ([0, 1, 2], 1000)
+    """
+    return np.unique(np.linspace(0, points - 1, min(points, MOST_POINTS)).round().astype(np.int64))
+
+
+def times(at_us: Ints) -> list[str]:
+    """Moments as Plotly reads them."""
+    return [moment(int(us)).isoformat() for us in at_us]
+
+
+def line(x: Sequence[Any], y: Iterable[float], name: str, **style: Any) -> dict[str, Any]:
+    """A line; gaps where a value is not finite.
+
+    Args:
+        x: a place or a time for each value.
+        y: the values.
+        name: in the legend.
+        style: more of Plotly's keys.
+    """
+    return {"type": "scatter", "mode": "lines", "x": list(x), "y": [finite(float(v)) for v in y], "name": name, **style}
+
+
+def band(x: Sequence[Any], low: Iterable[float], high: Iterable[float], rgb: str, group: str) -> list[dict[str, Any]]:
+    """The area between two lines, which comes and goes with the line of the same group."""
+    style = {"showlegend": False, "legendgroup": group, "line": {"width": 1, "color": f"rgba({rgb},0.45)"}}
+    return [
+        line(x, high, "high", fill="none", **style),
+        line(x, low, "low", fill="tonexty", fillcolor=f"rgba({rgb},0.10)", **style),
+    ]
+
+
+def rule(x: Sequence[Any], y: float, name: str, dash: str) -> dict[str, Any]:
+    """A thin grey line across, from the first place to the last."""
+    return line([x[0], x[-1]], [y, y], name, line={"dash": dash, "width": 1, "color": "gray"})
+
+
+def figure(caption: str, data: list[dict[str, Any]], y_title: str, x_title: str = "as of (UTC)") -> Figure:
+    """A figure with a title on each axis."""
+    layout = {"xaxis": {"title": {"text": x_title}}, "yaxis": {"title": {"text": y_title}}}
+    return Figure(caption, {"data": data, "layout": layout})
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """A figure as text.
+
+    Example:
+        >>> number(0.25, signed=True), number(math.nan), number(math.inf)
+        ('+0.25', 'not known', 'unbounded')
+    """
+    if not math.isfinite(value):
+        return "not known" if math.isnan(value) else "unbounded"
+    return f"{value:+.4g}" if signed else f"{value:.4g}"
+
+
+def span(low: float, high: float, *, signed: bool = True) -> str:
+    """An interval as text.
+
+    Example:
+        >>> span(-0.5, 0.25), span(0.1, math.inf)
+        ('[-0.5, +0.25]', 'not known')
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "not known"
+    return f"[{number(low, signed=signed)}, {number(high, signed=signed)}]"
+
+
+def percent(share: float) -> str:
+    """A share as text.
+
+    Example:
+        >>> percent(0.125), percent(math.nan)
+        ('12.50%', 'an unknown share')
+    """
+    return "an unknown share" if math.isnan(share) else f"{share:.2%}"
