@@ -340,6 +340,16 @@ class SkewSection(_Section):
         return self
 
 
+class MeasuresSection(_Section):
+    """`[backtest.measures]`: metrics beside the one that decides, over all requests, the last days, fading, and in groups."""
+
+    metrics: tuple[str, ...] = Field(min_length=1)
+    last: Period | None = None
+    half_life: Period | None = None
+    by: str = ""
+    query: str = ""
+
+
 class SlicesSection(_Section):
     """`[backtest.slices]`: where a candidate is better or worse."""
 
@@ -466,6 +476,7 @@ class BacktestFile(_Section):
     off_policy: OffPolicySection | None = None
     ab_test: AbTestSection | None = None
     skew: SkewSection | None = None
+    measures: MeasuresSection | None = None
     slices: SlicesSection | None = None
     disagreement: DisagreementSection | None = None
     policy: PolicySection | None = None

@@ -76,7 +76,8 @@ def load_function(text: str, folder: Path) -> Callable[..., Any]:
 
 
 def _import_file(path: Path) -> Any:
-    name = f"windtunnel_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    # a file that was written anew is loaded anew
+    name = f"windtunnel_user_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -15,6 +15,7 @@ from .findings import Findings
 from .fitted import Fitted
 from .held import Held
 from .lateness import Lateness
+from .measures import Measures
 from .movement import Movement
 from .policies import Policies, retrain, roll_out
 from .skewed import Skewed
@@ -30,6 +31,7 @@ __all__ = [
     "Fitted",
     "Held",
     "Lateness",
+    "Measures",
     "Movement",
     "OffPolicy",
     "Policies",

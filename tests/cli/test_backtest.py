@@ -100,10 +100,15 @@ def test_a_large_recording_is_streamed(home: Path, windtunnel: Command, monkeypa
     monkeypatch.setattr(importlib.import_module("windtunnel.verbs.backtest"), "MOST_HELD", 100)
     (home / "backtest.toml").write_text((home / "backtest.toml").read_text().replace("7d", "168h"))
     streamed = windtunnel("backtest", "backtest.toml", "--out", "other", "--json").document
-    refused = windtunnel("backtest", "backtest.toml", "--out", "third", "--leak-test")
+    tested = windtunnel("backtest", "backtest.toml", "--out", "third", "--leak-test", "--json").document["leak_test"]
+    (home / "backtest.toml").write_text(
+        (home / "backtest.toml").read_text().replace("[backtest]", '[backtest]\nclock_skew = "5s"')
+    )
+    refused = windtunnel("backtest", "backtest.toml", "--out", "fourth")
 
     assert [streamed[key] for key in ("timeline", "candidates")] == [whole[key] for key in ("timeline", "candidates")]
-    assert (refused.code, "test a part of it" in refused.err) == (2, True)
+    assert (tested["passed"], tested["share"], len(tested["checks"]) > 0) == (True, 1.0, True)
+    assert (refused.code, "`clock_skew` is asked of a recording" in refused.err) == (2, True)
 
 
 def test_corrected_labels(home: Path, windtunnel: Command) -> None:
@@ -360,6 +365,29 @@ def test_ranks_alone(home: Path, windtunnel: Command) -> None:
     assert (document["greater_is_better"], document["weighted"]) == (True, [])
     assert document["candidates"][0]["difference"] == 0.0  # the two rank alike
     assert (refused.code, "is no mean over requests" in refused.err) == (2, True)
+
+
+def test_other_measures(home: Path, windtunnel: Command) -> None:
+    """Other metrics stand beside the one that decides, in every window, and in what is tested for leaks."""
+    asked = '\n[backtest.measures]\nmetrics = ["roc_auc", "brier", "costs.py:cost"]\nlast = "7d"\n'
+    (home / "costs.py").write_text("def cost(label, prediction):\n    return 5.0 * label * (prediction < 0.5)\n")
+    (home / "backtest.toml").write_text((home / "backtest.toml").read_text() + asked)
+    document = windtunnel("backtest", "backtest.toml", "--leak-test", "--json").document
+    decided = windtunnel("backtest", "backtest.toml", "--json").document["candidates"]
+    told = {(each["name"], each["metric"], each["window"]): each["value"] for each in document["measures"]}
+
+    assert document["leak_test"]["passed"] is True
+    assert len(told) == 2 * 3 * 2
+    assert [each["metric"] for each in document["mornings"]] == ["roc_auc", "roc_auc"]
+    assert document["candidates"] == decided
+    (home / "costs.py").write_text("def cost(label, prediction):\n    return 10.0 * label * (prediction < 0.5)\n")
+    again = windtunnel("backtest", "backtest.toml", "--json").document["measures"]
+    name, metric, _ = next(key for key in told if key[1] not in ("roc_auc", "brier"))
+    assert [
+        each["value"]
+        for each in again
+        if (each["name"], each["metric"], each["window"]) == (name, metric, "cumulative")
+    ] == [pytest.approx(2.0 * told[(name, metric, "cumulative")])]
 
 
 def test_what_needs_memory_is_refused_of_a_large_recording(

@@ -230,3 +230,13 @@ def test_find_files_refuses(tmp_path: Path) -> None:
             find_files(source, tmp_path)
     with pytest.raises(DataError, match="delta: is a Delta table"):
         find_files("delta", tmp_path)
+
+
+def test_a_file_written_anew_is_loaded_anew(tmp_path: Path) -> None:
+    """In one process, a function is that of the file as it is now, not as it was when it was first asked for."""
+    answers = []
+    for value in (1, 2):
+        (tmp_path / "made.py").write_text(f"def answer():\n    return {value}\n")
+        answers.append(load_function("made.py:answer", tmp_path)())
+
+    assert answers == [1, 2]

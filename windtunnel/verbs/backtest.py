@@ -15,7 +15,7 @@ from windtunnel.source import digest_sources, find_files, is_function, read_sour
 from .alone import Done, run_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
     import polars as pl
@@ -45,11 +45,15 @@ BESIDE = (
     "drift",
     "off_policy",
     "ab_test",
+    "measures",
     "slices",
     "disagreement",
     "policy",
 )
 """Tables that need the recording in memory."""
+
+UNREAD = ("action", "label_event_time", "label_version")
+"""Columns that mean nothing to a recording that is read in pieces."""
 
 
 def backtest(
@@ -103,6 +107,7 @@ class _Job:
         tables += [config.cost] if isinstance(config.cost, str) else []
         tables += [config.skew.recompute or config.skew.source] if config.skew else []
         tables += [config.policy.fit] if config.policy and config.policy.fit else []
+        tables += [each for each in config.measures.metrics if is_function(each)] if config.measures else []
         for source in tables:
             found += [source] if is_function(source) or "://" in source else list(find_files(source, self.home))
         digests = digest_sources(list(map(self._relative, found)), self.home)
@@ -120,9 +125,7 @@ class _Job:
         findings, checks = self._held(work)
         result, section = findings.to_dict(), findings.draw()
         if checks:
-            passed = all(check.passed for check in checks)
-            result["leak_test"] = {"passed": passed, "checks": [_checked(check) for check in checks]}
-            told = f"leak test {'passed' if passed else 'FAILED'}: {len(checks)} checks"
+            result["leak_test"], told = _leaks(checks)
             section = replace(section, sentences=(*section.sentences, told))
         return result, section, findings.verdict
 
@@ -136,11 +139,13 @@ class _Job:
         if sum(piece.rows for piece in pieces_of([self.home / each for each in files])) <= MOST_HELD:
             return False
         whole = [f"[backtest.{table}]" for table in BESIDE if getattr(self.config, table)]
-        whole += (
-            ["columns.action"] * bool(self.config.columns.action)
-            + list(self.config.models)
-            + ["--leak-test"] * self.leaks
-        )
+        columns, usual = self.config.columns, type(self.config).model_fields
+        whole += [f"columns.{part}" for part in UNREAD if getattr(columns, part)] + list(self.config.models)
+        whole += [
+            part
+            for part in ("format", "clock_skew", "most_missing")
+            if getattr(self.config, part) != usual[part].default
+        ]
         if whole:
             raise ConfigError(
                 f"is asked of a recording of more than {MOST_HELD:,} rows, which is read in pieces", field=whole[0],
@@ -150,17 +155,23 @@ class _Job:
 
     def _streamed(self) -> tuple[dict[str, Any], Section, Verdict]:
         """Judge a recording larger than memory."""
-        from windtunnel.backtest import backtest_files, draw
+        from windtunnel.backtest import backtest_files, draw, leak_test_files
         from windtunnel.recording import Columns
 
         columns = self.config.columns
         files = [self.home / each for each in find_files(self.config.recording, self.home)]
         parts = Columns(columns.time, columns.id, columns.label, columns.label_time)
-        compared = backtest_files(
-            files, parts, columns.predictions, name=self.config.recording, workers=self.workers, amount=columns.amount,
-            weight=columns.weight, **_judged(self.config, self.home),
-        )  # fmt: skip
-        return compared.to_dict(), draw(compared), compared.verdict
+        asked: dict[str, Any] = {"name": self.config.recording, "amount": columns.amount, "weight": columns.weight}
+        asked |= _judged(self.config, self.home)
+        compared = backtest_files(files, parts, columns.predictions, workers=self.workers, **asked)
+        result, section = compared.to_dict(), draw(compared)
+        if self.leaks:
+            rng = self.seeds.stream("labels")
+            checks, share = leak_test_files(files, parts, columns.predictions, rng, **asked)
+            told, sentence = _leaks(checks)
+            result["leak_test"] = told | {"share": share}
+            section = replace(section, sentences=(*section.sentences, f"{sentence} on {share:.2%} of the requests"))
+        return result, section, compared.verdict
 
     def _held(self, work: Path) -> tuple[Findings, tuple[LeakCheck, ...]]:
         """Judge a recording that is held whole, and test it for leaks where that is asked."""
@@ -315,7 +326,7 @@ class _Judge:
         """What is said at each look: what costs nothing, and what the file asks for."""
         from windtunnel.backtest.findings import Lateness
 
-        return [Lateness.of(held), *self._made((self._estimates, self._movement), held)]
+        return [Lateness.of(held), *self._made((self._measures, self._estimates, self._movement), held)]
 
     def _at_the_end(self, held: Held) -> list[Finding]:
         """What is worked out once, at the last look."""
@@ -339,6 +350,16 @@ class _Judge:
             return []
         trainer = Trainer(wish.fit, self.home, self.seeds.root)
         return [Fitted.of(held, recording, corrections, trainer, start_us=_us(wish.start))]
+
+    def _measures(self, held: Held) -> Finding | None:
+        from windtunnel.backtest.findings import Measures
+
+        if (wish := self.config.measures) is None:
+            return None
+        return Measures.of(
+            held, wish.metrics, home=self.home, last_s=wish.last or 0.0, half_life_s=wish.half_life or 0.0, by=wish.by,
+            query=wish.query,
+        )  # fmt: skip
 
     def _estimates(self, held: Held) -> Finding | None:
         from windtunnel.backtest.findings import Estimates
@@ -451,6 +472,13 @@ def _alert(wish: AlertSection | None) -> Alert | None:
 def _us(seconds: float | None) -> int:
     """Whole microseconds; zero for nothing."""
     return round((seconds or 0.0) * 1e6)
+
+
+def _leaks(checks: Sequence[LeakCheck]) -> tuple[dict[str, Any], str]:
+    """What a leak test found, as JSON values and in words."""
+    passed = all(check.passed for check in checks)
+    told = f"leak test {'passed' if passed else 'FAILED'}: {len(checks)} checks"
+    return {"passed": passed, "checks": [_checked(check) for check in checks]}, told
 
 
 def _checked(check: LeakCheck) -> dict[str, Any]:
