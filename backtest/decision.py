@@ -176,8 +176,12 @@ def judge(
 
 def _found(challenger: Candidate, metric: str, level: float, candidates: int) -> str:
     """One sentence with the figures."""
+    if challenger.blocks == 0 and challenger.matured == 0:
+        return "no request has a label that counts, so there is nothing to judge by"
     if challenger.blocks == 0:
-        return "no day of requests with labels is older than the horizon yet, so there is no difference to judge"
+        return f"no day of requests on which {metric} can be told is older than the horizon yet, so there is no difference to judge"
+    if not math.isfinite(challenger.difference_high - challenger.difference_low):
+        return f"difference in {metric} {challenger.difference:+.3g} on {challenger.blocks} mature days, too few for an interval"
     sure = f"{100.0 * (1.0 - level):.4g}% sure at every look" + (
         f" over {candidates} candidates" if candidates > 1 else ""
     )

@@ -74,25 +74,24 @@ def leak_test_files(
     pieces = pieces_of(files)
     parts = max(1, sum(piece.rows for piece in pieces) // rows)
     models = {model: (each,) if isinstance(each, str) else tuple(each) for model, each in predictions.items()}
-    logged = list(
-        dict.fromkeys([*(each for group in models.values() for each in group), *filter(None, (amount, weight))])
-    )
+    named = [*(each for group in models.values() for each in group), *filter(None, (amount, weight))]
+    logged = {each: f"logged {each}" for each in named}
     taken = pl.concat([_taken(piece, columns, logged, parts) for piece in pieces])
     if taken.is_empty():
         raise DataError("has no request in the sample that is tested", file=name, fix="test a larger recording")
     first, later = _parted(taken)
-    recording = Recording.from_table(first.drop(*logged), OURS, name=name, file=name)
+    recording = Recording.from_table(first.drop(*logged.values()), OURS, name=name, file=name)
     said = {
-        model: np.stack([first[each].cast(pl.Float64).to_numpy() for each in group], axis=1)
+        model: np.stack([first[logged[each]].cast(pl.Float64).to_numpy() for each in group], axis=1)
         for model, group in models.items()
     }
-    scales = {part: first[each] for part, each in (("amount", amount), ("weight", weight)) if each}
+    scales = {part: first[logged[each]] for part, each in (("amount", amount), ("weight", weight)) if each}
     run = partial(_streamed, scales=scales, settings=settings)
     return leak_test(recording, said, run, rng, times, later), 1.0 / parts
 
 
-def _taken(piece: Piece, columns: Columns, logged: list[str], parts: int) -> pl.DataFrame:
-    """The rows of a piece whose ids are taken, with our names for what has a part."""
+def _taken(piece: Piece, columns: Columns, logged: Mapping[str, str], parts: int) -> pl.DataFrame:
+    """The rows of a piece whose ids are taken, with our names for what has a part and for what was logged, lest the two clash."""
     wanted = [columns.time, columns.label, columns.label_time, columns.id, *logged]
     table = read_columns(piece.file, list(dict.fromkeys(filter(None, wanted))), piece.start, piece.rows)
     ids = table[columns.id] if columns.id else pl.Series(range(piece.before, piece.before + piece.rows), dtype=pl.Int64)
@@ -102,7 +101,11 @@ def _taken(piece: Piece, columns: Columns, logged: list[str], parts: int) -> pl.
         LABEL_TIME: known,
     }  # fmt: skip
     chosen = pl.Series(hashes_of(ids) % np.uint64(parts) == 0)
-    return pl.DataFrame([each.alias(part) for part, each in ours.items()]).hstack(table.select(logged)).filter(chosen)
+    return (
+        pl.DataFrame([each.alias(part) for part, each in ours.items()])
+        .hstack(table.select(**{alias: pl.col(theirs) for theirs, alias in logged.items()}))
+        .filter(chosen)
+    )
 
 
 def _parted(taken: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from windtunnel.errors import ConfigError, DataError
+from windtunnel.quantity import format_duration
 from windtunnel.recording import TIME
 
 from .kernel import ABSOLUTE, ACCURACY, COST, DAY_US, GIVEN, LOG_LOSS, PINBALL, SQUARED, ZERO_ONE
@@ -92,7 +93,7 @@ class Question:
         """Refuse a stretch of time with too many looks or days in it, before room is made for them."""
         if (end_us - start_us) // min(self.every_us, DAY_US) >= MOST_LOOKS:
             raise ConfigError(
-                f"makes more than {MOST_LOOKS} looks at this recording", field="every", value=self.every_us / 1e6,
+                f"makes more than {MOST_LOOKS:,} looks at this recording", field="every", value=format_duration(self.every_us / 1e6),
                 fix="write 1d, and see that no time stamp is off by centuries",
             )  # fmt: skip
 

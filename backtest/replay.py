@@ -9,6 +9,7 @@ import numpy as np
 
 from windtunnel.errors import ConfigError, nearest
 from windtunnel.loss import Loss, loss_named
+from windtunnel.recording import ID
 
 from .conclusion import Terms, conclude
 from .question import Question, first_look_us
@@ -85,7 +86,9 @@ def backtest(
     for part, each in scales.items():
         check_scale(each, part, len(recording), recording.name)
     if start is not None:
+        before = recording
         recording, models, scales = _from(recording, models, scales, start)
+        corrections = None if corrections is None else _of_those_left(corrections, before, recording)
     rows = Rows.of(recording, models, corrections, **scales)
     loss.check_labels(rows.label)
     question = asked(tuple(models), loss, int(rows.time_us.min()), terms, parts=scales)
@@ -155,3 +158,9 @@ def _from(
     skipped = len(recording) - len(later)
     models, scales = ({name: each[skipped:] for name, each in parts.items()} for parts in (models, scales))
     return later, models, scales
+
+
+def _of_those_left(corrections: pl.DataFrame, before: Recording, later: Recording) -> pl.DataFrame:
+    """The corrections but those of requests that were left out; one of a request that never was stays, to be refused."""
+    skipped = before.frame[ID].head(len(before) - len(later))
+    return corrections.filter(~corrections[ID].is_in(skipped.implode()))

@@ -28,7 +28,7 @@ from windtunnel.table import take_column, timestamps_of
 from .conclusion import Terms, conclude
 from .kernel import NEVER_US
 from .question import Question, first_look_us
-from .reading.repeats import among, hashes_of, repeated
+from .reading.repeats import among, hashes_of, kind_of_ids, repeated
 from .replay import asked, loss_of, named_candidates
 from .rows import Rows, check_scale, halves, versions
 from .tally import Tally, merged
@@ -187,6 +187,7 @@ def backtest_files(
     terms = Terms(challenger, max_loss, level, every_s, horizon_s)
     named = (incumbent, *named_candidates(list(predictions), incumbent, candidates, challenger))
     pieces = pieces_of(files, piece_rows)
+    _check_ids(files, columns.id)
     columns_of = tuple((each,) if isinstance(each := predictions[model], str) else tuple(each) for model in named)
     loss = loss_of(metric, len(columns_of[0]) if len(columns_of[0]) > 1 else 0)
     first_us = int(_clock(read_columns(pieces[0].file, [columns.time], 0, 1), columns.time, pieces[0].file).min())
@@ -206,10 +207,13 @@ def backtest_files(
 
 def _counted(pieces: Sequence[Piece], reading: Reading, workers: Workers | None) -> tuple[Reading, Tally]:
     """Count all, and once more where it turns out that the looks begin at another midnight or that ids stand twice."""
+    searched = not reading.columns.id
     while True:
         found = count(pieces, reading, workers)
-        if reading.columns.id and not len(reading.repeated) and not found.apart:
+        if not searched and not found.apart:
+            searched = True
             reading = replace(reading, repeated=repeated_ids(pieces, reading.columns.id, workers))
+            _check_aside(2 * len(reading.repeated), pieces[0].file, reading.columns.id)
             if len(reading.repeated):
                 continue
         tally = merged([*([found.tally] if found.tally else []), *_settled(found.aside, reading)])
@@ -217,6 +221,24 @@ def _counted(pieces: Sequence[Piece], reading: Reading, workers: Workers | None)
         if first_us == reading.question.first_us:
             return reading, tally
         reading = replace(reading, question=replace(reading.question, first_us=first_us))
+
+
+def _check_ids(files: Sequence[Path], column: str) -> None:
+    """Refuse ids that cannot be told apart: of several kinds, or no single values.
+
+    Raises:
+        DataError: see above, or a file without such a column.
+    """
+    kinds: dict[pl.DataType, Path] = {}
+    for file in files if column else ():
+        dtype = take_column(_collected(pl.scan_parquet(file).head(0), file), column, file=file).dtype
+        kind = kind_of_ids(dtype)
+        kinds.setdefault(kind if kind == pl.Int64() else dtype, file)
+        if dtype.is_nested() or len(kinds) > 1:
+            raise DataError(
+                f"has dtype {dtype} where ids are single values{'' if dtype.is_nested() else f' of {next(iter(kinds))}'}",
+                file=file, field=column, fix="store whole numbers or text, alike in all files",
+            )  # fmt: skip
 
 
 def pieces_of(files: Sequence[Path], piece_rows: int = PIECE_ROWS) -> list[Piece]:
@@ -297,13 +319,9 @@ def _settled(aside: Sequence[tuple[Piece, pl.DataFrame]], reading: Reading) -> l
     if not aside:
         return []
     file, ids = aside[0][0].file, reading.columns.id
-    if sum(len(table) for _, table in aside) > MOST_ASIDE:
-        raise DataError(
-            f"stands more than once in over {MOST_ASIDE:,} rows, more than are held", file=file, field=ids,
-            fix="keep corrected labels in fewer rows, or replay a shorter recording",
-        )  # fmt: skip
+    _check_aside(sum(len(table) for _, table in aside), file, ids)
     rows = _joined([rows_in(table, piece, reading) for piece, table in aside])
-    keys = pl.concat([table[ids] for _, table in aside])
+    keys = pl.concat([table.select(ids) for _, table in aside], how="vertical_relaxed")[ids]
     _, place = np.unique(keys.rank("dense").to_numpy(), return_inverse=True)
     kept, until_us, first = versions(place, rows.known_us)
     alone = np.bincount(place)[place] == 1
@@ -321,6 +339,15 @@ def _settled(aside: Sequence[tuple[Piece, pl.DataFrame]], reading: Reading) -> l
     return [
         Tally.of(rows.versions_of(earliest, rows.known_us[kept], rows.label[kept], until_us, first), reading.question)
     ]
+
+
+def _check_aside(rows: int, file: Path, ids: str) -> None:
+    """Refuse more rows of repeated ids than are held; asked first of the fewest that there can be, before any is set aside."""
+    if rows > MOST_ASIDE:
+        raise DataError(
+            f"stands more than once in over {MOST_ASIDE:,} rows, more than are held", file=file, field=ids,
+            fix="keep corrected labels in fewer rows, or replay a shorter recording",
+        )  # fmt: skip
 
 
 def _not_kept(kept: NDArray[np.int64], same: NDArray[np.bool_], rows: int) -> int:

@@ -229,8 +229,11 @@ def _weighed(rows: Rows, question: Question) -> Floats:
     """What is summed where rows have weights: the losses, then a one for every row, and one for every row of the first half."""
     loss, code = question.loss, question.code
     parameters = np.array([*loss.parameters, 0.0])
+    told = np.where(
+        np.isnan(rows.label), 0.0, rows.label
+    )  # what never came is not summed, but must be a label to be looked up
     losses = [
-        loss.of(rows.label, each) if code == GIVEN else losses_of(rows.label, each, code, parameters)
+        loss.of(rows.label, each) if code == GIVEN else losses_of(told, each, code, parameters)
         for each in rows.predictions
     ]
     scaled = [each * rows.amount if len(rows.amount) else each for each in losses]

@@ -458,7 +458,7 @@ class BacktestFile(_Section):
     recording: str
     format: str = ""
     incumbent: str
-    candidates: tuple[str, ...] = Field(min_length=1)
+    candidates: tuple[str, ...]
     metric: Annotated[str, AfterValidator(_known_loss)] = "log_loss"
     cost: tuple[tuple[float, float], tuple[float, float]] | str | None = None
     threshold: float = 0.5
@@ -480,6 +480,21 @@ class BacktestFile(_Section):
     slices: SlicesSection | None = None
     disagreement: DisagreementSection | None = None
     policy: PolicySection | None = None
+
+    @field_validator("candidates", mode="after")
+    @classmethod
+    def _some(cls, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        if not candidates:
+            raise ValueError("names no candidate; name the models that may replace the incumbent")
+        if len(set(candidates)) < len(candidates):
+            raise ValueError("names a candidate twice; name each once")
+        return candidates
+
+    @model_validator(mode="after")
+    def _opposed(self) -> BacktestFile:
+        if self.incumbent in self.candidates:
+            raise ValueError(f"`{self.incumbent}` is the incumbent and cannot be its own candidate; name another model")
+        return self
 
     @model_validator(mode="after")
     def _priced(self) -> BacktestFile:

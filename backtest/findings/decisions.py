@@ -12,7 +12,7 @@ from windtunnel.backtest.comparison import finite
 from windtunnel.backtest.off_policy import Logged, Overlap, SelectiveLabels, doubly_robust, guess_rewards, ips, snips
 from windtunnel.backtest.off_policy.estimator import mean_of
 from windtunnel.backtest.plot import number, percent, span
-from windtunnel.errors import DataError
+from windtunnel.errors import ConfigError, DataError
 from windtunnel.report.section import Section, Table
 
 if TYPE_CHECKING:
@@ -94,14 +94,21 @@ class OffPolicy:
             seed: of the reward model.
 
         Raises:
+            ConfigError: models that give several probabilities, of which none says whether to act.
             DataError: an action that is neither 0 nor 1, a propensity of zero or beyond one, or no decision with an outcome.
         """
+        if held.loss.classes:
+            raise ConfigError(
+                "is of several classes, and [backtest.off_policy] needs one score that says whether to act", field="metric",
+                value=held.loss.name, fix="leave it out, or give one probability a model",
+            )  # fmt: skip
         action, propensity = _action(held), held.numbers(PROPENSITY)
         rows = np.flatnonzero(held.final & ~np.isnan(propensity))
         if not len(rows):
             raise DataError(
-                "has no decision with a propensity whose outcome is known", file=held.file, field=PROPENSITY
-            )
+                "has no decision with a propensity whose outcome is known", file=held.file, field=PROPENSITY,
+                fix="log the probability, above zero, with which each action was taken, or leave [backtest.off_policy] out",
+            )  # fmt: skip
         reward, day = (held.rows.label * held.amount)[rows], held.day()[rows]
         given = held.matrix(features)[rows] if features else None
         earned = []

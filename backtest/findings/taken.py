@@ -37,8 +37,8 @@ class Taken:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What makes any comparison on such labels worth little."""
-        return self.intake.notes()[-1:] if self.intake.one_class else ()
+        """What makes any comparison on such a recording worth less."""
+        return self.intake.doubts()
 
     def to_dict(self) -> dict[str, Any]:
         """`intake`."""

@@ -39,6 +39,8 @@ PIECE_ROWS = 2**20
 """Rows read at a time: some 100 MB with all that is made of them."""
 
 ASKED = "__asked_at"
+ROW, PLACE, FIRST_ASKED = "__row", "__place", "__first_asked"
+"""Columns of our own among the user's, gone again before the rows are handed out."""
 
 
 @dataclass(frozen=True)
@@ -188,27 +190,28 @@ class _Reading:
     def _settled_repeats(self, drafts: pl.DataFrame) -> pl.DataFrame:
         """Of each id the first row stays; those of the same time that bring a label are versions of it, where known times are recorded."""
         name = self.ingest.ask.source
-        drafts = drafts.with_row_index("row")
-        first = drafts.unique("id", keep="first", maintain_order=True).with_row_index("place")
+        drafts = drafts.with_row_index(ROW)
+        first = drafts.unique("id", keep="first", maintain_order=True).with_row_index(PLACE)
         if self.labels is not None or not self.roles.label_time:
             self.tally.duplicates += len(drafts) - len(first)
-            return self._versions(first.drop("row", "place"), name)
+            return self._versions(first.drop(ROW, PLACE), name)
         all_rows = drafts.join(
-            first.select("id", "place", pl.col("time").alias("asked")), on="id", maintain_order="left"
+            first.select("id", PLACE, pl.col("time").alias(FIRST_ASKED)), on="id", maintain_order="left"
         )
-        told = all_rows.filter((pl.col("time") == pl.col("asked")) & pl.col("label").is_not_nan())
-        told = told.unique(["place", "known", "label"], keep="last", maintain_order=True)
-        useful = pl.concat([first["row"], told["row"]]).n_unique()
-        # a first row that says the same as a later one was counted with it
-        self.tally.duplicates += len(drafts) - useful
+        told = all_rows.filter((pl.col("time") == pl.col(FIRST_ASKED)) & pl.col("label").is_not_nan())
+        told = told.unique([PLACE, "known", "label"], keep="last", maintain_order=True)
+        same = ["label", "known", PLACE]
+        fresh = told.join(first.select(same), on=same, how="anti")
+        self.tally.duplicates += len(drafts) - len(first) - len(fresh)
         there = [part for part in LABEL_PARTS if part in drafts.columns]
         return several(
-            first.drop("row", "place", *there), told["place"].cast(pl.Int64).to_numpy(), told.select(there), self.skew_us, self.tally, name
+            first.drop(ROW, PLACE, *there), told[PLACE].cast(pl.Int64).to_numpy(), told.select(there), self.skew_us, self.tally, name
         )  # fmt: skip
 
     def _finished(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Count, leave out what lacks a prediction, and add features of other tables."""
         rows = self._predicted(rows)
+        self._spread(rows)
         first, labelled = rows["first"], rows["label"].is_not_nan()
         requests = int(first.sum())
         self.tally.requests += requests
@@ -235,6 +238,12 @@ class _Reading:
             return rows
         self.tally.left_out += int((lacking & first).sum())
         return rows.filter(pl.Series(~lacking))
+
+    def _spread(self, rows: pl.DataFrame) -> None:
+        """Take note of the least and the greatest that each model said."""
+        for model in self.roles.models if len(rows) else ():
+            said = rows[model].to_numpy()
+            self.tally.spread(model, float(said.min()), float(said.max()))
 
     def _joined(self, rows: pl.DataFrame) -> pl.DataFrame:
         rows = rows.with_columns(pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC").alias(ASKED))

@@ -38,6 +38,7 @@ class Intake:
         unsorted: requests that stand after one that was asked later; kept, for the engine takes any order.
         missing: requests without a number as prediction, by model; such a request is left out for all models.
         left_out: requests left out for that.
+        constant: models that say the same of every request, and what.
         propensities_of_zero: requests whose action could not have been taken, it says; their propensity is made null.
         zones: the zones of each column of times; "" is none, which counts as UTC.
         least_label: of all versions; NaN where there is none.
@@ -60,6 +61,7 @@ class Intake:
     unsorted: int
     missing: Mapping[str, int]
     left_out: int
+    constant: Mapping[str, float]
     propensities_of_zero: int
     zones: Mapping[str, tuple[str, ...]]
     least_label: float
@@ -80,7 +82,17 @@ class Intake:
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of the report must know, a sentence each."""
-        told = list(self.said)
+        told = [*self.said, *self.doubts()]
+        if self.propensities_of_zero:
+            told.append(
+                f"{self.propensities_of_zero:,} requests have a propensity of zero: what was done could not have been done. "
+                "Off-policy estimates leave them out."
+            )
+        return tuple(told)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Those of the notes that make any comparison on such a recording worth less, a sentence each."""
+        told = []
         if self.one_class:
             told.append(
                 f"All labels are {self.least_label:g}: what tells classes apart (ROC AUC, calibration) cannot be said, and a model "
@@ -97,11 +109,10 @@ class Intake:
                 f"{self.left_out:,} requests lack a prediction (most of `{worst}`: {self.missing[worst]:,}) and were left out for all "
                 "models: if one fails on the hard requests, this favours it."
             )
-        if self.propensities_of_zero:
-            told.append(
-                f"{self.propensities_of_zero:,} requests have a propensity of zero: what was done could not have been done. "
-                "Off-policy estimates leave them out."
-            )
+        told += [
+            f"`{model}` says {said:g} of every request: it tells none from another."
+            for model, said in self.constant.items()
+        ]
         return tuple(told)
 
     def table(self) -> Table:
@@ -130,7 +141,7 @@ class Intake:
         """As JSON values."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in {"freshness", "zones"}}
         return found | {
-            "skipped": dict(self.skipped), "missing": dict(self.missing), "said": list(self.said), "notes": list(self.notes()),
+            "skipped": dict(self.skipped), "missing": dict(self.missing), "constant": dict(self.constant), "said": list(self.said), "notes": list(self.notes()),
             "zones": {column: list(zones) for column, zones in self.zones.items()},
             "least_label": self.least_label if self.labelled else None,
             "greatest_label": self.greatest_label if self.labelled else None,
@@ -171,6 +182,7 @@ class Tally:
     unsorted: int = 0
     missing: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
+    spreads: dict[str, tuple[float, float]] = field(default_factory=dict)
     propensities_of_zero: int = 0
     zones: dict[str, set[str]] = field(default_factory=dict)
     least_label: float = float("inf")
@@ -190,6 +202,11 @@ class Tally:
         """Take note of the zone of some times."""
         self.zones.setdefault(column, set()).add(zone)
 
+    def spread(self, model: str, least: float, greatest: float) -> None:
+        """Take note of the least and the greatest that a model said."""
+        before = self.spreads.get(model, (least, greatest))
+        self.spreads[model] = min(before[0], least), max(before[1], greatest)
+
     def say(self, sentence: str) -> None:
         """Say once what was decided."""
         if sentence not in self.said:
@@ -198,9 +215,12 @@ class Tally:
     def intake(self) -> Intake:
         """The counts, now that they are final."""
         known = self.labelled > 0
+        # one request alone says nothing about whether a model ever says anything else
+        spreads = self.spreads if self.requests > 1 else {}
+        constant = {model: least for model, (least, greatest) in spreads.items() if least == greatest}
         return Intake(
             self.format, self.files, self.rows, self.requests, self.labelled, self.corrections, dict(self.skipped), self.duplicates,
-            self.strays, self.tied, self.moved, self.unsorted, dict(self.missing), self.left_out, self.propensities_of_zero,
+            self.strays, self.tied, self.moved, self.unsorted, dict(self.missing), self.left_out, constant, self.propensities_of_zero,
             {column: tuple(sorted(zones)) for column, zones in self.zones.items()},
             self.least_label if known else float("nan"), self.greatest_label if known else float("nan"), dict(self.freshness),
             tuple(self.said),

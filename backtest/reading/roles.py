@@ -11,8 +11,8 @@ from windtunnel.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-GIVEN = ("id", "time", "known", "until", "first", "label", "happened")
-"""Columns that canonical rows have under these names, whatever the user's are called."""
+GIVEN = ("id", "time", "known", "until", "first", "label", "happened", "label_time")
+"""Columns that canonical rows, or the recording made of them, have under these names, whatever the user's are called."""
 
 KEPT = ("entity", "action", "arm", "label_version", "model_version")
 """Parts that are handed on as they are, under these names."""

@@ -73,12 +73,12 @@ def settled(time_us: Ints, labels: pl.DataFrame, skew_us: int, tally: Tally, fil
         DataError: one was known earlier than the tolerance allows.
     """
     known_us = labels["known"].to_numpy()
-    floor_us, what = time_us, "were asked about"
+    floor_us, what = time_us, "the request"
     if "happened" in labels.columns:
         happened_us = labels["happened"].to_numpy()
         happened_us = np.where(happened_us == NEVER_US, time_us, happened_us)
         if ((known_us < happened_us - skew_us) & (happened_us > time_us)).any():
-            what = "happened"
+            what = "the event"
         floor_us = np.maximum(time_us, happened_us)
     early = known_us < floor_us
     if early.any():
@@ -87,12 +87,16 @@ def settled(time_us: Ints, labels: pl.DataFrame, skew_us: int, tally: Tally, fil
             row = int(far.argmax())
             stamp = np.datetime64(int(known_us[row]), "us")
             raise DataError(
-                f"says that {int(far.sum()):,} labels were known more than {skew_us / 1e6:g} s before they {what}", file=file,
+                f"says that {_counted(int(far.sum()))} known more than {skew_us / 1e6:g} s before {what}", file=file,
                 field="label_time", value=str(stamp), fix="check its time zone, or allow more with clock_skew",
             )  # fmt: skip
         tally.moved += int(early.sum())
         known_us = np.maximum(known_us, floor_us)
     return known_us
+
+
+def _counted(labels: int) -> str:
+    return "1 label was" if labels == 1 else f"{labels:,} labels were"
 
 
 def rows_of(frame: pl.DataFrame, models: Sequence[str]) -> Rows:
@@ -104,8 +108,8 @@ def rows_of(frame: pl.DataFrame, models: Sequence[str]) -> Rows:
     """
     corrected = not frame["first"].all() or bool((frame["until"] != NEVER_US).any())
     extra = {"until_us": frame["until"].to_numpy(), "first": frame["first"].to_numpy()} if corrected else {}
-    amount = {"amount": frame["amount"].to_numpy()} if "amount" in frame.columns else {}
+    scales = {part: frame[part].to_numpy() for part in ("amount", "weight") if part in frame.columns}
     return Rows(
         frame["time"].to_numpy(), frame["known"].to_numpy(), frame["label"].to_numpy(),
-        np.ascontiguousarray([frame[model].to_numpy() for model in models]), halves(frame["id"]), **extra, **amount,
+        np.ascontiguousarray([frame[model].to_numpy() for model in models]), halves(frame["id"]), **extra, **scales,
     )  # fmt: skip

@@ -62,3 +62,12 @@ def _known_too_soon(honest: Callable[..., Any], *arguments: Any) -> Any:
         rows,
         known_us=np.where(np.isnan(rows.label), rows.known_us, rows.time_us + (rows.known_us - rows.time_us) // 1000),
     )
+
+
+def test_a_prediction_may_be_called_as_we_call_the_label(file: Path) -> None:
+    """A column that the file calls `label` though it holds predictions is tested like any other."""
+    pl.read_parquet(file).rename({"p_new": "label"}).write_parquet(file)
+    models, rng = {"old": "p_old", "new": "label"}, np.random.default_rng(1)
+    checks, _ = leak_test_files([file], COLUMNS, models, rng, name="made", rows=500, times=1, **SETTINGS)
+
+    assert all(check.passed for check in checks)

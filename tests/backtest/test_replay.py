@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -251,7 +252,7 @@ def test_a_recording_shorter_than_the_horizon_is_inconclusive(make_traffic: Traf
     found = replay(recording, np.full(len(truth), 0.5), truth, horizon_s=30 * 86400.0)
 
     assert found.verdict.outcome == "inconclusive"
-    assert "no day of requests with labels is older than the horizon" in found.verdict.reasons[1]
+    assert "no day of requests on which log_loss can be told is older than the horizon" in found.verdict.reasons[1]
     assert "at least 20 more days" in found.verdict.would_change[0]
     assert 0.0 < found.label_coverage < 1.0
     assert math.isfinite(found.candidates[0].metric)
@@ -310,7 +311,7 @@ def test_the_document_is_plain_json(make_traffic: Traffic) -> None:
         ({"challenger": "nwe"}, ConfigError, "`challenger` .* is not a candidate"),
         ({"metric": "auc"}, ConfigError, "is not a loss"),
         ({"every_s": 0.0}, ConfigError, "`every`"),
-        ({"every_s": 1e-6}, ConfigError, "more than 1000000 looks"),
+        ({"every_s": 1e-6}, ConfigError, "more than 1,000,000 looks"),
         ({"horizon_s": math.nan}, ConfigError, "`horizon`"),
         ({"horizon_s": math.inf}, ConfigError, "`horizon`"),
         ({"max_loss": -0.1}, ConfigError, "`max_loss`"),
@@ -339,3 +340,20 @@ def test_data_that_cannot_be_judged_is_refused(make_recording: Make) -> None:
         replay(day, half, half)
     with pytest.raises(DataError, match="ends before the first UTC midnight"):
         replay(short, half, half)
+
+
+def test_start_leaves_out_corrections_of_what_was_asked_before(make_traffic: Traffic) -> None:
+    """Corrections of requests before the start go with them; one of a request that never was is still refused."""
+    recording, truth = make_traffic(10)
+    start, came = (
+        recording.start + timedelta(days=3),
+        recording.frame.drop_nulls("label").select("id", "label", "label_time"),
+    )
+    corrections = came.with_columns(1.0 - pl.col("label"), pl.col("label_time").dt.offset_by("1h"))
+    later = recording.asked_between(start=start)
+    ours = corrections.filter(pl.col("id").is_in(later.frame["id"].implode()))
+    expected = replay(later, truth[-len(later) :], truth[-len(later) :] ** 2, corrections=ours).to_dict()
+
+    assert expected == replay(recording, truth, truth**2, start=start, corrections=corrections).to_dict()
+    with pytest.raises(DataError, match="never asked"):
+        replay(recording, truth, truth**2, start=start, corrections=corrections.with_columns(pl.col("id") + 10**6))

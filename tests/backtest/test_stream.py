@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -259,3 +260,43 @@ def test_a_torn_file_is_refused(tmp_path: Path, logged: pl.DataFrame) -> None:
 def test_never_is_later_than_any_time() -> None:
     """A label that never came lies beyond every horizon."""
     assert NEVER_US > 10_000 * 365 * DAY_US
+
+
+def test_ids_of_several_kinds_are_refused(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """Text in one file and numbers in another cannot be told apart, nor can lists; the file is named."""
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    logged.head(900).write_parquet(files[0])
+    logged.tail(-900).with_columns(pl.col("id").cast(pl.String)).write_parquet(files[1])
+    with pytest.raises(DataError, match=r"b\.parquet.*dtype String where ids are single values of Int64"):
+        judged(files)
+
+    logged.with_columns(pl.concat_list("id")).write_parquet(files[0])
+    with pytest.raises(DataError, match=r"a\.parquet.*dtype List"):
+        judged(files[:1])
+
+
+def test_whole_numbers_of_any_width_are_one_kind_of_id(tmp_path: Path, logged: pl.DataFrame) -> None:
+    """A correction finds its label in another file though that stores ids more narrowly."""
+    came = logged.filter(pl.col("label").is_not_null()).gather_every(10)
+    later = came.with_columns(1.0 - pl.col("label"), pl.col("label_time").dt.offset_by("1h"))
+    files, narrow = [tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "c.parquet"
+    for file, frame in (
+        (files[0], logged),
+        (files[1], later),
+        (narrow, later.with_columns(pl.col("id").cast(pl.Int32))),
+    ):
+        frame.write_parquet(file)
+
+    assert said(judged(files)) == said(judged([files[0], narrow]))
+
+
+def test_too_many_repeated_ids_are_refused_before_they_are_held(
+    tmp_path: Path, logged: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each repeated id has two rows at least, so that the refusal need not wait until all are in memory."""
+    stream = importlib.import_module("windtunnel.backtest.stream")
+    pl.concat([logged, logged]).write_parquet(tmp_path / "a.parquet")
+    monkeypatch.setattr(stream, "MOST_ASIDE", 1000)
+    monkeypatch.setattr(stream, "_settled", None)
+    with pytest.raises(DataError, match="more than are held"):
+        judged([tmp_path / "a.parquet"], piece_rows=300)

@@ -208,5 +208,5 @@ def test_a_span_of_centuries_is_refused() -> None:
     """One time stamp that is off by centuries is refused before memory is taken for all the looks between."""
     rows = Rows(np.array([0, 4000 * 365 * DAY]), np.array([1, NEVER]), np.zeros(2), np.zeros((1, 2)))
 
-    with pytest.raises(ConfigError, match="more than 1000000 looks"):
+    with pytest.raises(ConfigError, match="more than 1,000,000 looks"):
         Tally.of(rows, Question(("old",), LOSSES["brier"], DAY, DAY, 7))

@@ -434,3 +434,20 @@ def test_the_example_is_whole() -> None:
     assert set(versions["len"]) == {2}
     assert 0.05 < (versions["first"] != versions["last"]).mean() < 0.2
     assert callable(load_function(config.policy.fit, example))
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("[]", "names no candidate; name the models that may replace the incumbent"),
+        ('["challenger", "challenger"]', "names a candidate twice"),
+        ('["champion"]', "`champion` is the incumbent and cannot be its own candidate"),
+    ],
+)
+def test_candidates_that_are_none(home: Path, windtunnel: Command, named: str, told: str) -> None:
+    """No candidate, one named twice, and the incumbent itself are refused with the way out."""
+    text = (home / "backtest.toml").read_text().replace('candidates = ["challenger"]', f"candidates = {named}")
+    (home / "backtest.toml").write_text(text)
+    ran = windtunnel("backtest", "backtest.toml")
+
+    assert (ran.code, told in ran.err) == (2, True), ran.err

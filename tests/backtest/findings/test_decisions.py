@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from windtunnel.backtest.findings import OffPolicy, Selected
-from windtunnel.errors import DataError
+from windtunnel.errors import ConfigError, DataError
+from windtunnel.loss import loss_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,3 +67,10 @@ def test_labels_for_the_acted_on_alone(make_held: Callable[..., Held]) -> None:
 
     assert found.doubts == ()
     assert found.to_dict()["selective_labels"]["kind"] == "none"
+
+
+def test_several_classes_say_not_whether_to_act(make_held: Callable[..., Held]) -> None:
+    """Off-policy estimates of models that give a probability a class are refused in one sentence."""
+    held = replace(make_held(5, action=coin, propensity=half), loss=loss_named("log_loss").of_classes(3))
+    with pytest.raises(ConfigError, match="needs one score"):
+        OffPolicy.of(held)

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from windtunnel.backtest.findings import recording_of
+from windtunnel.backtest.findings import Taken, recording_of
 from windtunnel.backtest.kernel import NEVER_US
+from windtunnel.backtest.reading.intake import Tally
 from windtunnel.backtest.rows import Rows
 
 HOUR_US = 3_600_000_000
@@ -32,6 +33,19 @@ def test_canonical_rows_become_a_recording() -> None:
     assert predictions["wide"].tolist() == [[0.2, 0.8], [0.1, 0.9]]
     assert later is not None
     assert later.rows() == [(7, 0.0, datetime(1970, 1, 1, 5, tzinfo=UTC))]
+
+
+def test_doubts_are_those_of_the_comparison() -> None:
+    """One class, no label, mixed zones and constant predictions are doubts; propensities of zero concern other estimates."""
+    one = Tally(requests=9, labelled=9, least_label=1.0, greatest_label=1.0, propensities_of_zero=3)
+    none = Tally(requests=9, spreads={"old": (0.5, 0.5)}, zones={"asked": {""}, "known": {"UTC"}})
+
+    assert [doubt[:16] for doubt in Taken(one.intake()).doubts] == ["All labels are 1"]
+    assert [doubt[:16] for doubt in Taken(none.intake()).doubts] == [
+        "No label ever ca",
+        "Some times say t",
+        "`old` says 0.5 o",
+    ]
 
 
 def test_the_engine_sees_the_same_rows() -> None:

@@ -82,7 +82,10 @@ def test_rows(tmp_path: Path) -> None:
         2,
         0,
     )
-    assert ingest.intake.notes() == ()
+    assert ingest.intake.notes() == tuple(
+        f"`{model}` says {said} of every request: it tells none from another."
+        for model, said in [("champion", 0.5), ("challenger", 0.25)]
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl", "jsonl.gz", "tsv"])
@@ -212,6 +215,13 @@ def test_versions_in_the_recording(tmp_path: Path) -> None:
     assert (ingest.intake.duplicates, ingest.intake.corrections, ingest.intake.requests) == (2, 1, 4)
 
 
+def test_whole_repetitions_are_counted(tmp_path: Path) -> None:
+    """A row that repeats the first of its request in every part, its label included, is a duplicate and no version."""
+    _, ingest = read(tmp_path, recorded([("a", 0, 1.0, 2), ("a", 0, 1.0, 2), ("b", 1, 1.0, 2), ("a", 0, 0.0, 3)]))
+
+    assert (ingest.intake.duplicates, ingest.intake.corrections, ingest.intake.requests) == (1, 1, 2)
+
+
 def test_duplicates(tmp_path: Path) -> None:
     """Where known times are not recorded, of rows of one id the first in the recording stays, and the others are counted."""
     table = recorded([("a", 0, 1.0, 2), ("b", 1, 1.0, 2), ("a", 0, 0.0, 6), ("a", 3, 0.0, 6)])
@@ -230,11 +240,9 @@ def test_clock_skew(tmp_path: Path) -> None:
     rows, ingest = read(tmp_path, table, roles)
     assert hours(rows["known"]) == [1, 2 + 2e-4]
     assert ingest.intake.moved == 2
-    with pytest.raises(DataError, match=r"says that 1 labels were known more than 0\.5 s before they happened"):
+    with pytest.raises(DataError, match=r"says that 1 label was known more than 0\.5 s before the event"):
         read(tmp_path, table, roles, rules=Rules(skew_s=0.5))
-    with pytest.raises(
-        DataError, match=r"says that 1 labels were known more than 0 s before they were asked about.*time zone"
-    ):
+    with pytest.raises(DataError, match=r"says that 1 label was known more than 0 s before the request.*time zone"):
         read(tmp_path, table, LABELLED, rules=Rules(skew_s=0.0))
 
 
@@ -329,6 +337,18 @@ def test_malformed(tmp_path: Path, changes: dict[str, list[Any]], message: str) 
 
     with pytest.raises(DataError, match=message):
         read(tmp_path, table, roles)
+
+
+def test_constant_predictions(tmp_path: Path) -> None:
+    """A model that says the same of every request is named with what it says, whichever pieces its rows are in."""
+    table = recorded([("a", 0, 1.0, 2), ("b", 1, 0.0, 2), ("c", 2, 1.0, 3)])
+    said = MODELS["champion"]
+    _, flat = read(tmp_path, table.with_columns(pl.lit(0.5).alias(said)), piece_rows=1)
+    _, moving = read(tmp_path, table.with_columns(pl.Series(said, [0.5, 0.5, 0.6])), piece_rows=1)
+
+    assert flat.intake.constant["champion"] == 0.5
+    assert "`champion` says 0.5 of every request: it tells none from another." in flat.intake.doubts()
+    assert "champion" not in moving.intake.constant
 
 
 def test_one_class_and_no_class(tmp_path: Path) -> None:
@@ -493,3 +513,27 @@ def test_the_engine_counts_the_same(tmp_path: Path) -> None:
 
     for name in Tally.__dataclass_fields__:
         assert np.array_equal(getattr(theirs, name), getattr(ours, name)), name
+
+
+@pytest.mark.parametrize("feature", ["row", "place", "asked"])
+def test_a_feature_may_have_any_name_while_repeats_are_settled(tmp_path: Path, feature: str) -> None:
+    """What a feature is called changes neither its values nor which rows of an id are versions of its label."""
+    table = recorded([("a", 0, 1.0, 2), ("b", 1, 0.0, 5), ("a", 0, 0.0, 9)]).rename({"asked": "when"})
+    roles = Roles("when", MODELS, id="id", label="late", label_time="known", features=(feature,))
+    rows, ingest = read(tmp_path, table.with_columns(pl.Series(feature, [7, 8, 7])), roles)
+
+    assert rows.select("id", "label", feature).rows() == [("a", 1.0, 7), ("a", 0.0, 7), ("b", 0.0, 8)]
+    assert ingest.intake.corrections == 1
+
+
+def test_a_feature_cannot_be_called_as_the_recording_calls_its_own() -> None:
+    """A feature named `label_time` would stand twice in the recording, and is refused."""
+    with pytest.raises(ConfigError, match="label_time"):
+        Roles("asked", MODELS, features=("label_time",))
+
+
+def test_weights_reach_the_engine(tmp_path: Path) -> None:
+    """Rows with weights are handed over with them, as those with amounts are."""
+    rows, _ = read(tmp_path, recorded(THREE, w=[1.0, 2.0, 3.0]), Roles("asked", MODELS, id="id", weight="w"))
+
+    assert rows_of(rows, list(MODELS)).weight.tolist() == [1.0, 2.0, 3.0]
