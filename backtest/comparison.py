@@ -106,9 +106,9 @@ class Candidate:
             "turned": self.turned,
             "evidence": dict(self.evidence),
             "discovery": self.discovery,
-            "placebo_rate": None if placebo is None else placebo.value,
-            "placebo_rate_low": None if placebo is None else placebo.low,
-            "placebo_rate_high": None if placebo is None else placebo.high,
+            "placebo_share": None if placebo is None else placebo.value,
+            "placebo_share_low": None if placebo is None else placebo.low,
+            "placebo_share_high": None if placebo is None else placebo.high,
             "wait": None if self.wait is None else self.wait.to_dict(),
         }
 

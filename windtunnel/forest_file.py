@@ -44,6 +44,9 @@ CLASSIFY = frozenset({"binary:logistic", "multi:softprob", "multi:softmax", "bin
 CATEGORICAL = 1
 """The bit of LightGBM's `decision_type` that says so."""
 
+NO_PARENT = (-1, 2**31 - 1)
+"""What XGBoost calls the parent of a root."""
+
 
 @dataclass(frozen=True)
 class ForestFile:
@@ -136,7 +139,7 @@ def _read_document(content: bytes) -> ForestFile:
     outputs = max(int(shape["num_class"]), int(shape.get("num_target", 1)), 1)
     for number, tree in enumerate(grown["trees"]):
         _check_grown(tree, number, features)
-    trees, ends = len(grown["trees"]), _whole(grown["iteration_indptr"])
+    trees, ends = len(grown["trees"]), _ends(grown, outputs)
     if not _between(_whole(grown["tree_info"]), 0, outputs) or len(grown["tree_info"]) != trees:
         raise ValueError("tree_info does not say of each tree what it adds to")
     if not len(ends) or ends[0] != 0 or ends[-1] != trees or (np.diff(ends) < 0).any():
@@ -150,6 +153,14 @@ def _read_document(content: bytes) -> ForestFile:
     return ForestFile("xgboost", form, features, outputs, str(learner["objective"]["name"]), kept)
 
 
+def _ends(grown: Mapping[str, Any], outputs: int) -> Ints:
+    """Where each round's trees end; before XGBoost 2 every round had as many, and none was said."""
+    if "iteration_indptr" in grown:
+        return _whole(grown["iteration_indptr"])
+    each = max(1, int(grown["gbtree_model_param"].get("num_parallel_tree", 1))) * outputs
+    return np.arange(0, len(grown["trees"]) + 1, each, dtype=np.int64)
+
+
 def _check_grown(tree: Mapping[str, Any], number: int, features: int) -> None:
     """A tree of XGBoost's holds together: every node points at two behind it, or at none."""
     names = ("left_children", "right_children", "split_indices", "split_conditions", "default_left")
@@ -161,6 +172,10 @@ def _check_grown(tree: Mapping[str, Any], number: int, features: int) -> None:
         raise ValueError(f"tree {number} is empty, or has half a split or a vector in each leaf")
     places = np.arange(nodes)[inner]
     _check_links(left[inner], right[inner], places, nodes, number)
+    parents = _whole(tree["parents"])
+    _check_lengths({"parents": len(parents)}, nodes, number)
+    if parents[0] not in NO_PARENT or (parents[1:] < 0).any() or (parents >= np.arange(nodes))[1:].any():
+        raise ValueError(f"tree {number} has a node whose parent is outside it or behind it")
     if not _between(asked[inner], 0, features):
         raise ValueError(f"tree {number} asks for a feature that is not there")
     starts, sizes, told = (_whole(tree[f"categories_{name}"]) for name in ("segments", "sizes", "nodes"))
@@ -169,6 +184,8 @@ def _check_grown(tree: Mapping[str, Any], number: int, features: int) -> None:
         raise ValueError(f"tree {number} has categories of a node that is not there")
     if len(told) and int((starts + sizes).max()) > len(tree["categories"]):
         raise ValueError(f"tree {number} has fewer categories than it says")
+    if len(told) and not _between(_whole(tree["categories"]), 0, None):
+        raise ValueError(f"tree {number} has a category below 0")
 
 
 # LightGBM.
@@ -191,6 +208,9 @@ def _read_text(content: bytes) -> ForestFile:
     if not content[start:].startswith(b"end of trees\n"):
         raise ValueError("its trees do not end where tree_sizes says they do")
     objective = head.get("objective", "").split()
+    classes = [each.partition(":")[2] for each in objective if each.startswith("num_class:")]
+    if any(int(each) != outputs for each in (head["num_class"], *classes)):
+        raise ValueError("its number of classes is not that of its trees a round")
     return ForestFile("lightgbm", "txt", features, outputs, objective[0] if objective else "custom")
 
 
@@ -204,6 +224,8 @@ def _check_block(tree: Mapping[str, str], number: int, features: int) -> None:
     leaves = int(tree["num_leaves"])
     columns = {name: tree[name].split() for name in (*PER_SPLIT, *PER_LEAF) if name in tree}
     _check_lengths({"leaf_value": len(columns["leaf_value"])}, leaves, number)
+    if int(tree.get("is_linear", "0")):
+        _check_linear(tree, leaves, number, features)
     if leaves == 1:
         return  # the library reads no further
     _check_lengths({name: len(columns[name]) for name in PER_LEAF if name in columns}, leaves, number)
@@ -218,6 +240,18 @@ def _check_block(tree: Mapping[str, str], number: int, features: int) -> None:
     yes, no = (np.where(each >= 0, each, leaves - 1) for each in (left, right))
     _check_links(yes, no, places, leaves, number)
     _check_members(tree, columns, number)
+
+
+def _check_linear(tree: Mapping[str, str], leaves: int, number: int, features: int) -> None:
+    """Where leaves are linear, each has its constant, and its features with a coefficient each."""
+    counts, asked = (_whole(tree[name].split()) for name in ("num_features", "leaf_features"))
+    _check_lengths({"leaf_const": len(tree["leaf_const"].split()), "num_features": len(counts)}, leaves, number)
+    if not _between(counts, 0, len(asked) + 1):
+        raise ValueError(f"tree {number} has fewer features in its leaves than it says")
+    lengths = {"leaf_features": len(asked), "leaf_coeff": len(tree["leaf_coeff"].split())}
+    _check_lengths(lengths, int(counts.sum()), number)
+    if not _between(asked, 0, features):
+        raise ValueError(f"tree {number} asks for a feature that is not there")
 
 
 def _check_members(tree: Mapping[str, str], columns: Mapping[str, Sequence[str]], number: int) -> None:

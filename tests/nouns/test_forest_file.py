@@ -65,6 +65,10 @@ def _first_tree(model: Any) -> Any:
     return model["learner"]["gradient_booster"]["model"]["trees"][0]
 
 
+def _categorical_tree(model: Any) -> Any:
+    return next(each for each in model["learner"]["gradient_booster"]["model"]["trees"] if each["categories"])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -74,6 +78,9 @@ def _first_tree(model: Any) -> Any:
         (lambda m: _first_tree(m)["split_indices"].__setitem__(0, 3), "a feature that is not there"),
         (lambda m: _first_tree(m)["split_conditions"].pop(), "of split_conditions where it says"),
         (lambda m: _first_tree(m)["categories_sizes"].__setitem__(slice(None), [99] * 9), "categories"),
+        (lambda m: _categorical_tree(m)["categories"].__setitem__(0, -(10**8)), "a category below 0"),
+        (lambda m: _first_tree(m)["parents"].__setitem__(1, 10**8), "whose parent is outside it"),
+        (lambda m: _first_tree(m)["parents"].__setitem__(0, 0), "whose parent is outside it"),
         (lambda m: m["learner"]["gradient_booster"]["model"]["tree_info"].__setitem__(0, 5), "tree_info"),
         (lambda m: m["learner"]["gradient_booster"]["model"]["iteration_indptr"].pop(), "iteration_indptr"),
         (lambda m: m["learner"]["attributes"].__setitem__("best_iteration", "40"), "best iteration"),
@@ -101,6 +108,8 @@ def test_xgboost_that_does_not_hold_together(
         ("num_leaves=7", "num_leaves=6", "of leaf_value where it says 6"),
         ("Tree=1", "Tree=3", "not where tree_sizes says"),
         ("end of trees", "end of tree", "a line `end of trees`"),
+        ("num_class=1", "num_class=3", "number of classes"),
+        ("objective=binary sigmoid:1", "objective=m num_class:3000", "number of classes"),
         ("max_feature_idx=2", "max_feature_idx=1", "not those that it names"),
     ],
 )
@@ -117,6 +126,31 @@ def test_lightgbm_that_does_not_hold_together(
         changed = changed.replace(f"tree_sizes={first}", f"tree_sizes={int(first) + grown}", 1)
     with pytest.raises(ModelError, match=words):
         _read(changed.encode(), tmp_path)
+
+
+def test_xgboost_from_before_rounds_were_counted(written: dict[str, bytes], tmp_path: Path) -> None:
+    """XGBoost 1 did not write where rounds end, and its files are read: every round has a tree an output."""
+    model = json.loads(written["json"])
+    del model["learner"]["gradient_booster"]["model"]["iteration_indptr"]
+    model["learner"]["attributes"]["best_iteration"] = "2"
+    assert _read(json.dumps(model).encode(), tmp_path).kept == 3
+    model["learner"]["attributes"]["best_iteration"] = "4"
+    with pytest.raises(ModelError, match="best iteration"):
+        _read(json.dumps(model).encode(), tmp_path)
+
+
+def test_linear_leaves(tmp_path: Path) -> None:
+    """LightGBM's linear leaves are read where whole; a feature or a constant that is not there would end the process."""
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    settings = {"objective": "regression", "linear_tree": True, "verbose": -1, "num_threads": 1, "num_leaves": 5}
+    text = lightgbm.train(settings, lightgbm.Dataset(x, x[:, 0] * x[:, 1]), 3).model_to_string()
+    assert _read(text.encode(), tmp_path).objective == "regression"
+    last = text.rindex("\nleaf_features=") + len("\nleaf_features=")
+    for place, words in ((last, "a feature that is not there"), (text.rindex("\nnum_features=") + 14, "it says")):
+        changed = text[:place] + "9" + text[place + 1 :]
+        assert len(changed) == len(text)
+        with pytest.raises(ModelError, match=words):
+            _read(changed.encode(), tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"binf", pickle.dumps({"learner": 1})])
