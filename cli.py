@@ -631,7 +631,7 @@ def serve(
     policy, count = (BatchPolicy(), 1) if said else planned(model)
     wait_s = _read("--max-wait", parse_duration, max_wait) if max_wait else policy.max_wait_s
     policy = BatchPolicy(max_batch or policy.max_batch, wait_s)
-    from windtunnel.server import serve_until_interrupted
+    from windtunnel.serving.server import serve_until_interrupted
 
     serve_until_interrupted(
         variant, policy, replicas=replicas or count, port=port, ready=lambda url: progress.say(f"ready: {url}")

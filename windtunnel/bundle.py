@@ -30,8 +30,8 @@ from windtunnel.forest_file import read_forest_file
 from windtunnel.hardware import Hardware
 from windtunnel.model_card import OWN_WORDS, model_card
 from windtunnel.onnx_file import companions, copy_model
-from windtunnel.serve_app import app_config, app_source, inference_service
-from windtunnel.server import metadata
+from windtunnel.serving.bundle_app import app_config, app_source, inference_service
+from windtunnel.serving.protocol import metadata
 from windtunnel.table import write_arrays
 from windtunnel.triton_repository import has_batch_axis, write_triton
 from windtunnel.variant import Variant, digest_files, read_signature

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from windtunnel.execution import FORESTS
 from windtunnel.forest_file import read_forest_file
 from windtunnel.onnx_file import copy_model
-from windtunnel.server import datatype, served_name
+from windtunnel.serving.protocol import datatype, served_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from windtunnel.execution import Execution
 from windtunnel.forest_file import read_forest_file
 from windtunnel.onnx_file import copy_model, load_model, save_model
 from windtunnel.runtime import open_session
-from windtunnel.server import metadata
+from windtunnel.serving.protocol import metadata
 from windtunnel.variant import Origin, Variant
 
 if TYPE_CHECKING:

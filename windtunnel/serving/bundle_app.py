@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from windtunnel.server import served_name
+from windtunnel.serving.protocol import served_name
 
 if TYPE_CHECKING:
     from windtunnel.deployment import BatchPolicy
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from windtunnel.bundle import read_bundle
 from windtunnel.deployment import BatchPolicy
-from windtunnel.server import build_app
+from windtunnel.serving.app import build_app
 
 policy = BatchPolicy(max_batch={max_batch}, max_wait_s={max_wait_s})
 app = build_app(read_bundle(Path(__file__).resolve().parent.parent), policy, replicas=1)

@@ -9,8 +9,8 @@ import pytest
 
 from windtunnel.deployment import BatchPolicy
 from windtunnel.execution import Execution
-from windtunnel.serve_app import app_config, app_source, cluster_name, inference_service
-from windtunnel.server import served_name
+from windtunnel.serving.bundle_app import app_config, app_source, cluster_name, inference_service
+from windtunnel.serving.protocol import served_name
 from windtunnel.variant import Variant
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pytest
 
 from windtunnel.errors import ModelError
 from windtunnel.execution import Execution
-from windtunnel.server import DATATYPES, datatype, metadata, read_request, run_together, write_answer
+from windtunnel.serving.batch import run_together
+from windtunnel.serving.protocol import DATATYPES, datatype, metadata, read_request, write_answer
 from windtunnel.variant import Origin, Signature, Tensor, Variant
 
 SIGNATURE = Signature(

@@ -1,0 +1,1 @@
+"""Serving: the protocol, the application, the server."""
