@@ -46,12 +46,14 @@ class Costs:
         asked_s: answering the rows to learn from.
         judged_s: answering the rows held out, alone and in company.
         looked_s: a closer look at one child and the parent, from which no child takes anything away.
+        run_off_s: racing one child again by every number of threads; longer laps hold more of its calls.
     """
 
     pace: Finish | None = None
     asked_s: float = 0.0
     judged_s: float = 0.0
     looked_s: float = 0.0
+    run_off_s: float = 0.0
 
     def ask_s(self, finish: Finish) -> float:
         """How long a child takes for the rows to learn from."""
@@ -68,7 +70,11 @@ class Costs:
     def first_s(self, finish: Finish | None) -> float:
         """How long it takes to ask one child, prove it and look closer; of one as it is hoped for, where there is none yet."""
         each, share = (finish, 1.0) if finish is not None else (self.pace, HOPED)
-        return 0.0 if each is None else self.parent_s + self.looked_s + share * (self.ask_s(each) + self.prove_s(each))
+        return (
+            0.0
+            if each is None
+            else self.parent_s + self.looked_s + self.run_off_s + share * (self.ask_s(each) + self.prove_s(each))
+        )
 
     @property
     def parent_s(self) -> float:

@@ -13,6 +13,7 @@ from windtunnel.fanout import WORTH_RAY_S, Workers, fan_out
 
 from .judged import OUT_OF_TIME, Failure, Raced, Skipped, reason_of
 from .race import race
+from .space import SPINNING
 from .step import NeedlessError
 from .workshop import make_beside, portable
 
@@ -50,13 +51,17 @@ SLOW_PRECISION, SLOW_THREADS = 1.2, 1.2
 SIDE_BY_SIDE = 0.4
 """The share of the budget after which files are no longer made side by side: they are to be raced too."""
 
+RUN_OFFS, RUN_OFF_LAPS, RUN_OFF_S, RUN_OFF_SHARE = 2, 3, 0.3, 1 / 300
+"""So many of those that are to be proven are raced once more, in so many laps of so long, or of so much of the budget. In a lap of 10 ms two
+threads that just slept, or that share the cores with what the one before left spinning, look up to half as fast as they are."""
+
 UNSURE = 2
 """So many that are faster than the likely, and may be good enough, are proven beside them."""
 
 WORTH = 1.05
 """A child must be so many times as good as the best likely one for its repairs to be worth making."""
 
-MAKING, RACES, SIFTING, BESIDE = "making files", "races", "rows to learn from", "side by side"
+MAKING, RACES, SIFTING, BESIDE, RUN_OFF = "making files", "races", "rows to learn from", "side by side", "a run-off"
 """What time is told under."""
 
 
@@ -170,6 +175,33 @@ class Explorer:
             self.found.skipped += needless
         else:
             self.found.candidates += [Candidate(each, None) for each in self.usual if each.variant != self.parent]
+
+    def run_off(self, members: Sequence[Candidate]) -> None:
+        """Race the best of those that are to be proven once more, for longer, with every number of threads."""
+        for each in members[:RUN_OFFS] if run_off_s(self.goal, self.cells) else []:
+            ways = [each.variant.run_by(way) for way in self._beside(each.variant.execution)]
+            # what is left for the first proof holds a run-off too
+            if self.budget.making_s(each.finish) + self.budget.costs.run_off_s > run_off_s(self.goal, self.cells):
+                self._settle(each, ways)
+
+    def _beside(self, own: Execution) -> list[Execution]:
+        """A way of being run, first, and those that differ from it in threads."""
+        options = tuple(each for each in own.options if each != SPINNING)
+        ways = [replace(own, threads=threads, options=options) for threads in sorted(set(self.goal.threads))]
+        spinning = [replace(way, options=(*options, SPINNING)) for way in ways if way.threads > 1]
+        return [own, *(way for way in [*ways, *(spinning if own.runtime == RUNTIME else [])] if way != own)]
+
+    def _settle(self, each: Candidate, ways: Sequence[Variant]) -> None:
+        with self.budget.spending(RACES, RUN_OFF):
+            finishes, _ = race(self.parent, ways, self.cells, lap_s=run_off_lap_s(self.goal), laps=RUN_OFF_LAPS)
+        stayed = [finish for finish in finishes if not finish.left]
+        if not stayed:
+            return
+        before, each.finish = each.finish, stayed[0]
+        if each.variant != before.variant:
+            self.found.raced = [one for one in self.found.raced if one.variant != each.variant]
+            self.found.leave(before, "dominated", f"in longer laps {each.variant.name} is faster")
+            self.progress.say(f"  in longer laps {each.variant.name} is faster than {before.variant.name}")
 
     def _race_own(self) -> None:
         if self.own:
@@ -390,6 +422,19 @@ class Explorer:
     def _skip(self, steps: Sequence[Any], reason: str) -> None:
         known = {each.name for each in self.found.skipped} | set(self.files)
         self.found.skipped += [Skipped(step.name, reason) for step in steps if step.name not in known]
+
+
+def run_off_lap_s(goal: Goal) -> float:
+    """How long a lap of a run-off lasts."""
+    return min(RUN_OFF_S, RUN_OFF_SHARE * goal.budget_s)
+
+
+def run_off_s(goal: Goal, cells: Sequence[Cell]) -> float:
+    """How long a run-off takes, about, the parent in every lap; nothing where there is one number of threads, or all is proven."""
+    threads = len(set(goal.threads))
+    if goal.exhaustive or threads == 1:
+        return 0.0
+    return (threads + 2) * 2 * RUN_OFF_LAPS * run_off_lap_s(goal) * len(cells)
 
 
 def normal_quantile(confidence: float) -> float:

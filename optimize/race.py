@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 LAP_S = 0.01
 """How long one lap of one cell lasts, about; at least two calls."""
 
-LAPS = 5
+LAPS, MOST_CALLS = 5, 200
+"""So many laps a race has; so many calls at the most one of `LAP_S`."""
 
 SLOW_S, SLOW_LAPS = 0.05, 3
 """A call that takes so long says much by itself: one a lap, after one that is not counted, in fewer laps. Else a race of large
@@ -114,7 +115,13 @@ class Refused:
 
 
 def race(
-    parent: Variant, ways: Sequence[Variant], cells: Sequence[Cell], *, to_the_end: bool = False
+    parent: Variant,
+    ways: Sequence[Variant],
+    cells: Sequence[Cell],
+    *,
+    to_the_end: bool = False,
+    lap_s: float = LAP_S,
+    laps: int = LAPS,
 ) -> tuple[list[Finish], list[Refused]]:
     """Race the ways of running one file, lap by lap beside the parent.
 
@@ -123,6 +130,8 @@ def race(
         ways: the same file, or files of the same structure, each run in another way.
         cells: what is timed.
         to_the_end: whether nobody leaves.
+        lap_s: how long one lap of one cell lasts, about, after as long a stretch that is not counted.
+        laps: how many there are where calls are short.
 
     Returns:
         How each did, the fastest first; and the ways that could not run.
@@ -135,10 +144,10 @@ def race(
             runners.append(_open(way, cells, pace.first_s))
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises, it is its own refusal, and told in the table
             refused.append(Refused(way, reason_of(error)))
-    for _ in range(LAPS if min(pace.first_s.values()) < SLOW_S else SLOW_LAPS):
+    for _ in range(laps if min(pace.first_s.values()) < SLOW_S else SLOW_LAPS):
         running = [runner for runner in runners if not runner.left]
         for runner in (pace, *running):
-            _lap(runner, cells)
+            _lap(runner, cells, lap_s)
         if not to_the_end:
             _send_home(pace, running, cells)
     finishes = [_finish(pace, runner, cells) for runner in runners]
@@ -165,7 +174,7 @@ def _open(variant: Variant, cells: Sequence[Cell], paces_s: Mapping[str, float])
     return runner
 
 
-def _lap(runner: _Runner, cells: Sequence[Cell]) -> None:
+def _lap(runner: _Runner, cells: Sequence[Cell], lap_s: float) -> None:
     """A few calls of every cell, after a stretch of uncounted ones."""
     for cell in cells:
         call = runner.calls[cell.name]
@@ -174,7 +183,7 @@ def _lap(runner: _Runner, cells: Sequence[Cell]) -> None:
             runner.times_s[cell.name] += time_calls(call, 1).tolist()
             continue
         once_s = min(once_s, float(time_calls(call, WARM_CALLS - 1).min()))
-        calls = int(np.clip(LAP_S / once_s, 2, 200))
+        calls = int(np.clip(lap_s / once_s, 2, MOST_CALLS * lap_s / LAP_S))
         if calls > WARM_CALLS:
             time_calls(call, calls)
         runner.times_s[cell.name] += time_calls(call, calls).tolist()

@@ -26,7 +26,7 @@ from windtunnel.session import cut
 from .budget import Budget, Costs
 from .checks import SHARE, Checks, looks_s
 from .choose import choose, merit
-from .explore import MAKING, RACES, Explorer
+from .explore import MAKING, RACES, Explorer, run_off_s
 from .invariance import TOLERANCE
 from .judged import OUT_OF_TIME, UNPROVEN_IN_TIME, Skipped
 from .optimization import Optimization
@@ -134,7 +134,7 @@ class _Task:
         with budget.spending(OWN, "company"):
             prover = Prover(self.parent, witness, self.sizes, self.goal, self.measure, usual[0], budget, self.weigh)
         self._check_dependence(prover)
-        budget.costs = self._costs(usual[0], witness, budget)
+        budget.costs = self._costs(usual[0], witness, cells, budget)
         explorer = Explorer(
             self.parent, ways, usual, Workshop(self.material, self.folder, self.seeds), witness, cells, self.goal, budget,
             self.progress, own=self._own(missing),
@@ -181,12 +181,12 @@ class _Task:
         )
         return Witness.of(session, self.parent.name, self.goal, self.holdout, self.learning, self.untaught, seed)
 
-    def _costs(self, pace: Finish, witness: Witness, budget: Budget) -> Costs:
+    def _costs(self, pace: Finish, witness: Witness, cells: Sequence[Cell], budget: Budget) -> Costs:
         """What the end of the search takes, by how long the parent has just taken for the same."""
         learnt, held = (len(next(iter(each.feeds.values()))) for each in (witness.learning, witness.holdout))
         row_s = budget.expected_s("answers") / (learnt + held)
         judged_s = row_s * held + budget.expected_s("company")
-        return Costs(pace, row_s * learnt, judged_s, looks_s(row_s, self._look_s))
+        return Costs(pace, row_s * learnt, judged_s, looks_s(row_s, self._look_s), run_off_s(self.goal, cells))
 
     @property
     def _look_s(self) -> float:
@@ -217,6 +217,8 @@ class _Task:
             members = next_wave(explorer.waiting(), budget, everything=self.goal.exhaustive)
             if wave and not members:
                 return
+            if not hurry:
+                explorer.run_off(members)
             self.progress.say(f"  proving {', '.join(each.variant.name for each in members) or self.parent.name}")
             finishes = [each.finish for each in members]
             parent, *found = prover.prove(wave, finishes, partial(self._timed_s, budget, hurry=hurry))

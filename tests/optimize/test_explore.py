@@ -14,6 +14,7 @@ from windtunnel.optimize.budget import Budget, Costs
 from windtunnel.optimize.explore import Candidate, Explorer, narrowed
 from windtunnel.optimize.goal import Goal
 from windtunnel.optimize.race import Cell, Finish, Refused
+from windtunnel.optimize.space import SPINNING
 from windtunnel.progress import SILENT
 from windtunnel.stats import Interval
 
@@ -114,6 +115,55 @@ def test_the_best_way_of_each_runtime_goes_on(
         ("mlp", "dominated", "another way of running the same file in that runtime is better"),
         ("mlp-on-openvino", "slower", "2.5 × slower than the parent"),
     ]
+
+
+def test_a_run_off_asks_every_number_of_threads(
+    mlp: Variant, explorer: Callable[..., Explorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be proven is raced once more in longer laps, with each number of threads; the winner is proven in its place."""
+    spun = Execution(threads=2, options=(SPINNING,))
+    asked: list[tuple[list[Execution], float, int]] = []
+
+    def raced(
+        _parent: Variant, ways: list[Variant], _cells: object, *, lap_s: float, laps: int
+    ) -> tuple[list[Finish], list[Refused]]:
+        asked.append(([each.execution for each in ways], lap_s, laps))
+        speeds = {ORT: 2.0, TWO: 1.5, spun: 3.0}
+        finishes = [_finish(each, speeds[each.execution]) for each in ways]
+        return sorted(finishes, key=lambda each: -each.speedup), []
+
+    monkeypatch.setattr(explore, "race", raced)
+    tried = explorer(replace(GOAL, threads=(1, 2)), budget=Budget(60.0), child=2.5)
+    tried.cells = [Cell(1, "", {})]
+    tried.found.leave(_finish(mlp.run_by(spun), 2.4), "dominated", "in the short race")
+    tried.run_off(tried.ranked())
+
+    assert asked == [([ORT, TWO, spun], 0.2, 3)]
+    assert _names(tried.found.candidates) == ["mlp-on-ort-2t-allow_spinning=1"]
+    assert [(each.variant.name, each.reason) for each in tried.found.raced] == [
+        ("child", "in longer laps mlp-on-ort-2t-allow_spinning=1 is faster")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("goal", "seconds"),
+    [(GOAL, 60.0), (replace(GOAL, threads=(1, 2)), 1e-9), (replace(GOAL, threads=(1, 2), exhaustive=True), 60.0)],
+    ids=["one number of threads", "no time", "everything is proven anyway"],
+)
+def test_no_run_off(
+    explorer: Callable[..., Explorer], monkeypatch: pytest.MonkeyPatch, goal: Goal, seconds: float
+) -> None:
+    """Where there is nothing to choose from, or no time to choose in, nothing is raced again."""
+
+    def raced(*_given: object, **_more: object) -> None:
+        pytest.fail("a race")
+
+    monkeypatch.setattr(explore, "race", raced)
+    tried = explorer(goal, budget=Budget(seconds), child=2.5)
+    tried.cells = [Cell(1, "", {})]
+    tried.run_off(tried.ranked())
+
+    assert _names(tried.found.candidates) == ["child"]
 
 
 def test_a_runtime_refuses_once(
