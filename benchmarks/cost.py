@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.load_curve import LoadPoint
     from windtunnel.price import Price
+    from windtunnel.server_cost import ServerCost
 
     from .power import EnergyUse, Power
 
@@ -65,6 +66,7 @@ class Cost:
         servers: how many serve at once on the machine, and by what count; None where nothing can be said.
         band: the factor by which every time of a projection may be longer or shorter; 1 where measured.
         energy: at that throughput; None where no power is known.
+        server: what a server costs beside the model; None where none was measured, and then it is not in the throughput.
     """
 
     variant: str
@@ -75,6 +77,7 @@ class Cost:
     servers: Servers | None = None
     band: float = 1.0
     energy: EnergyUse | None = None
+    server: ServerCost | None = None
 
     def usd_per_million(self) -> Interval | None:
         """US dollars per million requests; None where nothing can be said or the promise cannot be kept at any rate.
@@ -112,6 +115,7 @@ class Cost:
             **_ends("usd_per_million", self.usd_per_million()),
             **_ends("spot_usd_per_million", self.spot_usd_per_million()),
             "energy": self.energy.to_dict() if self.energy else None,
+            "server": self.server.to_dict() if self.server else None,
         }  # fmt: skip
 
 
@@ -217,7 +221,8 @@ def _cost(given: LatencyProfile, profile: LatencyProfile, price: Price, slo: Slo
     if servers.count == 0:
         return Cost(given.name, price, "not measured", None, servers.of, servers)
     rate = capacity(profile, slo, servers=servers.count)
-    return Cost(given.name, price, profile.basis, rate, _note(given, profile, rate), servers, profile.band)
+    note = _note(given, profile, rate)
+    return Cost(given.name, price, profile.basis, rate, note, servers, profile.band, server=profile.server)
 
 
 def _note(given: LatencyProfile, profile: LatencyProfile, rate: Interval) -> str:
@@ -226,6 +231,8 @@ def _note(given: LatencyProfile, profile: LatencyProfile, rate: Interval) -> str
         parts[0] = f"projected from {given.hardware.cpu}, every time within × or ÷ {profile.band:.2g}"
     if given.verdict.outcome != "go":
         parts.append("the measurement is INVALID: " + "; ".join(given.verdict.reasons))
+    if profile.server is not None:
+        parts.append(profile.server_told.removesuffix("."))
     if rate.value <= 0.0:
         parts.append("the promise is kept at no rate" + (", but may be" if rate.high > 0.0 else ""))
     return "; ".join(parts)

@@ -110,7 +110,11 @@ def notes(report: CostReport) -> tuple[str, ...]:
     said = [
         """Cost = price ÷ the highest Poisson rate at which the promise is kept in simulation by as many servers as the
         machine carries. It is the model's own time: server, network and idle hours are not in it. All money is US dollars, at
-        the date beside it.""",
+        the date beside it."""
+        if not any(cost.server for cost in report.costs)
+        else """Cost = price ÷ the highest Poisson rate at which the promise is kept in simulation by as many servers as the
+        machine carries. It is the model's time, and the server's CPU where the note says so, on the same cores; network and idle
+        hours are not in it. All money is US dollars, at the date beside it.""",
         """measured: on that very instance type. projected: from the machine measured here by operations and bytes of each
         operator; the interval holds the band by which every time may be longer or shorter. not measured: no figure
         exists, so none is shown, and the note says why.""",

@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from windtunnel.latency_profile import ON_ACCELERATOR
+
 if TYPE_CHECKING:
     from windtunnel.latency_profile import LatencyProfile
     from windtunnel.price import Price
-
-ON_ACCELERATOR = ("cuda", "tensorrt")
-"""Words by which a profile's runtime says that it computes on an accelerator."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .break_even import BreakEven, Pattern, break_even
+from .break_even import PIECES, BreakEven, Pattern, break_even
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,17 +208,21 @@ class Weighing:
 def weigh(
     ways: Sequence[tuple[str, Way | str]], load_per_s: float, *, up_to_per_s: float | None = None
 ) -> Weighing | None:
-    """Weigh ways to pay; those that are a reason are put aside with it. None where nothing is left.
+    """Weigh ways to pay; put aside are those that are a reason, and those that carry next to nothing. None where nothing is left.
 
     Raises:
         ConfigError: as `break_even`.
     """
-    good = [way for _, way in ways if isinstance(way, Way)]
-    refused = tuple((name, way) for name, way in ways if isinstance(way, str))
+    limit = 10.0 * load_per_s if up_to_per_s is None else up_to_per_s
+    told = [
+        (name, way if isinstance(way, str) else _too_many(way, limit, PIECES // len(ways)) or way) for name, way in ways
+    ]
+    good = [way for _, way in told if isinstance(way, Way)]
+    refused = tuple((name, way) for name, way in told if isinstance(way, str))
     if not good:
         return None
     expected, dear, cheap = (
-        break_even(patterns, load_per_s, up_to_per_s=up_to_per_s)
+        break_even(patterns, load_per_s, up_to_per_s=limit)
         for patterns in (
             [way.expected for way in good],
             [way.dear for way in good],
@@ -226,3 +230,11 @@ def weigh(
         )
     )
     return Weighing(expected, dear, cheap, refused)
+
+
+def _too_many(way: Way, limit: float, most: int) -> str:
+    """Why a way is no way to carry a load: a machine on which the promise was hardly kept may carry a request a minute."""
+    machines = limit / way.dear.per_s
+    if machines <= most:
+        return ""
+    return f"it would take {machines:,.0f} machines for {limit:,.0f} requests a second, if it is as slow as it may be"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from windtunnel.benchmarks.break_even import SECONDS_A_MONTH
+from windtunnel.benchmarks.break_even import SECONDS_A_MONTH, Pattern
 from windtunnel.benchmarks.ways_to_pay import Way, by_machine, by_request, elsewhere, weigh
 from windtunnel.deployment import Slo
 from windtunnel.footprint import Footprint
@@ -127,6 +127,21 @@ def test_weighed(make_profile: Make) -> None:
     assert document["refused"] == {"g": "it is not sold"}
     assert document["currency"] == "USD"
     assert len(document["segments_if_dear"]) == 2
+
+
+def test_what_carries_nothing_is_put_aside() -> None:
+    """A machine that may carry a request in 16 seconds is no way to pay for a quarter of a million a second: told, not refused whole."""
+    boxes, crawls = (
+        Way(*(Pattern(name, 0.0, 1.0, per_s) for per_s in (fast, slow, fast)))
+        for name, fast, slow in (("boxes", 1e4, 1e4), ("crawls", 1e4, 0.0625))
+    )
+    found = weigh([("boxes", boxes), ("crawls", crawls)], 25_000.0)
+
+    assert found is not None
+    assert [segment.pattern for segment in found.dear.segments] == ["boxes"]
+    assert found.refused == (
+        ("crawls", "it would take 4,000,000 machines for 250,000 requests a second, if it is as slow as it may be"),
+    )
 
 
 def test_nothing_to_weigh() -> None:
