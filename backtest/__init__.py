@@ -13,16 +13,18 @@ from windtunnel.loss import LOSSES, Loss
 
 from .comparison import Candidate, Cohorts, Comparison, Delays, NoiseFloor, Timeline
 from .leak import LeakCheck, leak_test
-from .leak_files import leak_test_files
 from .replay import backtest
 from .rows import Rows
+from .sample import Sample
 from .score import score
 from .section import draw
-from .stream import backtest_files, pieces_of
+from .stream import Streamed, backtest_files, backtest_stream, on_ray, pieces_of
+from .stream_again import MOST_TESTED, stream_again
 from .tally import Counts, Tally
 
 __all__ = [
     "LOSSES",
+    "MOST_TESTED",
     "Candidate",
     "Cohorts",
     "Comparison",
@@ -32,13 +34,17 @@ __all__ = [
     "Loss",
     "NoiseFloor",
     "Rows",
+    "Sample",
+    "Streamed",
     "Tally",
     "Timeline",
     "backtest",
     "backtest_files",
+    "backtest_stream",
     "draw",
     "leak_test",
-    "leak_test_files",
+    "on_ray",
     "pieces_of",
     "score",
+    "stream_again",
 ]

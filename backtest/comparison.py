@@ -50,7 +50,8 @@ class Candidate:
         turned: whether the opposite had been settled before.
         evidence: the e-value for each claim, by its name.
         discovery: whether it is among those found better if a share of `level` of them may be false (e-BH over all candidates).
-        placebo: how often the method would be fooled by these days without a difference; None where they are too few.
+        placebo: how often the method would be fooled by these days without a difference; None where that cannot be tried.
+        alike: how many days in a row are alike; 1 where they are not, or are too few to tell.
         wait: how many more days would settle it; None where it is settled, or where they are too few to say.
     """
 
@@ -72,6 +73,7 @@ class Candidate:
     evidence: Mapping[str, float] = field(default_factory=dict)
     discovery: bool = False
     placebo: Interval | None = None
+    alike: int = 1
     wait: Wait | None = None
 
     @property
@@ -109,8 +111,43 @@ class Candidate:
             "placebo_share": None if placebo is None else placebo.value,
             "placebo_share_low": None if placebo is None else placebo.low,
             "placebo_share_high": None if placebo is None else placebo.high,
+            "alike_days": self.alike,
             "wait": None if self.wait is None else self.wait.to_dict(),
         }
+
+
+@dataclass(frozen=True)
+class Binned:
+    """What was not told apart of a metric of ranks because scores were counted in bins.
+
+    Args:
+        bins: how many there were.
+        metric_error: by how much each model's metric may be off at the last look, by name; NaN where there is none.
+        difference_error: by how much the mean of the days' differences may be, by candidate; NaN without a mature day.
+    """
+
+    bins: int
+    metric_error: Mapping[str, float]
+    difference_error: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The errors as JSON values."""
+        return {
+            "bins": self.bins,
+            "metric_error": {name: finite(error) for name, error in self.metric_error.items()},
+            "difference_error": {name: finite(error) for name, error in self.difference_error.items()},
+        }
+
+    def told(self) -> str:
+        """In words, the worst of them."""
+        metric, difference = (
+            max((each for each in errors.values() if math.isfinite(each)), default=0.0)
+            for errors in (self.metric_error, self.difference_error)
+        )
+        return (
+            f"the recording is not held, so scores were counted in {self.bins:,} bins: the metric is exact to within {metric:.2g}, "
+            f"the mean difference of days to within {difference:.2g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -287,6 +324,8 @@ class Comparison:
         end: the last look.
         metric: by name.
         unit: of the metric.
+        differenced: what differences are of: the metric, but where a root is shown, what is below the root.
+        differenced_unit: of the differences.
         horizon_s: how long a label may take.
         every_s: from one look to the next.
         max_loss: by how much a candidate may be worse.
@@ -308,6 +347,7 @@ class Comparison:
         cohorts: what turned out true, by event time.
         notes: what the reader of the recording has to say of it.
         greater_is_better: whether the metric is better the greater it is.
+        binned: what was not told apart of a metric of ranks, of a recording that is not held; None where everything was.
     """
 
     recording: str
@@ -316,6 +356,8 @@ class Comparison:
     end: datetime
     metric: str
     unit: str
+    differenced: str
+    differenced_unit: str
     horizon_s: float
     every_s: float
     max_loss: float
@@ -336,6 +378,7 @@ class Comparison:
     cohorts: Cohorts
     notes: tuple[str, ...] = ()
     greater_is_better: bool = False
+    binned: Binned | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON values: times in ISO 8601, null for what is not known."""
@@ -345,6 +388,8 @@ class Comparison:
             **{name: getattr(self, name) for name in (*plain, *names)},
             "start": iso(self.start),
             "end": iso(self.end),
+            "difference_of": self.differenced,
+            "difference_unit": self.differenced_unit,
             "greater_is_better": self.greater_is_better,
             "decided_at": iso(self.decided_at),
             "label_coverage": finite(self.label_coverage),
@@ -356,6 +401,7 @@ class Comparison:
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "timeline": self.timeline.to_dict(),
             "by_event_time": self.cohorts.to_dict(),
+            "binned": None if self.binned is None else self.binned.to_dict(),
             "notes": list(self.notes),
         }
 

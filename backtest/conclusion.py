@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from windtunnel.errors import ConfigError
+from windtunnel.quantity import format_duration, format_instant
 
 from .compare import follow
 from .comparison import Candidate, Cohorts, Comparison, Delays, NoiseFloor, Timeline, moment
-from .decision import Ruling, best_of, judge, placebo_of, wait_for, winner_of
+from .decision import Labels, Ruling, alike, best_of, judge, placebo_of, wait_for, winner_of
 from .evidence import Asymptotic, Claims, e_bh
 from .figures import Figures
+from .kernel import DAY_US
 from .ranks import figures_of_ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from windtunnel.loss import Loss
 
     from .compare import Path
     from .question import Question
@@ -75,7 +79,13 @@ class Terms:
 
 
 def conclude(
-    tally: Tally, question: Question, terms: Terms, name: str, notes: tuple[str, ...] = (), rows: Rows | None = None
+    tally: Tally,
+    question: Question,
+    terms: Terms,
+    name: str,
+    notes: tuple[str, ...] = (),
+    rows: Rows | None = None,
+    figures: Figures | None = None,
 ) -> Comparison:
     """Read a tally of all rows: follow every candidate over the looks, and judge.
 
@@ -86,17 +96,30 @@ def conclude(
         name: the recording's.
         notes: what its reader has to say of it.
         rows: all of them, for a metric of how they are ranked.
+        figures: of such a metric, where the rows are not at hand.
 
     Raises:
         DataError: the recording ends before the first look.
         ConfigError: there are too many looks.
     """
     as_of_us = question.looks(tally.last_us)
+    _check_looks(question, tally.last_us)
     if rows is not None and question.ranked:
         figures = figures_of_ranks(rows, question, tally, as_of_us)
-    else:
+    elif figures is None:
         figures = Figures.of_sums(tally, question, as_of_us)
     return _Reading(tally, question, terms, as_of_us, figures).comparison(name, notes)
+
+
+def _check_looks(question: Question, last_us: int) -> None:
+    """Refuse to look but once, at the first midnight, at a recording that goes on for days after it."""
+    left_us = last_us - question.first_us
+    if DAY_US <= left_us < question.every_us:
+        first, last = (format_instant(moment(us // DAY_US * DAY_US)) for us in (question.first_us, last_us))
+        raise ConfigError(
+            f"is longer than the recording: the only look would be at its first midnight, {first}, though it goes on to {last}",
+            field="every", value=format_duration(question.every_us / 1e6), fix='write "1d"',
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,18 +154,19 @@ class _Reading:
         chosen = next((candidate for candidate in found if candidate.name == asked_about), None)
         rows, coverage = int(self.tally.days[0].sum()), float(timeline.coverage[-1])
         never, late = self.unlabelled()
-        end = moment(int(self.as_of_us[-1]))
+        end, delays = moment(int(self.as_of_us[-1])), Delays.of(self.tally.delays)
         return Comparison(
             recording=name, rows=rows, start=moment(self.tally.first_us), end=end, metric=loss.name, unit=loss.unit,
+            differenced=loss.differenced, differenced_unit=loss.differenced_unit,
             horizon_s=terms.horizon_s, every_s=terms.every_s, max_loss=terms.max_loss, level=terms.level,
             level_each=self.sequence.level, incumbent=self.incumbent, challenger=asked_about, candidates=found,
             timeline=timeline, cohorts=self.cohorts(), winner=winner_of(self.incumbent, found),
             decided_at=chosen.decided_at if chosen else None,
             verdict=judge(
-                self.incumbent, chosen, burn_in=self.sequence.burn_in, metric=loss.name, max_loss=terms.max_loss,
-                level=terms.level, candidates=len(self.named), label_coverage=coverage, horizon_s=terms.horizon_s,
+                self.incumbent, chosen, burn_in=self.sequence.burn_in, metric=loss.name, differenced=_worded(loss), max_loss=terms.max_loss,
+                level=terms.level, candidates=len(self.named), label_coverage=coverage, labels=self.labels(delays),
             ),
-            label_coverage=coverage, never_arrived=never, late=late, delays=Delays.of(self.tally.delays),
+            label_coverage=coverage, never_arrived=never, late=late, delays=delays,
             noise_floor=self.noise_floor(), notes=(*notes, *self.notes()), greater_is_better=self.greater,
         )  # fmt: skip
 
@@ -190,16 +214,23 @@ class _Reading:
             autocorrelation=path.autocorrelation, stretch=path.stretch, bounds=self.bounds(place), status=ruling.status,
             decided_at=ruling.decided_at, greater_is_better=self.greater, turned=ruling.turned,
             evidence={each.name: each.e_value for each in (claims.superior, claims.non_inferior, claims.worse)},
-            discovery=discovery, placebo=placebo_of(path.values, self.sequence, place),
+            discovery=discovery, placebo=placebo_of(path.values, self.sequence, place), alike=alike(path.values),
             wait=wait_for(worse_by, self.sequence, self.terms.max_loss, place) if undecided else None,
         )  # fmt: skip
 
     def bounds(self, place: int) -> tuple[float, float] | None:
-        """Between what the labels that did not come could have moved a candidate's difference."""
+        """Between what the labels that did not come could have moved a candidate's difference on mature days; where none is, on all."""
         if not self.question.bounded:
             return None
         mature = self.tally.release_us(self.question.horizon_us) <= self.as_of_us[-1]
-        return self.tally.bounds(place, mature)
+        return self.tally.bounds(place, mature if mature.any() else np.ones_like(mature))
+
+    def labels(self, delays: Delays) -> Labels:
+        """What is known of the labels at the last look."""
+        counts, span_us = self.timeline.counts, int(self.as_of_us[-1]) - self.tally.first_us
+        asked, matured, pending = (int(each[-1]) for each in (counts.asked, counts.matured, counts.pending))
+        slow_s = float(delays.percentiles_s[90])
+        return Labels(asked, matured, pending, delays.labels, slow_s, span_us / 1e6, self.terms.horizon_s)
 
     def noise_floor(self) -> NoiseFloor:
         """Compare the incumbent with itself."""
@@ -214,7 +245,9 @@ class _Reading:
         return Cohorts(tally.day_0, tally.days[0], tally.days[1], metric)
 
     def notes(self) -> tuple[str, ...]:
-        """What has to be said of a metric of ranks."""
+        """What has to be said of a metric of ranks, and of one that is shown as a root."""
+        if self.question.loss.rooted:
+            return (_of_squares(self.question.loss),)
         if not self.question.ranked:
             return ()
         labelled = self.tally.days[1] > 0
@@ -230,3 +263,15 @@ class _Reading:
         """Of the requests older than the horizon: the share whose label never came, and the share whose label came too late."""
         never, late, old = self.tally.unlabelled(len(self.as_of_us))
         return (never / old, late / old) if old else (math.nan, math.nan)
+
+
+def _worded(loss: Loss) -> str:
+    """What differences are of, with its unit where it is not the metric."""
+    return f"{loss.differenced} ({loss.differenced_unit})" if loss.rooted else loss.name
+
+
+def _of_squares(loss: Loss) -> str:
+    return (
+        f"{loss.name} is shown as the root of a mean; a day's difference is that of the means themselves, so differences, their "
+        f"intervals, `max_loss` and the A/A line are of the {_worded(loss)}."
+    )

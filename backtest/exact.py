@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .kernel import LIMBS, LOWEST
+from windtunnel.errors import DataError
+
+from .kernel import LIMBS, LOWEST, sum_into
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +58,44 @@ def means(sums: Ints, counts: Ints) -> Floats:
     told, some = np.full(len(counts), np.nan), whole > 0
     told[some] = (_numbers(sums[some]) / whole[some]).astype(np.float64)
     return told
+
+
+def binned(cell: Ints, values: Floats, cells: int) -> Ints:
+    """The sum of the values in each cell, int64 [cells, LIMBS], whatever their order.
+
+    Args:
+        cell: of each value, int64 [n]; −1 for none.
+        values: float64 [n].
+        cells: how many there are.
+
+    Raises:
+        DataError: a value that is no number or beyond 10⁴⁴.
+
+    Example:
+        >>> nearest(binned(np.array([0, 1, 0, -1]), np.array([1e30, 0.5, -1e30, 7.0]), 2)).tolist()
+        [0.0, 0.5]
+    """
+    told = np.zeros((cells, LIMBS), np.int64)
+    try:
+        sum_into(told.ravel(), cell, values, 1)
+    except OverflowError as error:
+        raise DataError(
+            "has a loss, or its square, that is no number or beyond 10⁴⁴ in some row",
+            fix="look for predictions and labels that are far off",
+        ) from error
+    return carried(told)
+
+
+def nearest(sums: Ints) -> Floats:
+    """Sums as the float64 nearest to each, float64 [...].
+
+    Args:
+        sums: int64 [..., LIMBS].
+    """
+    flat = sums.reshape(-1, LIMBS)
+    told, some = np.zeros(len(flat)), flat.any(axis=1)
+    told[some] = (_numbers(flat[some]) / (1 << -LOWEST)).astype(np.float64)
+    return told.reshape(sums.shape[:-1])
 
 
 def _numbers(sums: Ints) -> NDArray[Any]:

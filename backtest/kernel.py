@@ -158,6 +158,46 @@ def moved(seen_us: int, look: int, end_us: int, clock: tuple[int, int, float]) -
 
 
 @njit(**_COMPILED)
+def sum_into(limbs: Ints, cell: Ints, values: Floats, sign: int) -> None:
+    """Add values, each to the sum of its cell; those of cell −1 are passed over.
+
+    Args:
+        limbs: the sums, one behind the other, int64 [cells · LIMBS].
+        cell: int64 [n].
+        values: float64 [n].
+        sign: 1, or −1 to take them back.
+    """
+    for row in range(len(cell)):
+        if cell[row] >= 0:
+            put(limbs, cell[row], parts_of(values[row]), sign)
+
+
+@njit(**_COMPILED)
+def watch(clocks: tuple[Ints, Ints], first: Flags, as_of_us: int, horizon_us: int, steps: Ints, longest: Ints) -> None:
+    """Count for how long each request had been waited for at a look: until its label came, or until the look or the horizon.
+
+    Args:
+        clocks: asked and known, int64 [n] each.
+        first: whether the row counts its request, bool [n]; empty: all do.
+        as_of_us: the look.
+        horizon_us: how long a label may take.
+        steps: those whose label came and those who still waited, by step of the wait, int64 [2, STEPS]; added to.
+        longest: the longest wait of each, int64 [2, STEPS]; raised.
+    """
+    time_us, known_us = clocks
+    counted = len(first) > 0
+    for row in range(len(time_us)):
+        asked, known = time_us[row], known_us[row]
+        if asked >= as_of_us or (counted and not first[row]):
+            continue
+        came = known <= as_of_us and known - asked <= horizon_us
+        wait = known - asked if came else min(as_of_us - asked, horizon_us)
+        step, kind = step_of(wait), 0 if came else 1
+        steps[kind, step] += 1
+        longest[kind, step] = max(longest[kind, step], wait)
+
+
+@njit(**_COMPILED)
 def span_of(time_us: Ints, known_us: Ints) -> tuple[int, int, int]:
     """When the first and the last request were asked, and the last moment that the rows tell anything about, by either clock."""
     first, latest, last = time_us[0], time_us[0], time_us[0]

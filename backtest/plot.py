@@ -82,28 +82,90 @@ def figure(caption: str, data: list[dict[str, Any]], y_title: str, x_title: str 
     return Figure(caption, {"data": data, "layout": layout})
 
 
-def number(value: float, *, signed: bool = False) -> str:
-    """A figure as text.
+def number(value: float, *, signed: bool = False, places: int | None = None) -> str:
+    """A figure as text, with four digits that count, or with so many behind the point.
 
     Example:
-        >>> number(0.25, signed=True), number(math.nan), number(math.inf)
-        ('+0.25', 'not known', 'unbounded')
+        >>> number(0.25, signed=True), number(0.25, places=4), number(-1e-9, signed=True, places=2)
+        ('+0.25', '0.2500', '0.00')
+        >>> number(math.nan), number(math.inf), number(1234567.0)
+        ('not known', 'unbounded', '1,234,567')
     """
     if not math.isfinite(value):
         return "not known" if math.isnan(value) else "unbounded"
-    return f"{value:+.4g}" if signed else f"{value:.4g}"
+    sign = "+" if signed else ""
+    if places is None:
+        return f"{value:{sign},.0f}" if abs(value) >= 1e4 else f"{value:{sign}.4g}"
+    if places > MOST_PLACES:
+        return f"{value:{sign}.2e}"
+    rounded = round(value, places)
+    # nothing but zeros has no sign
+    return f"{rounded:{sign},.{places}f}" if rounded else f"{0.0:.{places}f}"
+
+
+MOST_PLACES = 9
+"""With more digits behind the point a figure is told in powers of ten."""
+
+
+def places_of(low: float, high: float) -> int | None:
+    """How many digits behind the point are worth telling: half the width of an interval shows two; None where it has none.
+
+    Example:
+        >>> places_of(-0.027, -0.012), places_of(-120.0, 300.0), places_of(0.5, 0.5)
+        (4, 0, None)
+    """
+    half = (high - low) / 2.0
+    if not math.isfinite(half) or half <= 0.0:
+        return None
+    return max(0, 1 - math.floor(math.log10(half)))
+
+
+def beside(value: float, low: float, high: float, *, signed: bool = True) -> str:
+    """A figure as text, told as finely as its interval.
+
+    Example:
+        >>> beside(-0.0203456, -0.027, -0.0137), beside(0.5, -math.inf, math.inf)
+        ('-0.0203', '+0.5')
+    """
+    return number(value, signed=signed, places=places_of(low, high))
 
 
 def span(low: float, high: float, *, signed: bool = True) -> str:
-    """An interval as text.
+    """An interval as text, both ends told equally finely.
 
     Example:
         >>> span(-0.5, 0.25), span(0.1, math.inf)
-        ('[-0.5, +0.25]', 'not known')
+        ('[-0.50, +0.25]', 'not known')
+    """
+    ends = between(low, high, signed=signed)
+    return ends if ends == "not known" else f"[{ends.replace(' to ', ', ')}]"
+
+
+def between(low: float, high: float, *, signed: bool = True) -> str:
+    """An interval in words.
+
+    Example:
+        >>> between(-0.0271, -0.01239)
+        '-0.0271 to -0.0124'
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return "not known"
-    return f"[{number(low, signed=signed)}, {number(high, signed=signed)}]"
+    places = places_of(low, high)
+    return f"{number(low, signed=signed, places=places)} to {number(high, signed=signed, places=places)}"
+
+
+def share_between(share: float, low: float, high: float) -> str:
+    """A share with its interval in words, all told equally finely.
+
+    Example:
+        >>> share_between(-0.0001, -0.004, 0.003), share_between(0.62, 0.5512, 0.7), share_between(0.3, -math.inf, math.inf)
+        ('0.00% (-0.40% to 0.30%)', '62.0% (55.1% to 70.0%)', '30% (interval not known)')
+    """
+    ends = 100.0 * low, 100.0 * high
+    told = beside(100.0 * share, *ends, signed=False)
+    if not all(map(math.isfinite, ends)):
+        return f"{told}% (interval not known)"
+    return f"{told}% ({between(*ends, signed=False).replace(' to ', '% to ')}%)"
 
 
 def percent(share: float) -> str:

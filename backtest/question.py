@@ -11,12 +11,14 @@ from windtunnel.errors import ConfigError, DataError
 from windtunnel.quantity import format_duration
 from windtunnel.recording import TIME
 
-from .kernel import ABSOLUTE, ACCURACY, COST, DAY_US, GIVEN, LOG_LOSS, PINBALL, SQUARED, ZERO_ONE
+from .kernel import ABSOLUTE, ACCURACY, COST, DAY_US, GIVEN, LOG_LOSS, PINBALL, SQUARED, ZERO_ONE, losses_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from windtunnel.loss import Loss
+
+    Floats = NDArray[np.float64]
 
 MOST_LOOKS = 1_000_000
 """More looks than that are a slip of the unit, not a wish."""
@@ -96,6 +98,20 @@ class Question:
                 f"makes more than {MOST_LOOKS:,} looks at this recording", field="every", value=format_duration(self.every_us / 1e6),
                 fix="write 1d, and see that no time stamp is off by centuries",
             )  # fmt: skip
+
+
+def losses_at(loss: Loss, label: Floats, prediction: Floats) -> Floats:
+    """The loss of each row, float64 [n], as the kernel works it out where it can; whatever where no label came.
+
+    One row at a time, so that its place among others decides no bit.
+    """
+    code = CODES.get(loss.family, GIVEN)
+    if code == GIVEN:
+        return loss.of(label, prediction)
+    # what never came is not summed, but must be a label to be looked up
+    told = np.where(np.isnan(label), 0.0, label)
+    losses: Floats = losses_of(told, prediction, code, np.array([*loss.parameters, 0.0]))
+    return losses
 
 
 def first_look_us(first_asked_us: int) -> int:

@@ -93,6 +93,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.time_us)
 
+    def between(self, start: int, end: int) -> Rows:
+        """Only the rows from one place to another."""
+        flat = {
+            name: each[start:end] if len(each := getattr(self, name)) else each
+            for name in ("time_us", "known_us", "label", "half", "until_us", "first", "amount", "weight")
+        }
+        return Rows(predictions=np.ascontiguousarray(self.predictions[:, start:end]), **flat)
+
     @property
     def last_us(self) -> int:
         """The last moment that the rows tell anything about, by either clock."""

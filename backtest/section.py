@@ -11,7 +11,7 @@ from windtunnel.quantity import format_duration, format_instant
 from windtunnel.report.section import Figure, Section, Table
 
 from .evidence import Asymptotic
-from .plot import band, colour, figure, kept, line, number, percent, rule, span, times
+from .plot import band, beside, colour, figure, kept, line, number, percent, rule, share_between, span, times
 
 if TYPE_CHECKING:
     from .comparison import Candidate, Comparison
@@ -32,6 +32,7 @@ def draw(comparison: Comparison, *, delays: bool = True) -> Section:
             *comparison.verdict.reasons,
             *(f"would change it: {change}" for change in comparison.verdict.would_change),
             _coverage_sentence(comparison),
+            *((comparison.binned.told(),) if comparison.binned else ()),
         ),
         tables=(_candidates(comparison), _labels(comparison)),
         figures=figures,
@@ -57,20 +58,22 @@ def _candidates(comparison: Comparison) -> Table:
         f"What the last look shows; {_favour(comparison)} differences favour the candidate, each at level "
         f"{comparison.level_each:.3g}"
     )
-    heads = ("model", unit, "difference", "interval", "whatever the missing labels", "mature days", "e-value", "status",
+    of = comparison.differenced
+    difference = "difference" if of == comparison.metric else f"difference in {of} ({comparison.differenced_unit})"
+    heads = ("model", unit, difference, "interval", "whatever the missing labels", "mature days", "e-value", "status",
              "decided at")  # fmt: skip
     rows = (
         (f"{comparison.incumbent} (incumbent)", number(incumbent), *("",) * 7),
         *(_candidate_row(candidate) for candidate in comparison.candidates),
     )
-    return Table(caption, heads, rows, brief=("model", unit, "difference", "interval", "status"))
+    return Table(caption, heads, rows, brief=("model", unit, difference, "interval", "status"))
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
     return (
         candidate.name,
         number(candidate.metric),
-        number(candidate.difference, signed=True),
+        beside(candidate.difference, candidate.difference_low, candidate.difference_high),
         span(candidate.difference_low, candidate.difference_high),
         "unbounded" if candidate.bounds is None else span(*candidate.bounds),
         str(candidate.blocks),
@@ -91,15 +94,20 @@ def _labels(comparison: Comparison) -> Table:
         ("older than the horizon, label never came", percent(comparison.never_arrived)),
         ("older than the horizon, label came too late", percent(comparison.late)),
         *((f"label delay p{p}, of those that came", format_duration(float(delays[p]))) for p in (50, 90, 99)),
-        ("incumbent against itself (A/A)", f"{number(floor.difference, signed=True)} {span(floor.low, floor.high)}"),
+        ("incumbent against itself (A/A)", f"{beside(floor.difference, floor.low, floor.high)} {span(floor.low, floor.high)}"),
         ("autocorrelation of its days", f"{floor.autocorrelation:+.2f}"),
         *(
-            (f"false alarms on the noise of {each.name} (placebo)", f"{each.placebo.value:.1%} {span(each.placebo.low, each.placebo.high, signed=False)}")
-            for each in comparison.candidates
-            if each.placebo is not None
+            (f"false alarms on the noise of {each.name} (placebo)", _placebo(each)) for each in comparison.candidates
         ),
     )  # fmt: skip
     return Table("Labels, and the noise floor", ("figure", "value"), rows, brief=())
+
+
+def _placebo(candidate: Candidate) -> str:
+    if candidate.placebo is not None:
+        return share_between(candidate.placebo.value, candidate.placebo.low, candidate.placebo.high)
+    alike = f": days are alike for {candidate.alike} or more" if candidate.alike > 1 else ""
+    return f"too short to tell{alike}"
 
 
 def _differences(comparison: Comparison) -> Figure:
@@ -126,7 +134,7 @@ def _differences(comparison: Comparison) -> Figure:
         f"Candidate minus incumbent, as of each look: a band wholly {better} is better, wholly {worse} worse. It starts after "
         f"{Asymptotic.burn_in} mature days. Below: the share of the requests asked whose label was in and counted."
     )
-    return _two_panels(figure(caption, data, f"difference in {comparison.metric} ({comparison.unit})"), "labels in")
+    return _two_panels(figure(caption, data, f"difference in {comparison.differenced} ({comparison.differenced_unit})"), "labels in")
 
 
 def _dashboard(comparison: Comparison) -> Figure:

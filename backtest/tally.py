@@ -16,7 +16,8 @@ from windtunnel.errors import DataError
 
 from .exact import carried, means, running
 from .figures import midnights
-from .kernel import DAY_US, GIVEN, LIMBS, STEPS, look_of, losses_of, pass_over, span_of
+from .kernel import DAY_US, GIVEN, LIMBS, STEPS, look_of, pass_over, span_of
+from .question import losses_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -227,15 +228,7 @@ def _counted(rows: Rows, question: Question, tally: Tally) -> Tally:
 
 def _weighed(rows: Rows, question: Question) -> Floats:
     """What is summed where rows have weights: the losses, then a one for every row, and one for every row of the first half."""
-    loss, code = question.loss, question.code
-    parameters = np.array([*loss.parameters, 0.0])
-    told = np.where(
-        np.isnan(rows.label), 0.0, rows.label
-    )  # what never came is not summed, but must be a label to be looked up
-    losses = [
-        loss.of(rows.label, each) if code == GIVEN else losses_of(told, each, code, parameters)
-        for each in rows.predictions
-    ]
+    losses = [losses_at(question.loss, rows.label, each) for each in rows.predictions]
     scaled = [each * rows.amount if len(rows.amount) else each for each in losses]
     half = rows.half if len(rows.half) else np.zeros(len(rows))
     return np.ascontiguousarray([*scaled, np.ones(len(rows)), half.astype(np.float64)])

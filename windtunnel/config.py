@@ -355,17 +355,17 @@ class SlicesSection(_Section):
 
     columns: tuple[str, ...] = ()
     depth: Literal[1, 2] = 2
-    against: Literal["incumbent", "rest"] = "incumbent"
+    against: Literal["incumbent", "rest"] | None = None
     rate: Annotated[Share, Field(gt=0.0, lt=1.0)] = 0.05
     reference: Period = 14 * 86400.0
-    block: Period = 86400.0
+    block: Period | None = None
     least_share: Annotated[Share, Field(gt=0.0, lt=1.0)] = 0.01
 
 
 class DisagreementSection(_Section):
     """`[backtest.disagreement]`: which decisions flip, where the models part, and the costliest requests."""
 
-    threshold: float = 0.5
+    threshold: float | None = None
     features: tuple[str, ...] = ()
     costliest: Annotated[int, Field(ge=1)] = 100
 
@@ -531,7 +531,7 @@ class BacktestFile(_Section):
             raise ValueError(
                 f"[backtest.skew] compares `{missing[0]}` with what was logged: name it in columns.features"
             )
-        alike = ("estimate", "off_policy", "ab_test", "slices", "disagreement", "policy")
+        alike = ("estimate", "off_policy", "ab_test", "disagreement", "policy")
         unweighted = [table for table in alike if getattr(self, table) is not None]
         if self.columns.weight and unweighted:
             raise ValueError(f"columns.weight is not heeded by [backtest.{unweighted[0]}]: leave out one of them")
@@ -582,10 +582,11 @@ def read_backtest(path: Path) -> BacktestFile:
     config = parse(_BacktestDocument, read_toml(path), path).backtest
     for name in config.models:
         if not (path.parent / name).exists():
-            known = nearest(name, config.columns.predictions) if config.columns.predictions else "name one there"
+            known = nearest(name, config.columns.predictions).removeprefix("known: ") or "there is none"
             raise ConfigError(
-                f"`{name}` has no column under columns.predictions; {known}, or give a model, a bundle or a run folder",
-                file=path, field="backtest",
+                "has no predictions, and there is no such file or folder", file=path, value=name,
+                field="backtest.incumbent" if name == config.incumbent else "backtest.candidates",
+                fix=f"give a key of columns.predictions ({known}), or a model, a bundle or a run folder",
             )  # fmt: skip
     return config
 

@@ -82,6 +82,30 @@ class DelayCurve:
             delays / 1e6, waiting, low, high, at_risk, len(watched), float(watched.max()) / 1e6, confidence
         )
 
+    @staticmethod
+    def of_steps(steps: Times, longest_us: Times, confidence: float = 0.95) -> DelayCurve:
+        """The same of requests that were counted by how long they had been waited for, in steps of 1/128 of that.
+
+        Each step counts as the longest wait in it, so a delay is told at most 1/128 too long.
+
+        Args:
+            steps: whose label came, and who still waited, int64 [2, steps]; see `kernel.watch`.
+            longest_us: the longest wait in each, int64 [2, steps].
+            confidence: of the interval at each delay by itself.
+
+        Raises:
+            DataError: nothing was asked.
+        """
+        requests = int(steps.sum())
+        if requests == 0:
+            raise DataError("has no request before then", field="as_of", fix="look later")
+        came = np.flatnonzero(steps[0])
+        at_risk = np.cumsum(steps.sum(axis=0)[::-1])[::-1][came]
+        waiting, low, high = survival(steps[0][came].astype(np.float64), at_risk.astype(np.float64), confidence)
+        return DelayCurve(
+            longest_us[0][came] / 1e6, waiting, low, high, at_risk, requests, float(longest_us.max()) / 1e6, confidence
+        )
+
     def arrived_by(self, delay_s: Floats) -> Floats:
         """The share of labels that take at most so long, float64; NaN beyond what was watched, unless all had come."""
         steps = np.append(0.0, 1.0 - self.waiting)

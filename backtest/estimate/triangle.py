@@ -1,16 +1,19 @@
 """The reporting triangle: what was asked in each period, and how many looks later its labels came.
 
 Everything that can be said of late labels at every look of a grid is in it, for a look sees just the cells whose period
-and wait add up to no more than itself. Cells are sums over rows: shards add up.
+and wait add up to no more than itself. Cells are exact sums over rows: shards add up, to the last bit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from windtunnel.backtest.exact import binned, carried, nearest
 from windtunnel.errors import ConfigError, DataError
 
 from .delay import survival
@@ -23,10 +26,11 @@ if TYPE_CHECKING:
     from .periods import Periods
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
     Times = NDArray[np.int64]
 
-MOST_CELLS = 50_000_000
-"""More cells than that (400 MB) are refused."""
+MOST_CELLS = 5_000_000
+"""More cells than that (half a gigabyte a sum) are refused."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,19 @@ class Triangle:
         periods: the grid.
         asked: requests, float64 [strata, looks].
         matured: labels that first came after so many looks, float64 [strata, looks, lags]; only what a look has seen.
-        losses: by model, the sum of the losses of those labels, float64 [strata, looks, lags]; a correction adds the
-            difference that it makes, at its own wait.
-        squares: by model, the sum of their squares, likewise.
-        limits: by model, the sums of the least and of the greatest loss that a label could make: over the requests,
-            float64 [2, strata, looks], and over the labels that came, float64 [2, strata, looks, lags].
+        exact_losses: see `losses`; int64 [strata, looks, lags, LIMBS].
+        exact_squares: see `squares`.
+        exact_limits: see `limits`; int64 [2, strata, looks, LIMBS] and [2, strata, looks, lags, LIMBS].
+        start: the first period that the arrays have room for; all of the grid but where a shard was made `compact`.
     """
 
     periods: Periods
     asked: Floats
     matured: Floats
-    losses: dict[str, Floats]
-    squares: dict[str, Floats]
-    limits: dict[str, tuple[Floats, Floats]]
+    exact_losses: dict[str, Ints]
+    exact_squares: dict[str, Ints]
+    exact_limits: dict[str, tuple[Ints, Ints]]
+    start: int = 0
 
     @staticmethod
     def of(
@@ -63,6 +67,7 @@ class Triangle:
         number_of_strata: int = 1,
         until_us: Times | None = None,
         first: NDArray[np.bool_] | None = None,
+        compact: bool = False,
     ) -> Triangle:
         """Count canonical rows, one a request and version of its label, in any order.
 
@@ -76,43 +81,89 @@ class Triangle:
             number_of_strata: how many there are, in all shards alike.
             until_us: when the next version was known, int64 [n]; None: nothing was corrected.
             first: whether the row counts the request as asked, bool [n]; None: all do.
+            compact: whether to make room only for the periods that the rows lie in; see `whole`.
 
         Raises:
             ConfigError: a table too large to keep.
-            DataError: a stratum out of range.
+            DataError: a stratum out of range, or a loss that cannot be summed.
         """
-        shape = (number_of_strata, periods.looks, periods.lags)
+        start, end = _touched(time_us, periods) if compact else (0, periods.looks)
+        shape = (number_of_strata, end - start, periods.lags)
         _check(shape, strata)
-        placed = _Placed.of(time_us, known_us, until_us, periods, np.zeros_like(time_us) if strata is None else strata)
-        counted = np.ones(len(time_us)) if first is None else first.astype(np.float64)
+        strata = np.zeros_like(time_us) if strata is None else strata
+        placed = _Placed.of(time_us, known_us, until_us, periods, strata, start, end)
+        request = placed.request if first is None else np.where(first, placed.request, -1)
         return Triangle(
             periods,
-            placed.asked(counted, shape),
-            placed.matured(np.ones(len(time_us)), shape),
+            _counts(request, shape[:2]),
+            placed.labels(shape),
             {name: placed.matured(values, shape) for name, values in losses.items()},
             {name: placed.matured(values**2, shape) for name, values in losses.items()},
             {
                 name: (
-                    np.stack([placed.asked(counted * end, shape) for end in ends]),
+                    np.stack([binned(request, end, shape[0] * shape[1]).reshape(*shape[:2], -1) for end in ends]),
                     np.stack([placed.matured(end, shape) for end in ends]),
                 )
                 for name, ends in (limits or {}).items()
             },
+            start,
         )
 
     def __add__(self, other: Triangle) -> Triangle:
         """Two shards of the same grid together."""
+        start = min(self.start, other.start)
+        end = max(self.start + self.asked.shape[1], other.start + other.asked.shape[1])
+        a, b = self._over(start, end), other._over(start, end)
         return Triangle(
-            self.periods,
-            self.asked + other.asked,
-            self.matured + other.matured,
-            {name: cells + other.losses[name] for name, cells in self.losses.items()},
-            {name: cells + other.squares[name] for name, cells in self.squares.items()},
+            a.periods,
+            a.asked + b.asked,
+            a.matured + b.matured,
+            {name: carried(cells + b.exact_losses[name]) for name, cells in a.exact_losses.items()},
+            {name: carried(cells + b.exact_squares[name]) for name, cells in a.exact_squares.items()},
             {
-                name: (asked + other.limits[name][0], matured + other.limits[name][1])
-                for name, (asked, matured) in self.limits.items()
+                name: (carried(asked + b.exact_limits[name][0]), carried(matured + b.exact_limits[name][1]))
+                for name, (asked, matured) in a.exact_limits.items()
             },
+            start,
         )
+
+    def whole(self) -> Triangle:
+        """The same with room for all periods of the grid."""
+        return self._over(0, self.periods.looks)
+
+    def _over(self, start: int, end: int) -> Triangle:
+        """The same with room for the periods from one to another, beyond all that there are."""
+        before, after = self.start - start, end - self.start - self.asked.shape[1]
+        if not (before or after):
+            return self
+
+        def over(cells: NDArray[np.float64], axis: int = 1) -> NDArray[np.float64]:
+            return np.pad(cells, [(before, after) if place == axis else (0, 0) for place in range(cells.ndim)])
+
+        def exact(cells: Ints, axis: int = 1) -> Ints:
+            return np.pad(cells, [(before, after) if place == axis else (0, 0) for place in range(cells.ndim)])
+
+        return replace(
+            self, asked=over(self.asked), matured=over(self.matured), start=start,
+            exact_losses={name: exact(cells) for name, cells in self.exact_losses.items()},
+            exact_squares={name: exact(cells) for name, cells in self.exact_squares.items()},
+            exact_limits={name: (exact(asked, 2), exact(came, 2)) for name, (asked, came) in self.exact_limits.items()},
+        )  # fmt: skip
+
+    @cached_property
+    def losses(self) -> dict[str, Floats]:
+        """By model, the sum of the losses of the labels, float64 [strata, looks, lags]; a correction adds the difference that it makes, at its own wait."""
+        return {name: nearest(cells) for name, cells in self.exact_losses.items()}
+
+    @cached_property
+    def squares(self) -> dict[str, Floats]:
+        """By model, the sum of their squares, likewise."""
+        return {name: nearest(cells) for name, cells in self.exact_squares.items()}
+
+    @cached_property
+    def limits(self) -> dict[str, tuple[Floats, Floats]]:
+        """By model, the sums of the least and of the greatest loss that a label could make: over the requests, float64 [2, strata, looks], and over the labels that came, float64 [2, strata, looks, lags]."""
+        return {name: (nearest(asked), nearest(came)) for name, (asked, came) in self.exact_limits.items()}
 
     def waiting(self, confidence: float = 0.95) -> tuple[Floats, Floats, Floats]:
         """Kaplan–Meier at every look: the share still waited for after so many looks, with its pointwise bounds.
@@ -150,9 +201,11 @@ class _Placed:
     superseded: Times | None
 
     @staticmethod
-    def of(time_us: Times, known_us: Times, until_us: Times | None, periods: Periods, strata: Times) -> _Placed:
+    def of(
+        time_us: Times, known_us: Times, until_us: Times | None, periods: Periods, strata: Times, start: int, end: int
+    ) -> _Placed:
         period = periods.of_request(time_us)
-        request = np.where(period < periods.looks, strata * periods.looks + period, -1)
+        request = np.where(period < periods.looks, strata * (end - start) + period - start, -1)
 
         def cell(moment_us: Times) -> Times:
             lag = periods.waited(time_us, moment_us)
@@ -161,16 +214,27 @@ class _Placed:
 
         return _Placed(request, cell(known_us), None if until_us is None else cell(until_us))
 
-    def asked(self, values: Floats, shape: tuple[int, int, int]) -> Floats:
-        return _sums(self.request, values, shape[0] * shape[1]).reshape(shape[:2])
+    def labels(self, shape: tuple[int, int, int]) -> Floats:
+        """How many labels first came in each cell."""
+        counts = _counts(self.seen, shape)
+        if self.superseded is not None:
+            counts = counts - _counts(np.where(self.seen >= 0, self.superseded, -1), shape)
+        return counts
 
-    def matured(self, values: Floats, shape: tuple[int, int, int]) -> Floats:
+    def matured(self, values: Floats, shape: tuple[int, int, int]) -> Ints:
         """The sums over the cells, a superseded version taken out again where its successor was seen."""
         size = shape[0] * shape[1] * shape[2]
-        cells = _sums(self.seen, values, size)
+        cells = binned(self.seen, values, size)
         if self.superseded is not None:
-            cells = cells - _sums(np.where(self.seen >= 0, self.superseded, -1), values, size)
-        return cells.reshape(shape)
+            cells = carried(cells - binned(np.where(self.seen >= 0, self.superseded, -1), values, size))
+        return cells.reshape(*shape, -1)
+
+
+def _touched(time_us: Times, periods: Periods) -> tuple[int, int]:
+    """The first of the grid's periods that requests lie in, and the one after the last; at least one."""
+    first, last = (int(periods.of_request(np.array([each]))[0]) for each in (time_us.min(), time_us.max()))
+    start = min(first, periods.looks - 1)
+    return start, max(start, min(last, periods.looks - 1)) + 1
 
 
 def as_of(cells: Floats) -> Floats:
@@ -188,9 +252,8 @@ def as_of(cells: Floats) -> Floats:
     return shown
 
 
-def _sums(cell: Times, values: Floats, size: int) -> Floats:
-    kept = cell >= 0
-    return np.bincount(cell[kept], weights=values[kept], minlength=size).astype(np.float64, copy=False)
+def _counts(cell: Times, shape: tuple[int, ...]) -> Floats:
+    return np.bincount(cell[cell >= 0], minlength=math.prod(shape)).astype(np.float64).reshape(shape)
 
 
 def _check(shape: tuple[int, int, int], strata: NDArray[np.int64] | None) -> None:

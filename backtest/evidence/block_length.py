@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,12 +87,12 @@ class BlockLength:
         return BlockLength(length, best, lag, float(shares[length - 1]), n)
 
 
-def merge(sums: Floats, rows: NDArray[np.int64], length: int) -> tuple[Floats, NDArray[np.int64]]:
+def merge(sums: Floats, rows: NDArray[Any], length: int) -> tuple[Floats, NDArray[Any]]:
     """Put every `length` consecutive blocks together; what is left over at the end waits.
 
     Args:
         sums: the sum of the differences in each block, float64 [..., blocks].
-        rows: how many rows each has, int64 [blocks].
+        rows: how many rows each has, int64 [blocks], or their weights, float64 [blocks].
         length: as chosen by `BlockLength`.
 
     Returns:

@@ -8,22 +8,25 @@ comparison; none of them turns its verdict.
 from __future__ import annotations
 
 from .decisions import OffPolicy, Selected
-from .disagreements import Disagreements
+from .disagreements import Asked, Disagreements
 from .estimates import Estimates
 from .finding import Finding
 from .findings import Findings
 from .fitted import Fitted
 from .held import Held
 from .lateness import Lateness
+from .measure_sums import MeasurePlan
 from .measures import Measures
 from .movement import Movement
 from .policies import Policies, retrain, roll_out
+from .sampled import Sampled, sampled
 from .skewed import Skewed
 from .sliced import Sliced
 from .taken import Taken, recording_of
 from .trial import Trial
 
 __all__ = [
+    "Asked",
     "Disagreements",
     "Estimates",
     "Finding",
@@ -31,10 +34,12 @@ __all__ = [
     "Fitted",
     "Held",
     "Lateness",
+    "MeasurePlan",
     "Measures",
     "Movement",
     "OffPolicy",
     "Policies",
+    "Sampled",
     "Selected",
     "Skewed",
     "Sliced",
@@ -43,4 +48,5 @@ __all__ = [
     "recording_of",
     "retrain",
     "roll_out",
+    "sampled",
 ]

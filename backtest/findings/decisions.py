@@ -11,7 +11,7 @@ import numpy as np
 from windtunnel.backtest.comparison import finite
 from windtunnel.backtest.off_policy import Logged, Overlap, SelectiveLabels, doubly_robust, guess_rewards, ips, snips
 from windtunnel.backtest.off_policy.estimator import mean_of
-from windtunnel.backtest.plot import number, percent, span
+from windtunnel.backtest.plot import beside, percent, span
 from windtunnel.errors import ConfigError, DataError
 from windtunnel.report.section import Section, Table
 
@@ -156,7 +156,7 @@ class OffPolicy:
             (
                 "what was done",
                 "",
-                number(self.logged.value),
+                beside(self.logged.value, self.logged.low, self.logged.high, signed=False),
                 span(self.logged.low, self.logged.high, signed=False),
                 "",
                 "",
@@ -164,7 +164,7 @@ class OffPolicy:
         ]
         rows += [
             (
-                each.model, percent(each.agreed), number(each.best.value), span(each.best.low, each.best.high, signed=False),
+                each.model, percent(each.agreed), beside(each.best.value, each.best.low, each.best.high, signed=False), span(each.best.low, each.best.high, signed=False),
                 f"{each.overlap.effective:,.0f} of {each.overlap.rows:,}", "; ".join(each.overlap.reasons) or "none",
             )
             for each in self.earned

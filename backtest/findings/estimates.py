@@ -95,7 +95,7 @@ class Estimates:
 
         Args:
             held: the recording.
-            methods: `cbpe`, `dle` or both; where empty, `cbpe` if it knows the metric, else `dle`.
+            methods: `cbpe`, `dle` or both; where empty, `cbpe` if it knows the metric and requests have no amounts, else `dle`.
             metric: what `cbpe` estimates; that of the comparison where empty. `dle` always estimates the comparison's loss.
             features: what `dle` learns from, beside the prediction.
             calibration: of `cbpe`.
@@ -107,13 +107,20 @@ class Estimates:
             ConfigError: a metric that cannot be estimated by confidence, or a recording no longer than a period.
         """
         named = metric or NAMES.get(held.loss.name, held.loss.name)
-        chosen = tuple(methods) or (("cbpe",) if named in METRICS and held.loss.binary else ("dle",))
+        # what is at stake in a request is unknown to confidence: it would estimate another mean than the one that decides
+        confident = named in METRICS and held.loss.binary and not len(held.rows.amount)
+        chosen = tuple(methods) or (("cbpe",) if confident else ("dle",))
         if "dle" in chosen:
             held.check_additive('estimate.methods = ["dle"]')
         if "cbpe" in chosen and not held.loss.binary:
             raise ConfigError(
                 "needs labels of 0 or 1 and probabilities", field="estimate.methods", value="cbpe",
                 fix='write methods = ["dle"], which learns the loss from the features',
+            )  # fmt: skip
+        if "cbpe" in chosen and any(said.min() < 0.0 or said.max() > 1.0 for said in map(held.prediction, held.models)):
+            raise ConfigError(
+                "needs probabilities, and there are answers outside 0 to 1", field="estimate.methods", value="cbpe",
+                fix="log the probability of label 1, or leave [backtest.estimate] out",
             )  # fmt: skip
         periods = held.periods(period_us)
         found = []
@@ -229,8 +236,10 @@ def _by_regression(held: Held, model: str, periods: Periods, features: Sequence[
     """On the version of each label that counts in the end: it is learnt from once its period is settled, when none is left to come."""
     rows, of = held.rows, last_versions(held)
     told = np.column_stack([held.prediction(model), *(held.numbers(each) for each in features)])
+    # what is learnt is the loss of a row, of which a root is shown
+    metric = "squared_error" if held.loss.rooted else held.loss.name
     return estimate_by_regression(
-        rows.time_us[of], rows.known_us[of], told[of], held.values(model)[of], periods, metric=held.loss.name, seed=seed
+        rows.time_us[of], rows.known_us[of], told[of], held.values(model)[of], periods, metric=metric, seed=seed
     )
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from windtunnel.backtest.plot import share_between
 from windtunnel.backtest.section import draw
 
+from .disagreements import Disagreements
+from .sampled import Sampled
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-    from windtunnel.backtest.comparison import Comparison
+    from windtunnel.backtest.comparison import Candidate, Comparison
     from windtunnel.report.section import Section
     from windtunnel.verdict import Verdict
 
@@ -61,7 +68,11 @@ class Findings:
     @cached_property
     def doubts(self) -> tuple[str, ...]:
         """Why the comparison should be believed less than it says."""
-        return (*_fooled(self.comparison), *(doubt for finding in self.beside for doubt in finding.doubts))
+        return (
+            *_fooled(self.comparison),
+            *_coarse(self.comparison),
+            *(doubt for finding in self.beside for doubt in finding.doubts),
+        )
 
     @property
     def verdict(self) -> Verdict:
@@ -74,8 +85,17 @@ class Findings:
         """The whole document as JSON values."""
         told = self.comparison.to_dict() | {"doubts": list(self.doubts)}
         for finding in self.beside:
-            told |= finding.to_dict()
+            for key, value in finding.to_dict().items():
+                # what adds up may be told of all requests, the rest of the same list of some
+                told[key] = [*told[key], *value] if key in told and isinstance(value, list) else value
         return told
+
+    def write(self, folder: Path) -> None:
+        """Lay down what findings keep in files of their own."""
+        for finding in self.beside:
+            of = finding.of if isinstance(finding, Sampled) else finding
+            if isinstance(of, Disagreements):
+                of.write(folder)
 
     def draw(self) -> Section:
         """One section of all."""
@@ -86,18 +106,49 @@ class Findings:
             sentences=(*whole.sentences, *doubts, *(each for part in parts for each in part.sentences)),
             tables=(*whole.tables, *(each for part in parts for each in part.tables)),
             figures=(*whole.figures, *(each for part in parts for each in part.figures)),
-            notes=(*whole.notes, *(each for part in parts for each in part.notes)),
+            notes=tuple(dict.fromkeys((*whole.notes, *(each for part in parts for each in part.notes)))),
         )
 
 
 def _fooled(comparison: Comparison) -> tuple[str, ...]:
-    """Candidates on whose noise the method finds differences that are not there more often than it says."""
-    return tuple(
-        f"on the noise of `{each.name}`'s days the method finds a difference that is not there in {each.placebo.value:.0%} of trials: "
-        "its days stay alike for long, so what holds of these days need not hold of others"
-        for each in comparison.candidates
-        if each.placebo is not None and each.placebo.low > comparison.level_each
+    """Candidates on whose noise the method finds differences that are not there more often than it says, or could not be tried."""
+    return tuple(told for each in comparison.candidates if (told := _fooled_by(each, comparison.level_each)))
+
+
+def _fooled_by(candidate: Candidate, level: float) -> str:
+    placebo = candidate.placebo
+    if placebo is None and candidate.alike > 1 and math.isfinite(candidate.difference_high):
+        return (
+            f"the daily differences of `{candidate.name}` stay alike for {candidate.alike} days or more, too long for the method to be tried "
+            f"on their noise (placebo) in {candidate.blocks} days: what holds of these days need not hold of others"
+        )
+    if placebo is None or placebo.low <= level:
+        return ""
+    return (
+        f"on the noise of `{candidate.name}`'s days the method finds a difference that is not there in "
+        f"{share_between(placebo.value, placebo.low, placebo.high)} of trials, more than its {level:.3g}: its days stay alike for long, so "
+        "what holds of these days need not hold of others"
     )
+
+
+def _coarse(comparison: Comparison) -> tuple[str, ...]:
+    """Candidates whose interval ends so near to what decides that counting scores in bins may have decided."""
+    if comparison.binned is None:
+        return ()
+    told = []
+    for each in comparison.candidates:
+        error = comparison.binned.difference_error[each.name]
+        margins = [
+            abs(end - bar)
+            for end in (each.difference_low, each.difference_high)
+            for bar in (0.0, comparison.max_loss, -comparison.max_loss)
+        ]
+        if min(margins) <= error:
+            told.append(
+                f"an end of `{each.name}`'s interval lies nearer to what decides than scores counted in {comparison.binned.bins:,} bins "
+                f"can tell ({error:.2g})"
+            )
+    return tuple(told)
 
 
 def _brief(part: Section) -> Section:

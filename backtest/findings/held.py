@@ -12,8 +12,9 @@ import polars as pl
 
 from windtunnel.backtest.estimate import Periods
 from windtunnel.backtest.kernel import DAY_US
-from windtunnel.backtest.question import RANKED
+from windtunnel.backtest.question import RANKED, Question
 from windtunnel.backtest.rows import Rows
+from windtunnel.backtest.waits import coarse_us
 from windtunnel.errors import ConfigError
 from windtunnel.loss import loss_named
 from windtunnel.table import take_column
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Flags = NDArray[np.bool_]
-
-MOST_WAITS = 64
-"""A horizon is cut into at most so many waits: more make tables large and curves no smoother."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,12 @@ class Held:
         return Held(
             rows, recording.frame, models, loss, looks_us, every_us, horizon_us, recording.name, tuple(features)
         )
+
+    @property
+    def question(self) -> Question:
+        """What the comparison asked of the rows."""
+        weighted = len(self.rows.weight) > 0
+        return Question(self.models, self.loss, int(self.looks_us[0]), self.every_us, self.horizon_us, weighted)
 
     @property
     def as_of_us(self) -> int:
@@ -216,9 +220,8 @@ class Held:
 
     @property
     def coarse_us(self) -> int:
-        """A multiple of the step between looks that is a day or more, and cuts the horizon into no more than `MOST_WAITS`."""
-        least = max(DAY_US, -(-self.horizon_us // MOST_WAITS))
-        return self.every_us * -(-least // self.every_us)
+        """A multiple of the step between looks that is a day or more; see `waits.coarse_us`."""
+        return coarse_us(self.every_us, self.horizon_us)
 
     def periods(self, step_us: int = 0, *, until_us: int | None = None) -> Periods:
         """A grid that has all requests in it, and ends with the last look of it that the recording reaches.

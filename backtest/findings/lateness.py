@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.backtest.comparison import finite, iso, moment
-from windtunnel.backtest.estimate import (
-    DelayCurve,
-    Triangle,
-    WeightedMean,
-    bound_mean,
-    mean_by_age,
-    mean_by_delay,
-    plain_mean,
-)
-from windtunnel.backtest.plot import band, colour, figure, kept, line, number, span
+from windtunnel.backtest.estimate import bound_mean, mean_by_age, mean_by_delay, plain_mean
+from windtunnel.backtest.plot import band, beside, colour, figure, kept, line, number, span
+from windtunnel.backtest.waits import Waits
 from windtunnel.quantity import format_duration
 from windtunnel.report.section import Figure, Section, Table
 
@@ -26,7 +19,8 @@ from .held import looks_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from windtunnel.backtest.estimate import WeightedMean
+    from windtunnel.backtest.estimate import DelayCurve, Triangle, WeightedMean
+    from windtunnel.backtest.question import Question
     from windtunnel.loss import Loss
 
     from .finding import Series
@@ -105,19 +99,19 @@ class Lateness:
         Args:
             held: the recording.
         """
-        rows, first = held.rows, held.first
-        curve = DelayCurve.at(
-            rows.time_us[first], rows.known_us[first], as_of_us=held.as_of_us, horizon_us=held.horizon_us
-        )
-        periods = held.periods()
-        # a weighted recording is a sample of what was asked, and of that the triangle keeps no count
-        told = held.models if held.additive and not len(held.rows.weight) else ()
-        triangle = Triangle.of(
-            rows.time_us, rows.known_us, periods=periods, losses={name: held.values(name) for name in told},
-            limits=_limits(held) if told else {}, until_us=held.until_us, first=first,
-        )  # fmt: skip
-        weighted = {name: Weighted.of(triangle, name, held.loss) for name in told}
-        return Lateness(curve, held.horizon_us / 1e6, looks_of(periods), weighted, held.loss.name)
+        return Lateness.of_waits(Waits.of(held.rows, held.question, held.as_of_us, compact=False), held.question)
+
+    @staticmethod
+    def of_waits(waits: Waits, question: Question) -> Lateness:
+        """Read what was counted of a whole recording.
+
+        Args:
+            waits: of all its rows.
+            question: what they were asked.
+        """
+        triangle, loss = waits.triangle.whole(), question.loss
+        weighted = {name: Weighted.of(triangle, name, loss) for name in triangle.losses}
+        return Lateness(waits.curve, question.horizon_us / 1e6, looks_of(triangle.periods), weighted, loss.name)
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -180,8 +174,8 @@ class Lateness:
         rows = [
             (
                 name, number(float(each.plain[-1])),
-                f"{number(float(each.by_age.mean[-1]))} {_ends(each.by_age)}",
-                f"{number(float(each.by_delay.mean[-1]))} {_ends(each.by_delay)}",
+                _mean(each.by_age),
+                _mean(each.by_delay),
                 "unbounded" if each.bounds is None else span(float(each.bounds[0][-1]), float(each.bounds[1][-1]), signed=False),
             )
             for name, each in self.weighted.items()
@@ -217,18 +211,6 @@ def _shown(mean: WeightedMean, loss: Loss) -> WeightedMean:
     return replace(mean, mean=middle, low=low, high=high)
 
 
-def _ends(mean: WeightedMean) -> str:
-    return span(float(mean.low[-1]), float(mean.high[-1]), signed=False)
-
-
-def _limits(held: Held) -> dict[str, tuple[Floats, Floats]]:
-    """The least and the greatest loss that a label could make of each row, where labels are 0 or 1."""
-    if not held.loss.binary or not held.additive:
-        return {}
-    limits = {}
-    for model in held.models:
-        ends = [
-            held.loss.of(np.full(len(held.rows), label), held.prediction(model)) * held.amount for label in (0.0, 1.0)
-        ]
-        limits[model] = np.minimum(*ends), np.maximum(*ends)
-    return limits
+def _mean(mean: WeightedMean) -> str:
+    ends = float(mean.low[-1]), float(mean.high[-1])
+    return f"{beside(float(mean.mean[-1]), *ends, signed=False)} {span(*ends, signed=False)}"

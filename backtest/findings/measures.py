@@ -20,14 +20,14 @@ from windtunnel.backtest.metrics import (
     metric_named,
 )
 from windtunnel.backtest.plot import number
-from windtunnel.errors import ConfigError
+from windtunnel.errors import ConfigError, DataError
 from windtunnel.quantity import format_duration
 from windtunnel.report.section import Section, Table
 
 from .sliced import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -109,6 +109,7 @@ class Measures:
         half_life_s: float = 0.0,
         by: str = "",
         query: str = "",
+        known: Collection[tuple[str, bool]] = (),
     ) -> Measures:
         """Follow them all.
 
@@ -120,31 +121,25 @@ class Measures:
             half_life_s: after how long a request counts half as much, for a fading window; none where zero.
             by: the column whose values are told apart; none where empty.
             query: the column that says which requests were ranked together.
+            known: metrics that are told of elsewhere, by name, and whether that is by value of a column; they are left out.
 
         Raises:
             ConfigError: no such metric, one that cannot fade, or a query column that none of them asks for.
             DataError: labels or answers that one of them cannot take, or no such column.
         """
-        chosen = [metric_named(text, home) for text in metrics]
-        if query and not any("query" in metric.needs for metric in chosen):
-            raise ConfigError(
-                "is asked for by none of the metrics",
-                field="measures.query",
-                value=query,
-                fix="leave it out, or add ndcg",
-            )
-        windows = [CUMULATIVE, *([Window.last(last_s)] if last_s else [])]
-        windows += [Window.decayed(half_life_s)] if half_life_s else []
+        chosen, windows = chosen_metrics(metrics, home, query), windows_of(last_s, half_life_s)
         clocks, groups = Clocks.of(held.rows), _groups(held, by) if by else {}
         told: list[Measure] = []
         mornings = {}
         for model in held.models:
             rows = _judged(held, model, query)
             for metric in chosen:
-                for window in windows:
+                check(metric, rows, model)
+                for window in windows if (metric.name, False) not in known else ():
                     followed = follow_metric(metric, rows, clocks, held.looks_us, held.horizon_us, window)
                     told.append(Measure(model, metric, window, "", followed))
-                inside = follow_by_slice(metric, rows, clocks, held.looks_us, held.horizon_us, groups)
+                told_apart = groups if (metric.name, True) not in known else {}
+                inside = follow_by_slice(metric, rows, clocks, held.looks_us, held.horizon_us, told_apart)
                 told += [Measure(model, metric, CUMULATIVE, name, followed) for name, followed in inside.items()]
             if last_s:
                 mornings[model] = Hindsight.of(
@@ -171,7 +166,8 @@ class Measures:
         """A table of all requests, one of the groups, and what the mornings showed."""
         drawn = [each.draw(model) for model, each in list(self.mornings.items())[:MOST_DRAWN]]
         whole = joined(drawn)
-        tables = (self._table(), *([self._by_group()] if self.by else []))
+        apart = any(each.group for each in self.measures)
+        tables = (*([self._table()] if self.measures else []), *([self._by_group()] if apart else []))
         return Section("", "", whole.sentences, tables=tables, figures=whole.figures, notes=whole.notes)
 
     def _table(self) -> Table:
@@ -190,7 +186,7 @@ class Measures:
 
     def series(self) -> Series:
         """Every measure at every look."""
-        looks_us = self.measures[0].followed.as_of_us
+        looks_us = self.measures[0].followed.as_of_us if self.measures else np.empty(0, np.int64)
         return looks_us, {each.name: each.followed.value for each in self.measures}
 
 
@@ -207,6 +203,46 @@ def worded(window: Window) -> str:
     return f"of the last {span}" if window.kind == "last" else f"fading by half in {span}"
 
 
+def chosen_metrics(metrics: Sequence[str], home: Path, query: str) -> list[Metric]:
+    """The metrics by name.
+
+    Raises:
+        ConfigError: no such metric, or a query column that none of them asks for.
+    """
+    chosen = [metric_named(text, home) for text in metrics]
+    if query and not any("query" in metric.needs for metric in chosen):
+        raise ConfigError(
+            "is asked for by none of the metrics",
+            field="measures.query",
+            value=query,
+            fix="leave it out, or add ndcg",
+        )
+    return chosen
+
+
+def windows_of(last_s: float, half_life_s: float) -> list[Window]:
+    """All requests so far; where asked for, those of the last days, and all of them fading."""
+    windows = [CUMULATIVE, *([Window.last(last_s)] if last_s else [])]
+    return [*windows, *([Window.decayed(half_life_s)] if half_life_s else [])]
+
+
+def check(metric: Metric, rows: Judged, model: str) -> None:
+    """Refuse what a metric cannot take, and say of which model.
+
+    Raises:
+        DataError: labels or answers of another kind.
+        ConfigError: weights where it takes none, or a column that it needs and that is not named.
+    """
+    try:
+        metric.check(rows)
+    except DataError as error:
+        if error.field in metric.needs:
+            key = "measures.query" if error.field == "query" else f"columns.{error.field}"
+            raise ConfigError(error.problem, field=key, fix=error.fix) from error
+        field = model if error.field == "prediction" else error.field
+        raise DataError(error.problem, file=error.file, field=field, value=error.value, fix=error.fix) from error
+
+
 def _judged(held: Held, model: str, query: str) -> Judged:
     rows, none = held.rows, np.empty(0)
     queries = np.unique(held.texts(query), return_inverse=True)[1] if query else np.empty(0, np.int64)
@@ -218,9 +254,12 @@ def _groups(held: Held, by: str) -> dict[str, NDArray[np.bool_]]:
     """The commonest values of a column, and which rows have each; what has none is called so."""
     texts = held.texts(by)
     values, counts = np.unique(texts[held.first], return_counts=True)
-    # the commonest first, ties by name: the same whatever the labels
-    commonest = np.lexsort((values, -counts))[:MOST_GROUPS]
-    return {str(value) or "(empty)": texts == value for value in values[commonest]}
+    return {str(value) or "(empty)": texts == value for value in values[commonest(values, counts)[:MOST_GROUPS]]}
+
+
+def commonest(values: NDArray[np.str_], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of values, the commonest first, ties by name: the same whatever the labels."""
+    return np.lexsort((values, -counts))
 
 
 def _dated(look: dict[str, Any]) -> dict[str, Any]:

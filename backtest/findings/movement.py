@@ -40,6 +40,13 @@ MOST_STREAMED = 100_000
 """A streaming detector is given at most so many requests, evenly thinned: river takes some 40,000 a second."""
 
 
+LAST = 7
+"""By so many last periods it is judged whether a column had moved when the recording ended."""
+
+FOOLED = 0.05
+"""The chance that this is said of anything though nothing moved."""
+
+
 @dataclass(frozen=True)
 class Watched:
     """What one detector said of one column, period by period.
@@ -61,6 +68,30 @@ class Watched:
     threshold: float
     alarm: Flags
     score: Score | None
+
+    def chance(self, rate: float) -> float:
+        """How likely so many alarms in the last periods would be if nothing moved.
+
+        The threshold is one of m distances of the reference, the k-th: while periods are exchangeable, the chance that a new one
+        lies beyond it is itself drawn, from Beta(m + 1 − k, k), and the count of alarms is beta-binomial.
+
+        Args:
+            rate: the share of alarms while nothing moves, by which the threshold was set.
+
+        Example:
+            >>> said = [False] * 20 + [False, True, False, True, True, True, True]
+            >>> nothing, none = np.empty(0), np.zeros(27, dtype=np.bool_)
+            >>> round(Watched("x", "ks", 20, nothing, 1.0, np.array(said), None).chance(0.05), 4)
+            0.0003
+            >>> Watched("x", "ks", 20, nothing, 1.0, none, None).chance(0.05)
+            1.0
+        """
+        from scipy.stats import betabinom
+
+        last = self.alarm[max(self.reference, len(self.alarm) - LAST) :]
+        beyond = max(1, self.reference + 1 - math.ceil((self.reference + 1) * (1.0 - rate) - 1e-9))
+        alarms = betabinom(len(last), beyond, self.reference + 1 - beyond)
+        return float(alarms.sf(int(last.sum()) - 1))
 
     def to_dict(self, looks_us: Ints, period_s: float) -> dict[str, Any]:
         """As JSON values; alarms as the look that raised them."""
@@ -155,8 +186,8 @@ class Movement:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Columns that had moved in the last period."""
-        moved = sorted({each.column for each in self.watched if len(each.alarm) and each.alarm[-1]})
+        """Columns with more alarms in the last periods than chance raises, over all that is watched together."""
+        moved = sorted({each.column for each in self.watched if each.chance(self.rate) * len(self.watched) <= FOOLED})
         if not moved:
             return ()
         names = ", ".join(f"`{name}`" for name in moved)

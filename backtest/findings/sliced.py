@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.backtest.metrics import Clocks
+from windtunnel.backtest.plot import beside
 from windtunnel.backtest.slices import search_slices
 from windtunnel.errors import ConfigError
 from windtunnel.report.section import Section
@@ -15,8 +16,8 @@ from windtunnel.report.section import Section
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from windtunnel.backtest.slices import Slices
-    from windtunnel.backtest.slices.found import Against
+    from windtunnel.backtest.slices import Slice, Slices
+    from windtunnel.backtest.slices.basis import Against
 
     from .finding import Series
     from .held import Held
@@ -31,10 +32,12 @@ class Sliced:
 
     Args:
         found: by candidate.
+        loss: what is differenced, in words.
         unit: of the loss.
     """
 
     found: dict[str, Slices]
+    loss: str
     unit: str
 
     @staticmethod
@@ -43,10 +46,10 @@ class Sliced:
         *,
         columns: Sequence[str] = (),
         pairs: bool = True,
-        against: Against = "incumbent",
+        against: Against | None = None,
         rate: float = 0.05,
         reference_days: int = 14,
-        block_days: int = 1,
+        block_days: int | None = None,
         least_share: float = 0.01,
     ) -> Sliced:
         """Search; see `search_slices`. Each candidate is searched at `rate` by itself.
@@ -55,10 +58,10 @@ class Sliced:
             held: the recording.
             columns: all features where empty.
             pairs: whether slices by two columns are searched too.
-            against: what a slice is held against.
+            against: what a slice is held against; None: as measured.
             rate: the share of false finds that is borne.
             reference_days: from which edges are taken.
-            block_days: that make a block.
+            block_days: that make a block; None: as measured.
             least_share: of the rows that a slice must hold.
 
         Raises:
@@ -73,22 +76,21 @@ class Sliced:
             name: search_slices(
                 held.table(chosen), held.losses(name) - base, Clocks.of(held.rows), as_of_us=held.as_of_us, horizon_us=held.horizon_us,
                 columns=chosen, pairs=pairs, against=against, rate=rate, reference_days=reference_days, block_days=block_days,
-                least_share=least_share,
+                least_share=least_share, weight=held.rows.weight if len(held.rows.weight) else None,
             )
             for name in held.models[1:]
         }  # fmt: skip
-        return Sliced(found, held.loss.unit)
+        return Sliced(found, held.judge.differenced, held.judge.differenced_unit)
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """Slices in which a candidate is shown to be worse, and why what was found may be false."""
         told = []
         for name, slices in self.found.items():
-            worse = [each for each in slices.found if each.direction == "worse"]
+            # worse than on the rest is no loss where it is better than the incumbent there all the same
+            worse = [each for each in slices.found if each.direction == "worse" and each.alone > 0.0]
             if worse:
-                told.append(
-                    f"`{name}` is worse where {worse[0].name} ({worse[0].difference:+.3g} on {worse[0].share:.1%} of the requests)"
-                )
+                told.append(_worse(name, worse[0], slices.basis.against))
             told += [f"slices of `{name}`: {doubt}" for doubt in slices.doubts]
         return tuple(told)
 
@@ -102,12 +104,21 @@ class Sliced:
 
     def draw(self) -> Section:
         """What was found of every candidate."""
-        parts = [slices.draw(name, self.unit) for name, slices in self.found.items()]
+        parts = [slices.draw(name, self.loss, self.unit) for name, slices in self.found.items()]
         return joined(parts)
 
     def series(self) -> Series:
         """Nothing: it is worked out once, at the last look."""
         return np.empty(0, np.int64), {}
+
+
+def _worse(name: str, where: Slice, against: Against) -> str:
+    by = beside(where.difference, where.low, where.high)
+    share = f"on {where.share:.1%} of the requests"
+    if against == "incumbent":
+        return f"`{name}` is worse where {where.name} ({by} {share})"
+    itself = beside(where.alone, where.low, where.high)
+    return f"`{name}` does worse where {where.name} than elsewhere (by {by}; {itself} from the incumbent, {share})"
 
 
 def joined(parts: Sequence[Section]) -> Section:

@@ -9,7 +9,7 @@ import numpy as np
 
 from windtunnel.backtest.evidence import Arms, Asymptotic, Units, ab_test
 from windtunnel.backtest.kernel import DAY_US
-from windtunnel.backtest.plot import number, percent, span
+from windtunnel.backtest.plot import beside, percent, span
 from windtunnel.errors import DataError, nearest
 from windtunnel.report.section import Section, Table
 
@@ -135,6 +135,7 @@ class Trial:
         ab, told = self.found, self.to_dict()["ab_test"]
         low, high = (told[f"difference_{end}"] for end in ("low", "high"))
         ends = "not known" if low is None or high is None else span(low, high)
+        difference = beside(told["difference"], *(np.inf if each is None else each for each in (low, high)))
         rows = (
             *((f"requests of {name} whose outcome counts", f"{count:,}") for name, count in zip(ab.arms, ab.rows, strict=True)),
             *(
@@ -142,7 +143,7 @@ class Trial:
                 for name, found, meant in zip(ab.arms, ab.ratio.found, ab.ratio.meant, strict=True)
             ),
             ("sample ratio", "MISMATCH" if ab.ratio.mismatch_at is not None else "as meant"),
-            (f"difference in {self.outcome}, {ab.arms[1]} − {ab.arms[0]}", f"{number(told['difference'], signed=True)} {ends}"),
+            (f"difference in {self.outcome}, {ab.arms[1]} − {ab.arms[0]}", f"{difference} {ends}"),
             ("shown", ab.shown or ("nothing: it cannot be trusted" if ab.doubts else "nothing yet")),
             *((("entities in both arms", f"{ab.crossed:,} of {ab.units:,}"),) if ab.crossed is not None else ()),
             *(((f"variance taken out by {self.covariate}", f"{ab.reduction:.0%}"),) if self.covariate else ()),

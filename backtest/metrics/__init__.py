@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from .calibration import Reliability
 from .catalogue import METRICS, metric_named
+from .changes import Changes
 from .clocks import CUMULATIVE, Clocks, Window
 from .cost import by_amount, cost_by_function, cost_by_matrix
-from .follow import Followed, follow_by_slice, follow_metric
+from .follow import Followed, follow_by_slice, follow_metric, followed_sums
 from .hindsight import Hindsight
 from .judged import Judged, check_alike
 from .metric import Measured, Metric
@@ -20,6 +21,7 @@ from .metric import Measured, Metric
 __all__ = [
     "CUMULATIVE",
     "METRICS",
+    "Changes",
     "Clocks",
     "Followed",
     "Hindsight",
@@ -34,5 +36,6 @@ __all__ = [
     "cost_by_matrix",
     "follow_by_slice",
     "follow_metric",
+    "followed_sums",
     "metric_named",
 ]

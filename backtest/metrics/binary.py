@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from windtunnel.loss import LOSSES
 
+from .decided import decided_at_every_look
 from .metric import Metric
 from .order import auc_at_every_look, precision_at_every_look
 
@@ -68,8 +69,9 @@ def at_threshold(name: str, threshold: float) -> Metric:
         return float(score(rows.label, rows.prediction >= threshold, sample_weight=rows.weights))
 
     return Metric(
-        told, "1", "higher", "binary", "probability", whole=whole, doubt=partial(doubt, name=told, threshold=threshold)
-    )
+        told, "1", "higher", "binary", "probability", whole=whole, doubt=partial(doubt, name=told, threshold=threshold),
+        every=decided_at_every_look(name, threshold),
+    )  # fmt: skip
 
 
 def _one_class(rows: Judged, *, name: str, threshold: float = 0.0) -> str:  # noqa: ARG001  # one signature for all doubts
@@ -77,13 +79,6 @@ def _one_class(rows: Judged, *, name: str, threshold: float = 0.0) -> str:  # no
     if (rows.label != first).any():
         return ""
     return f"all {len(rows)} labels are {first:g}, and {name} tells two classes apart"
-
-
-def _no_order(rows: Judged, *, name: str) -> str:
-    if why := _one_class(rows, name=name):
-        return why
-    first = rows.prediction[0]
-    return f"every prediction is {first:g}, which puts nothing in order" if (rows.prediction == first).all() else ""
 
 
 def _no_positive(rows: Judged, *, name: str, threshold: float) -> str:
@@ -113,7 +108,7 @@ def _ordered(name: str, score: Callable[..., float], better: Better = "higher") 
         return float(score(rows.label, rows.prediction, sample_weight=rows.weights))
 
     every = {"roc_auc": auc_at_every_look, "average_precision": precision_at_every_look}[name]
-    return Metric(name, "1", better, "binary", "number", whole=whole, doubt=partial(_no_order, name=name), every=every)
+    return Metric(name, "1", better, "binary", "number", whole=whole, doubt=partial(_one_class, name=name), every=every)
 
 
 BINARY = (

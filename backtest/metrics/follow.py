@@ -11,6 +11,7 @@ import numpy as np
 from windtunnel.backtest.comparison import finite
 from windtunnel.errors import ConfigError, DataError
 
+from .changes import Changes, faded_at
 from .clocks import CUMULATIVE
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def follow_metric(
 ) -> Followed:
     """Follow a metric over a grid.
 
-    A metric that is a mean over rows takes one pass and one sum a look, up to the rounding of sums; ROC AUC one pass, exactly; any
+    A metric that is a mean over rows takes one pass and one sum a look, up to the rounding of sums; one of order or of decisions one pass; any
     other is worked out anew on the rows that count at each look. What was known later moves no bit of an earlier look.
 
     Args:
@@ -86,9 +87,9 @@ def follow_metric(
         [1.0, 0.5, 0.0, nan]
     """
     _check(metric, rows, clocks, window)
-    begin, end = clocks.spans(grid_us, horizon_us, window)
     if metric.additive:
-        return _by_sums(metric, rows, clocks, grid_us, begin, end, window)
+        return followed_sums(metric, Changes.of(metric, rows, clocks, grid_us, horizon_us, window), grid_us, window)
+    begin, end = clocks.spans(grid_us, horizon_us, window)
     if metric.every is not None and window.kind != "decayed" and not len(rows.weight):
         return _all_at_once(metric, rows, grid_us, begin, end)
     return _one_by_one(metric, rows, clocks, grid_us, begin, end, window)
@@ -130,57 +131,19 @@ def _check(metric: Metric, rows: Judged, clocks: Clocks, window: Window) -> None
     metric.check(rows)
 
 
-def _by_sums(
-    metric: Metric, rows: Judged, clocks: Clocks, grid_us: Ints, begin: Ints, end: Ints, window: Window
-) -> Followed:
-    assert metric.row is not None
-    counts = np.flatnonzero(begin < end)
-    taken = rows.take(counts)
-    value = metric.row(taken)
-    weight = taken.weight if len(taken.weight) else np.ones(len(counts))
-    begin, end, looks = begin[counts], end[counts], len(grid_us)
-    fade = _Fade(clocks.time_us[counts], grid_us, window)
-    total, weights = (_running(fade, begin, end, each) for each in (value * weight, weight))
-    number = np.cumsum(np.bincount(begin, minlength=looks + 1) - np.bincount(end, minlength=looks + 1))[:looks]
-    some = (number > 0) & (weights > 0.0)
-    mean = np.divide(total, weights, out=np.full(looks, np.nan), where=some)
-    why = tuple("" if each else "no label that counts is known" for each in some)
+def followed_sums(metric: Metric, changes: Changes, grid_us: Ints, window: Window, group: int = 0) -> Followed:
+    """What each look would have shown of a metric that is a mean over rows.
+
+    Args:
+        metric: the metric.
+        changes: of all rows.
+        grid_us: when one looks.
+        window: which of the requests counted.
+        group: of those of `changes`, the one that is meant.
+    """
+    mean, number = changes.means(grid_us, window, group)
+    why = tuple("no label that counts is known" if np.isnan(each) else "" for each in mean)
     return Followed(metric.name, grid_us, metric.shown(mean), number, why)
-
-
-@dataclass(frozen=True)
-class _Fade:
-    """How much a row counts at a look: 2^(−age / half-life), or one."""
-
-    time_us: Ints
-    grid_us: Ints
-    window: Window
-
-    def at(self, look: Ints) -> Floats:
-        """For each row, at a look of its own."""
-        if self.window.kind != "decayed":
-            return np.ones(len(self.time_us))
-        age_us = self.grid_us[np.minimum(look, len(self.grid_us) - 1)] - self.time_us
-        return np.exp2(-age_us / self.window.span_us)
-
-    def between(self) -> Floats:
-        """From each look to the next, float64 [looks − 1]."""
-        steps = np.diff(self.grid_us)
-        return np.exp2(-steps / self.window.span_us) if self.window.kind == "decayed" else np.ones(len(steps))
-
-
-def _running(fade: _Fade, begin: Ints, end: Ints, value: Floats) -> Floats:
-    """The sum over the rows that count at each look, float64 [looks]."""
-    looks = len(fade.grid_us)
-    change = np.bincount(begin, value * fade.at(begin), minlength=looks + 1)
-    change -= np.bincount(end, value * fade.at(end), minlength=looks + 1)
-    if fade.window.kind != "decayed":
-        return np.cumsum(change[:looks])
-    kept, so_far = [0.0], 0.0
-    for added, faded in zip(change[:looks].tolist(), [1.0, *fade.between().tolist()], strict=True):
-        so_far = so_far * faded + added
-        kept.append(so_far)
-    return np.array(kept[1:])
 
 
 def _all_at_once(metric: Metric, rows: Judged, grid_us: Ints, begin: Ints, end: Ints) -> Followed:
@@ -205,7 +168,7 @@ def _one_by_one(
         counts = np.flatnonzero((begin <= look) & (look < end))
         taken = rows.take(counts)
         if window.kind == "decayed":
-            weight = _Fade(clocks.time_us[counts], grid_us, window).at(np.full(len(counts), look))
+            weight = faded_at(np.full(len(counts), look), clocks.time_us[counts], grid_us, window)
             taken = taken.weighing(weight * taken.weight if len(taken.weight) else weight)
         found.append(metric.settle(taken))
     return Followed(

@@ -154,8 +154,9 @@ class Metric:
         if len(rows.weight) and not self.weighted:
             raise ConfigError("cannot weigh rows", field="metric", value=self.name, fix="use a window of whole days")
         known = ~np.isnan(rows.label)
-        _check_labels(self, rows.label[known], rows.prediction.shape[1:])
+        # the shape first: labels of classes are none that a metric of 0 and 1 can take, which would be said of each label
         _check_answers(self, rows.prediction)
+        _check_labels(self, rows.label[known], rows.prediction.shape[1:])
 
 
 _WANTED = {
@@ -179,12 +180,28 @@ def _check_labels(metric: Metric, label: Floats, classes: tuple[int, ...]) -> No
         )  # fmt: skip
 
 
+OF_CLASSES = {
+    "log_loss": "class_log_loss", "brier": "class_brier", "accuracy": "class_accuracy", "zero_one": "class_accuracy",
+    "roc_auc": "class_auc", "f1": "macro_f1",
+}  # fmt: skip
+"""What a metric of labels 0 and 1 is called where there are several classes."""
+
+
+def _other(metric: Metric, *, classes: bool) -> str:
+    """What to write instead, where answers are of another shape than the metric takes."""
+    if classes:
+        name = OF_CLASSES.get(metric.name.partition("@")[0])
+        return f"of several classes it is called {name}" if name else "name one column a model"
+    name = {theirs: ours for ours, theirs in reversed(OF_CLASSES.items())}.get(metric.name)
+    return f"of labels 0 and 1 it is called {name}" if name else "name a column for each class"
+
+
 def _check_answers(metric: Metric, prediction: Floats) -> None:
     wide = prediction.ndim == 2
     if wide != (metric.takes == "probabilities"):
         raise DataError(
-            f"has the shape {list(prediction.shape)}, which {metric.name} cannot take", field="prediction",
-            fix="give one number a row" if wide else "give one probability for each class in each row",
+            f"is {'several numbers' if wide else 'one number'} a row, which {metric.name} cannot take", field="prediction",
+            fix=_other(metric, classes=wide),
         )  # fmt: skip
     wrong = ~np.isfinite(prediction)
     if metric.takes != "number":

@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 from windtunnel.errors import ConfigError
 from windtunnel.loss import CLIP
 
+from .decided import class_auc_at_every_look, macro_f1_at_every_look
 from .metric import Metric
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ MULTICLASS = (
     Metric("class_log_loss", "nats", "lower", "classes", "probabilities", row=_log_loss),
     Metric("class_brier", "probability²", "lower", "classes", "probabilities", row=_brier),
     Metric("class_accuracy", "share right", "higher", "classes", "probabilities", row=_right),
-    Metric("macro_f1", "1", "higher", "classes", "probabilities", whole=_macro_f1),
-    Metric("class_auc", "1", "higher", "classes", "probabilities", whole=_auc, doubt=_missing_class),
+    Metric("macro_f1", "1", "higher", "classes", "probabilities", whole=_macro_f1, every=macro_f1_at_every_look),
+    Metric(
+        "class_auc", "1", "higher", "classes", "probabilities", whole=_auc, doubt=_missing_class, every=class_auc_at_every_look
+    ),
 )

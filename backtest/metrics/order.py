@@ -29,7 +29,7 @@ def auc_at_every_look(rows: Judged, begin: Ints, end: Ints, looks: int) -> Float
         looks: how many there are.
 
     Returns:
-        float64 [looks]; NaN where one class is missing, or all scores are the same.
+        float64 [looks]; NaN where one class is missing. Where all scores are the same it is 0.5: a tie counts half.
 
     Example: at the second look the third row has come, at the third the first is gone.
 
@@ -38,23 +38,16 @@ def auc_at_every_look(rows: Judged, begin: Ints, end: Ints, looks: int) -> Float
         >>> auc_at_every_look(rows, np.array([0, 0, 1]), np.array([2, 3, 3]), 3).tolist()
         [1.0, 0.5, 0.0]
     """
-    return _at_every_look(areas, lambda _: 0.5, rows, begin, end, looks)
+    return _at_every_look(areas, rows, begin, end, looks)
 
 
 def precision_at_every_look(rows: Judged, begin: Ints, end: Ints, looks: int) -> Floats:
-    """Average precision over the rows that count at each look; see `auc_at_every_look`."""
-    return _at_every_look(precisions, lambda share: share, rows, begin, end, looks)
+    """Average precision over the rows that count at each look; see `auc_at_every_look`. Of equal scores it is the share of ones."""
+    return _at_every_look(precisions, rows, begin, end, looks)
 
 
-def _at_every_look(
-    walk: Callable[..., Floats],
-    tied: Callable[[Floats], Floats | float],
-    rows: Judged,
-    begin: Ints,
-    end: Ints,
-    looks: int,
-) -> Floats:
-    """Walk through the looks; `tied` says what the metric is of a share of ones where all scores are the same."""
+def _at_every_look(walk: Callable[..., Floats], rows: Judged, begin: Ints, end: Ints, looks: int) -> Floats:
+    """Walk through the looks."""
     counts = np.flatnonzero((begin < end) & (begin < looks))
     scores, rank = np.unique(rows.prediction[counts], return_inverse=True)
     positive = rows.label[counts] == 1.0
@@ -65,9 +58,4 @@ def _at_every_look(
     told = walk(row, sign, ends, rank.astype(np.int64), positive, len(scores))
     number, ones = (np.append(0, np.cumsum(each))[ends] for each in (sign, sign * positive[row]))
     told[(ones == 0) | (ones == number)] = np.nan
-    share = np.divide(ones, number, out=np.full(looks, np.nan), where=number > 0)
-    for each in np.flatnonzero(np.isclose(told, tied(share), rtol=1e-9)).tolist():
-        there = rows.prediction[(begin <= each) & (each < end)]
-        if (there == there[0]).all():  # no order at all
-            told[each] = np.nan
     return told

@@ -13,6 +13,7 @@ from .ingest import Ask, Ingest
 from .intake import Intake
 from .roles import FeatureSource, LabelSource, Roles, Rules
 from .skew import FeatureSkew, Skew, compare_features, from_table
+from .user_names import UserNames, naming_inputs
 from .versioned import rows_of
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "Roles",
     "Rules",
     "Skew",
+    "UserNames",
     "compare_features",
     "detect",
     "from_table",
+    "naming_inputs",
     "read_feature_table",
     "rows_of",
 ]

@@ -37,12 +37,25 @@ class Clock:
     Args:
         column: its name.
         tally: told of zones, and of what was decided.
+        table: the source that the column stands in, where it is not the recording.
         factor: µs of the unit of plain numbers, once it is known.
     """
 
     column: str
     tally: Tally
+    table: str = ""
     factor: int = field(default=0, init=False)
+
+    @property
+    def name(self) -> str:
+        """The column, and the table if it is another than the recording.
+
+        Example:
+            >>> from windtunnel.backtest.reading.intake import Tally
+            >>> Clock("at", Tally()).name, Clock("at", Tally(), "wind.csv").name
+            ('at', 'at of wind.csv')
+        """
+        return f"{self.column} of {self.table}" if self.table else self.column
 
     def read(self, values: pl.Series, file: str) -> NDArray[np.int64]:
         """Whole µs since 1970, int64 [n]; `NEVER_US` for null. Times without a zone count as UTC.
@@ -56,10 +69,10 @@ class Clock:
             return self._numbers(values, file)
         else:
             if isinstance(values.dtype, pl.Datetime) and values.count():
-                self.tally.zone(self.column, values.dtype.time_zone or "")
+                self.tally.zone(self.name, values.dtype.time_zone or "")
             if values.dtype == pl.Date:
                 values = values.cast(pl.Datetime("us"))
-                self.tally.zone(self.column, "")
+                self.tally.zone(self.name, "")
             times = timestamps_of(values.alias(self.column), file=file)
         return times.dt.timestamp("us").fill_null(NEVER_US).to_numpy()
 
@@ -68,7 +81,7 @@ class Clock:
         zoned = values.str.contains(ZONE).fill_null(value=False)
         if not zoned.any():
             if values.count():
-                self.tally.zone(self.column, "")
+                self.tally.zone(self.name, "")
             return timestamps_of(values, file=file)
         aware = values.set(~zoned, None)
         times = aware.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
@@ -77,10 +90,10 @@ class Clock:
                 "holds text that is no time stamp", file=file, field=self.column,
                 value=aware.filter(times.is_null() & aware.is_not_null())[0], fix="write ISO 8601, such as 2013-04-01T10:00:00Z",
             )  # fmt: skip
-        self.tally.zone(self.column, "in the text")
+        self.tally.zone(self.name, "in the text")
         bare = values.set(zoned, None)
         if bare.count():
-            self.tally.zone(self.column, "")
+            self.tally.zone(self.name, "")
             times = times.fill_null(timestamps_of(bare, file=file))
         return times
 
@@ -97,7 +110,7 @@ class Clock:
                     value=values.drop_nulls()[0], fix="store a datetime, ISO 8601 text, or seconds (ms, µs, ns) since 1970",
                 )  # fmt: skip
             self.factor, unit = found[0]
-            self.tally.say(f"`{self.column}` holds numbers: they were read as {unit} since 1970.")
+            self.tally.say(f"`{self.name}` holds numbers: they were read as {unit} since 1970.")
         if values.dtype.is_integer():
             exact = values.cast(pl.Int64)
             times = exact * self.factor if self.factor > 0 else exact // -self.factor

@@ -131,15 +131,16 @@ def _number(piece: pl.DataFrame, column: str, name: str, file: str, *, nulls: bo
     """A column as float64 without null: NaN stands for it where there may be any."""
     values = take_column(piece, column, file=file)
     if not (values.dtype.is_numeric() or values.dtype in {pl.Boolean, pl.Null}):
+        fix = "store 0 and 1, or the numbers of the classes" if name == "label" else "store it as numbers"
         raise DataError(
-            f"has dtype {values.dtype} where numbers are needed",
-            file=file,
-            field=column,
-            fix="store numbers; 0 and 1 for labels",
-        )
+            f"has dtype {values.dtype} where numbers are needed", file=file, field=column, role=name if name != column else "",
+            value=values.drop_nulls().head(1).to_list()[0] if values.count() else None, fix=fix,
+        )  # fmt: skip
     numbers = values.cast(pl.Float64).fill_null(float("nan")).alias(name)
     if not nulls and not numbers.is_finite().all():
+        row = int((~numbers.is_finite()).arg_max() or 0)
         raise DataError(
-            "is not a number in every row", file=file, field=column, fix="mend or drop the rows without one"
-        )
+            "is not a number in every row", file=file, field=column, role=name if name != column else "", value=values[row],
+            fix="mend or drop the rows without one",
+        )  # fmt: skip
     return numbers

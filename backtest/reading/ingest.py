@@ -1,8 +1,9 @@
 """Reading a recording: whatever it is stored as → canonical rows, piece by piece, and an account of what was wrong.
 
 Two passes are made over the ids: the first finds those that stand more than once. Their rows are set aside and settled together at
-the end; all others pass through a piece at a time. So what is held is a piece, eight bytes a request, the labels and features that
-lie in tables of their own, and the rows of repeated ids.
+the end; all others pass through a piece at a time. What has to wait for its like goes to disk once it is much (see `spool`): hashes of
+ids, rows of repeated ids, and, where labels have a large table of their own, all requests and all labels, each matched within its
+part. So what is held is a piece, a part, and the features that lie in tables of their own, whatever the length of the recording.
 """
 
 from __future__ import annotations
@@ -16,27 +17,37 @@ import polars as pl
 from windtunnel.errors import ConfigError, DataError
 from windtunnel.feature_table import Freshness
 from windtunnel.source import find_files
+from windtunnel.table import take_column
 
+from .clock import Clock
 from .draft import Draft
 from .feature_files import read_feature_table
 from .formats import detect
-from .intake import Intake, Tally
-from .label_table import LabelTable
-from .repeats import among, hashes_of, ids_of, kind_of_ids, repeated
+from .intake import NEVER_US, Intake, Tally
+from .label_table import LabelTable, labels_in
+from .repeats import Rising, among, hashes_of, ids_of, kind_of_ids, repeated
 from .roles import LabelSource, Roles, Rules, Wanted
+from .spool import Spool
 from .versioned import LABEL_PARTS, several, single
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+    from typing import Self
 
     from numpy.typing import NDArray
 
     from .format import Format
     from .roles import FeatureSource
 
-PIECE_ROWS = 2**20
-"""Rows read at a time: some 100 MB with all that is made of them."""
+PIECE_ROWS = 2**19
+"""Rows read at a time: some 50 MB with all that is made of them."""
+
+MOST_LABELS = 2**22
+"""A table of more labels is not held: they and the requests go to disk, and are matched part by part."""
+
+MOST_ASIDE = 2**20
+"""So many rows of repeated ids are held; more go to disk."""
 
 ASKED = "__asked_at"
 ROW, PLACE, FIRST_ASKED = "__row", "__place", "__first_asked"
@@ -77,18 +88,20 @@ class Ingest:
         ask: what is to be read.
         home: the folder that paths are relative to.
         piece_rows: how many rows are read at a time.
+        thin: only requests are taken whose id has a hash that so many divide, a power of two: a sample that hangs on nothing else.
 
     Raises:
         ConfigError: a part that must be named is not, or an unknown format.
         DataError: there is no file, or the first cannot be read.
     """
 
-    def __init__(self, ask: Ask, home: Path, piece_rows: int = PIECE_ROWS) -> None:
-        self.ask, self.home, self.piece_rows = ask, home, piece_rows
+    def __init__(self, ask: Ask, home: Path, piece_rows: int = PIECE_ROWS, *, thin: int = 1) -> None:
+        self.ask, self.home, self.piece_rows, self.thin = ask, home, piece_rows, thin
         self.files = find_files(ask.source, home)
         self.form = detect(self.files[0], ask.format)
         self.roles = _completed(ask, self.form)
         self._intake: Intake | None = None
+        self._repeats: NDArray[np.uint64] | None = None
 
     @property
     def intake(self) -> Intake:
@@ -105,16 +118,119 @@ class Ingest:
             DataError: what is read cannot be judged; the message says which file, column and value.
         """
         tally = Tally(self.form.name, len(self.files))
-        reading = _Reading(self, tally)
-        yield from reading.pieces()
+        with _Reading(self, tally) as reading:
+            yield from reading.pieces()
         self._intake = tally.intake()
 
     def held(self) -> pl.DataFrame:
         """All rows at once, for a recording that fits into memory."""
-        pieces = list(self)
+        rows = self.held_within(None)
+        assert rows is not None
+        return rows
+
+    def held_within(self, most: int | None) -> pl.DataFrame | None:
+        """All rows at once, or None as soon as they are seen to be more than so many."""
+        pieces, rows = [], 0
+        for piece in self:
+            pieces.append(piece)
+            rows += len(piece)
+            if most is not None and rows > most:
+                return None
         if not pieces:
             raise DataError("has no requests", file=self.ask.source, fix="record some traffic first")
         return pl.concat(pieces, how="diagonal_relaxed")
+
+    @property
+    def kind(self) -> pl.DataType | None:
+        """What ids are compared as; None where there are none."""
+        return next((kind_of_ids(ids.dtype) for _, ids in self._raw_ids()), None)
+
+    @property
+    def repeats(self) -> NDArray[np.uint64]:
+        """The hashes of ids that stand more than once, sorted; the ids are read for it once."""
+        if self._repeats is None:
+            rising = Rising()
+            for ids in self._ids():
+                rising.add(ids)
+                if not rising.holds:
+                    break
+            self._repeats = np.empty(0, np.uint64) if rising.holds else repeated(self._hashes())
+        return self._repeats
+
+    def span(self) -> tuple[int, int]:
+        """When the first request was asked, and the last moment that anything is told of; in µs since 1970, by the clocks alone.
+
+        Rows that will be left out count too, so what is said of the rows that stay may end earlier.
+
+        Raises:
+            DataError: no request has a time.
+        """
+        roles, rising, kind = self.roles, Rising(), self.kind
+        asked = [roles.time, *([roles.label_time] if roles.label_time else [])]
+
+        def pieces(file: str) -> Iterator[pl.DataFrame]:
+            columns = tuple(dict.fromkeys([*asked, *([roles.id] if roles.id else [])]))
+            for piece in self.form.read(file, Wanted(columns, columns), self.piece_rows, Tally()):
+                if kind is not None and rising.holds:
+                    rising.add(ids_of(piece[roles.id], kind, file))
+                yield piece
+
+        labels = [] if self.ask.labels is None else self._label_span(self.ask.labels)
+        spans = [*_spans(((file, pieces(file)) for file in self.files), asked), *labels]
+        if rising.holds:  # seen on the way, so that ids need not be read for it again
+            self._repeats = np.empty(0, np.uint64)
+        first = [least for column, least, _ in spans if column == self.roles.time]
+        if not first:
+            raise DataError("has no requests", file=self.ask.source, fix="record some traffic first")
+        return min(first), max(most for _, _, most in spans)
+
+    def _label_span(self, source: LabelSource) -> list[tuple[str, int, int]]:
+        files, form, roles = _labels(source, self.home)
+        known = [roles.label_time]
+        pieces = (
+            (file, form.read(file, Wanted(tuple(known), tuple(known)), self.piece_rows, Tally())) for file in files
+        )
+        return [("", least, most) for _, least, most in _spans(pieces, known)]
+
+    def _raw_ids(self) -> Iterator[tuple[str, pl.Series]]:
+        wanted = Wanted((self.roles.id,), (self.roles.id,))
+        for file in self.files if self.roles.id else ():
+            for piece in self.form.read(file, wanted, self.piece_rows, Tally()):
+                yield file, piece[self.roles.id]
+
+    def _ids(self) -> Iterator[pl.Series]:
+        kind: pl.DataType | None = None
+        for file, column in self._raw_ids():
+            kind = kind or kind_of_ids(column.dtype)
+            yield ids_of(column, kind, file)
+
+    def _hashes(self) -> Iterator[NDArray[np.uint64]]:
+        for ids in self._ids():
+            hashes = hashes_of(ids)
+            yield hashes if self.thin == 1 else hashes[taken(hashes, self.thin)]
+
+
+def taken(hashes: NDArray[np.uint64], thin: int) -> NDArray[np.bool_]:
+    """Which requests are of a sample of one in so many, by the hashes of their ids; every thinner sample lies within it.
+
+    Example:
+        >>> taken(np.array([4, 6, 7, 8], np.uint64), 4).tolist()
+        [True, False, False, True]
+    """
+    of: NDArray[np.bool_] = (hashes & np.uint64(thin - 1)) == 0
+    return of
+
+
+def _spans(files: Iterable[tuple[str, Iterable[pl.DataFrame]]], columns: list[str]) -> Iterator[tuple[str, int, int]]:
+    """The first and the last moment of some columns in each piece."""
+    clocks = {column: Clock(column, Tally()) for column in columns}
+    for file, pieces in files:
+        for piece in pieces:
+            for column, clock in clocks.items():
+                moments = clock.read(take_column(piece, column, file=file), file)
+                moments = moments[moments != NEVER_US]
+                if len(moments):
+                    yield column, int(moments.min()), int(moments.max())
 
 
 def _completed(ask: Ask, form: Format) -> Roles:
@@ -138,46 +254,79 @@ class _Reading:
         self.ingest, self.tally, self.roles = ingest, tally, ingest.roles
         self.skew_us = round(ingest.ask.rules.skew_s * 1e6)
         self.draft = Draft(ingest.roles, tally)
-        self.aside: list[pl.DataFrame] = []
+        self.aside = Spool(MOST_ASIDE)
+        self.label_rows = Spool(MOST_LABELS)
         self.labels: LabelTable | None = None
-        self.features = [(source.source, read_feature_table(source, ingest.home)) for source in ingest.ask.features]
+        self.features = [
+            (source.source, read_feature_table(source, ingest.home, tally)) for source in ingest.ask.features
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.aside.close()
+        self.label_rows.close()
 
     def pieces(self) -> Iterator[pl.DataFrame]:
-        twice = self._repeated()
-        if self.ingest.ask.labels is not None and self.draft.kind is not None:
-            self.labels = _label_table(
-                self.ingest.ask.labels, self.ingest.home, self.draft.kind, self.ingest.piece_rows, self.tally
-            )
+        twice, thin = self.ingest.repeats, self.ingest.thin
+        if self.ingest.ask.labels is not None:
+            self._read_labels(self.ingest.ask.labels)
         for file in self.ingest.files:
             for piece in self.ingest.form.read(file, self.roles.wanted, self.ingest.piece_rows, self.tally):
-                drafts = self._parted(self.draft.of(piece, file), twice)
+                drafts = self.draft.of(piece, file)
+                if thin > 1:
+                    drafts = drafts.filter(pl.Series(taken(hashes_of(drafts["id"]), thin)))
+                drafts = self._parted(drafts, twice)
                 if len(drafts):
                     yield self._finished(self._versions(drafts, file))
-        if self.aside:
-            rows = self._finished(self._settled_repeats(pl.concat(self.aside, how="vertical_relaxed")))
+        for drafts in self._set_aside():
+            rows = self._finished(self._settled_repeats(drafts))
             yield from rows.iter_slices(self.ingest.piece_rows)
         self._check()
 
-    def _repeated(self) -> NDArray[np.uint64]:
-        """The hashes of ids that stand more than once."""
-        if not self.roles.id:
-            return np.empty(0, np.uint64)
-        return repeated(hashes_of(ids) for ids in self._all_ids())
+    def _read_labels(self, source: LabelSource) -> None:
+        """Read labels of a table of their own: few are held, ready to be looked up; many go to disk, as will all requests."""
+        if (kind := self.ingest.kind) is None:
+            return
+        self.draft.kind = kind
+        files, form, roles = _labels(source, self.ingest.home)
+        own = Tally()
+        pieces = (
+            (file, piece) for file in files for piece in form.read(file, roles.wanted, self.ingest.piece_rows, own)
+        )
+        for rows in labels_in(pieces, roles, kind, self.tally):
+            thin = self.ingest.thin
+            self.label_rows.add(rows if thin == 1 else rows.filter(pl.Series(taken(hashes_of(rows["id"]), thin))))
+        if own.bad > 0:
+            self.tally.skip("labels that cannot be read", own.bad)
+        if self.label_rows.spilled:
+            self.aside.spill()
+        else:
+            (held,) = self.label_rows.parts()
+            self.labels = LabelTable.of(held) if len(held) else None
 
-    def _all_ids(self) -> Iterator[pl.Series]:
-        wanted = Wanted((self.roles.id,), (self.roles.id,))
-        for file in self.ingest.files:
-            for piece in self.ingest.form.read(file, wanted, self.ingest.piece_rows, Tally()):
-                column = piece[self.roles.id]
-                self.draft.kind = self.draft.kind or kind_of_ids(column.dtype)
-                yield ids_of(column, self.draft.kind, file)
+    def _set_aside(self) -> Iterator[pl.DataFrame]:
+        """What was set aside, a part at a time, each with its own labels at hand where those lie on disk too."""
+        if not self.label_rows.spilled:
+            yield from (part for part in self.aside.parts() if len(part))
+            self.tally.strays = 0 if self.labels is None else self.labels.strays
+            return
+        for drafts, labels in zip(self.aside.parts(), self.label_rows.parts(), strict=True):
+            self.labels = LabelTable.of(labels) if len(labels) else None
+            if len(drafts):
+                yield drafts
+            self.tally.strays += 0 if self.labels is None else self.labels.strays
 
     def _parted(self, drafts: pl.DataFrame, twice: NDArray[np.uint64]) -> pl.DataFrame:
-        """Set rows of repeated ids aside."""
+        """Set rows of repeated ids aside, and all rows whose labels lie on disk."""
+        if self.label_rows.spilled:
+            self.aside.add(drafts)
+            return drafts.clear()
         if not len(twice):
             return drafts
         again = pl.Series(among(hashes_of(drafts["id"]), twice))
-        self.aside.append(drafts.filter(again))
+        self.aside.add(drafts.filter(again))
         return drafts.filter(~again)
 
     def _versions(self, drafts: pl.DataFrame, file: str) -> pl.DataFrame:
@@ -192,7 +341,7 @@ class _Reading:
         name = self.ingest.ask.source
         drafts = drafts.with_row_index(ROW)
         first = drafts.unique("id", keep="first", maintain_order=True).with_row_index(PLACE)
-        if self.labels is not None or not self.roles.label_time:
+        if self.ingest.ask.labels is not None or not self.roles.label_time:
             self.tally.duplicates += len(drafts) - len(first)
             return self._versions(first.drop(ROW, PLACE), name)
         all_rows = drafts.join(
@@ -269,21 +418,16 @@ class _Reading:
                 f"has no number in {tally.missing[worst]:,} of {tally.requests + tally.left_out:,} requests", file=name,
                 field=self.roles.models[worst], fix="log every prediction, or allow more with most_missing",
             )  # fmt: skip
-        if self.labels is not None and self.ingest.ask.labels is not None:
-            tally.strays = self.labels.strays
-            if len(self.labels.rows) and tally.strays == len(self.labels.rows):
-                raise DataError(
-                    "has no label of any request of the recording", file=self.ingest.ask.labels.source,
-                    field="labels.id", value=self.labels.rows["id"][0], fix="see that both mean the same id",
-                )  # fmt: skip
+        if self.ingest.ask.labels is not None and 0 < len(self.label_rows) == tally.strays:
+            raise DataError(
+                "has no label of any request of the recording", file=self.ingest.ask.labels.source,
+                field="labels.id", value=next(part["id"][0] for part in self.label_rows.parts() if len(part)),
+                fix="see that both mean the same id",
+            )  # fmt: skip
 
 
-def _label_table(source: LabelSource, home: Path, kind: pl.DataType, rows: int, tally: Tally) -> LabelTable:
+def _labels(source: LabelSource, home: Path) -> tuple[Sequence[str], Format, Roles]:
+    """The files of a label table, what they are of, and what plays which part in them."""
     files = find_files(source.source, home)
     form = detect(files[0])
-    roles = source.roles_in(form.given)
-    own = Tally()
-    pieces = [(file, piece) for file in files for piece in form.read(file, roles.wanted, rows, own)]
-    if own.bad > 0:
-        tally.skip("labels that cannot be read", own.bad)
-    return LabelTable.of(pieces, roles, kind, tally)
+    return files, form, source.roles_in(form.given)

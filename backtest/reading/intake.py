@@ -90,6 +90,20 @@ class Intake:
             )
         return tuple(told)
 
+    def _zones(self) -> str:
+        """Which columns of times say their zone, where some do and some do not."""
+        kinds: dict[str, list[str]] = {"both": [], "bare": [], "zoned": []}
+        for column, zones in self.zones.items():
+            kind = "both" if "" in zones and len(zones) > 1 else "zoned" if "" not in zones else "bare"
+            kinds[kind].append(f"`{column}`")
+        words = {
+            "both": "times with a zone and times without one",
+            "bare": "times without a zone",
+            "zoned": "times with one",
+        }
+        told = "; ".join(f"{', '.join(names)}: {words[kind]}" for kind, names in kinds.items() if names)
+        return f"Zones are mixed ({told}). What has none was read as UTC; if it was another clock, those moments lie hours off."
+
     def doubts(self) -> tuple[str, ...]:
         """Those of the notes that make any comparison on such a recording worth less, a sentence each."""
         told = []
@@ -101,8 +115,7 @@ class Intake:
         if self.labelled == 0:
             told.append("No label ever came: nothing can be judged, only estimated.")
         if self.mixed_zones:
-            bare = ", ".join(f"`{column}`" for column, zones in self.zones.items() if "" in zones)
-            told.append(f"Some times say their zone, {bare} not or not everywhere: those without one were read as UTC.")
+            told.append(self._zones())
         if self.left_out:
             worst = max(self.missing, key=lambda model: self.missing[model])
             told.append(

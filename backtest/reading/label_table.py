@@ -16,7 +16,7 @@ from .intake import NEVER_US
 from .repeats import hashes_of, ids_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -44,30 +44,11 @@ class LabelTable:
     used: NDArray[np.bool_]
 
     @staticmethod
-    def of(pieces: Iterable[tuple[str, pl.DataFrame]], roles: Roles, kind: pl.DataType, tally: Tally) -> LabelTable:
-        """Read the table; rows without a label or a known time are counted and left out.
-
-        Raises:
-            ConfigError: no id, label or known time is named.
-            DataError: a column that is missing or of the wrong kind, or no rows.
-        """
-        for part in ("id", "label", "label_time"):
-            if not getattr(roles, part):
-                raise ConfigError(
-                    "must be named",
-                    field=f"labels.{part.replace('label_time', 'known_time')}",
-                    fix="say which column it is",
-                )
-        clocks = (Clock(roles.label_time, tally), Clock(roles.label_event_time, tally))
-        found = [_typed(piece, roles, kind, clocks, file) for file, piece in pieces]
-        if not found:
-            raise DataError("has no rows", field="labels", fix="give the labels that came")
-        rows = pl.concat(found)
-        whole = rows.filter(pl.col("label").is_not_nan() & (pl.col("known") != NEVER_US))
-        tally.skip("labels without a value or a known time", len(rows) - len(whole))
-        hashes = hashes_of(whole["id"])
+    def of(rows: pl.DataFrame) -> LabelTable:
+        """Make rows of `labels_in` ready to be looked up."""
+        hashes = hashes_of(rows["id"])
         order = np.argsort(hashes, kind="stable")
-        return LabelTable(whole, order, hashes[order], np.zeros(len(whole), dtype=np.bool_))
+        return LabelTable(rows, order, hashes[order], np.zeros(len(rows), dtype=np.bool_))
 
     @property
     def strays(self) -> int:
@@ -90,6 +71,34 @@ class LabelTable:
         place, row = place[same], row[same]
         self.used[row] = True
         return place, row
+
+
+def labels_in(
+    pieces: Iterable[tuple[str, pl.DataFrame]], roles: Roles, kind: pl.DataType, tally: Tally
+) -> Iterator[pl.DataFrame]:
+    """Read the table, piece by piece; rows without a label or a known time are counted and left out.
+
+    Raises:
+        ConfigError: no id, label or known time is named.
+        DataError: a column that is missing or of the wrong kind, or no rows.
+    """
+    for part in ("id", "label", "label_time"):
+        if not getattr(roles, part):
+            raise ConfigError(
+                "must be named",
+                field=f"labels.{part.replace('label_time', 'known_time')}",
+                fix="say which column it is",
+            )
+    clocks = (Clock(roles.label_time, tally), Clock(roles.label_event_time, tally))
+    found = False
+    for file, piece in pieces:
+        found = True
+        rows = _typed(piece, roles, kind, clocks, file)
+        whole = rows.filter(pl.col("label").is_not_nan() & (pl.col("known") != NEVER_US))
+        tally.skip("labels without a value or a known time", len(rows) - len(whole))
+        yield whole
+    if not found:
+        raise DataError("has no rows", field="labels", fix="give the labels that came")
 
 
 def _typed(

@@ -1,4 +1,4 @@
-"""windtunnel's own log, the schema of record: what `windtunnel serve` is to write and a backtest reads as it is.
+"""windtunnel's own log, the schema of record: what `windtunnel serve --log` writes and a backtest reads as it is.
 
 One row a request, in Parquet: `id` (text, unique), `time` (µs, UTC: when it was received), `model` and `version` (text: who answered), `latency_s`
 (float64: from received to answered), `prediction` (float64: the number it answered with; `prediction[0]`, `prediction[1]`, … of classes),

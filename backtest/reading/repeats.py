@@ -1,7 +1,12 @@
-"""Which ids stand more than once, in a recording of any length: eight bytes a request are held for it."""
+"""Which ids stand more than once, in a recording of any length: where ids rise, none; else eight bytes a request are set down for it.
+
+They lie in memory while they are few, else on disk, whence they are compared a part at a time.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,15 +15,19 @@ import polars as pl
 from windtunnel.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
     Hashes = NDArray[np.uint64]
 
 SEED = 2
-PARTS = 16
+PARTS = 64
 """Hashes are compared in so many parts, one after another, so that no second copy of all of them is made."""
+
+MOST_HASHES = 2**24
+"""So many are held in memory, 128 MB; more go to disk."""
 
 
 def ids_of(column: pl.Series, kind: pl.DataType | type[pl.DataType], file: str) -> pl.Series:
@@ -54,18 +63,60 @@ def repeated(pieces: Iterable[Hashes]) -> Hashes:
         >>> repeated([np.array([7, 1], np.uint64), np.array([1, 2**63, 3], np.uint64)]).tolist()
         [1]
     """
+    with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
+        files = [(Path(folder) / str(part)).open("wb") for part in range(PARTS)]
+        try:
+            held = _laid_down(pieces, files)
+        finally:
+            for file in files:
+                file.close()
+        return np.concatenate([_twice(Path(folder) / str(part), held[part]) for part in range(PARTS)])
+
+
+def _laid_down(pieces: Iterable[Hashes], files: Sequence[BinaryIO]) -> list[list[Hashes]]:
+    """Part them; what is not put into files is given back."""
     parts: list[list[Hashes]] = [[] for _ in range(PARTS)]
     bounds = np.array([(2**64 // PARTS) * part for part in range(1, PARTS)], dtype=np.uint64)
+    held = 0
     for piece in pieces:
         ordered = np.sort(piece)
         for part, values in zip(parts, np.split(ordered, np.searchsorted(ordered, bounds)), strict=True):
             part.append(values)
-    return np.concatenate([_twice(part) for part in parts])
+        held += len(piece)
+        if held > MOST_HASHES:
+            for part, file in zip(parts, files, strict=True):
+                file.write(np.concatenate(part).tobytes())
+                part.clear()
+            held = 0
+    return parts
 
 
-def _twice(part: list[Hashes]) -> Hashes:
-    values = np.sort(np.concatenate([np.empty(0, np.uint64), *part]))
+def _twice(file: Path, held: list[Hashes]) -> Hashes:
+    values = np.sort(np.concatenate([np.fromfile(file, dtype=np.uint64), *held]))
     return np.unique(values[1:][values[1:] == values[:-1]])
+
+
+class Rising:
+    """Whether every id is greater than the one before it, so that none can stand twice.
+
+    Example:
+        >>> rising = Rising()
+        >>> [rising.holds for ids in ([1, 4], [5, 9], [9]) if rising.add(pl.Series(ids)) is None]
+        [True, True, False]
+    """
+
+    def __init__(self) -> None:
+        self.holds = True
+        self._last: pl.Series | None = None
+
+    def add(self, ids: pl.Series) -> None:
+        """See some more; none after it has been seen not to be so."""
+        if not self.holds or ids.is_empty():
+            return
+        # most ids that do not rise show it at once
+        within = all((part.slice(1) > part.slice(0, len(part) - 1)).all() for part in (ids.head(100), ids))
+        self.holds = within and (self._last is None or bool((ids.head(1) > self._last).all()))
+        self._last = ids.tail(1)
 
 
 def among(values: Hashes, known: Hashes) -> NDArray[np.bool_]:

@@ -85,10 +85,10 @@ def settled(time_us: Ints, labels: pl.DataFrame, skew_us: int, tally: Tally, fil
         far = known_us < floor_us - skew_us
         if far.any():
             row = int(far.argmax())
-            stamp = np.datetime64(int(known_us[row]), "us")
+            stamp = str(np.datetime64(int(known_us[row]), "us")).removesuffix(".000000") + "Z"
             raise DataError(
                 f"says that {_counted(int(far.sum()))} known more than {skew_us / 1e6:g} s before {what}", file=file,
-                field="label_time", value=str(stamp), fix="check its time zone, or allow more with clock_skew",
+                field="label_time", value=stamp, fix="check its time zone, or allow more with clock_skew",
             )  # fmt: skip
         tally.moved += int(early.sum())
         known_us = np.maximum(known_us, floor_us)
@@ -99,17 +99,18 @@ def _counted(labels: int) -> str:
     return "1 label was" if labels == 1 else f"{labels:,} labels were"
 
 
-def rows_of(frame: pl.DataFrame, models: Sequence[str]) -> Rows:
+def rows_of(frame: pl.DataFrame, models: Sequence[str | Sequence[str]]) -> Rows:
     """Canonical rows as the engine takes them.
 
     Args:
         frame: as `Ingest` gives them.
-        models: the incumbent, then the candidates.
+        models: the canonical column of the incumbent's predictions, then of the candidates'; or each one's columns, one a class.
     """
     corrected = not frame["first"].all() or bool((frame["until"] != NEVER_US).any())
     extra = {"until_us": frame["until"].to_numpy(), "first": frame["first"].to_numpy()} if corrected else {}
     scales = {part: frame[part].to_numpy() for part in ("amount", "weight") if part in frame.columns}
+    said = [frame[each] if isinstance(each, str) else frame.select(each) for each in models]
     return Rows(
         frame["time"].to_numpy(), frame["known"].to_numpy(), frame["label"].to_numpy(),
-        np.ascontiguousarray([frame[model].to_numpy() for model in models]), halves(frame["id"]), **extra, **scales,
+        np.ascontiguousarray([each.to_numpy() for each in said]), halves(frame["id"]), **extra, **scales,
     )  # fmt: skip

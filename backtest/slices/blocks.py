@@ -19,8 +19,9 @@ _COMPILED: dict[str, Any] = {"nogil": True, "cache": True}
 
 @njit(**_COMPILED)  # type: ignore[untyped-decorator]  # numba ships no types
 def add_up(
-    first: Codes, second: Codes, width: int, day: NDArray[np.int32], difference: Floats, counts: Ints, sums: Floats
-) -> None:
+    first: Codes, second: Codes, width: int, day: NDArray[np.int32], difference: Floats, weight: Floats,
+    counts: Ints, weights: Floats, sums: Floats,
+) -> None:  # fmt: skip
     """Add each row to its day and to its cell of two columns.
 
     Rows are best in order of time: what is written to then stays near.
@@ -31,11 +32,14 @@ def add_up(
         width: how many slices the other has.
         day: the day of each row, int32 [n]; below zero: not counted.
         difference: of each row, float64 [n].
+        weight: for how many requests each row counts, float64 [n].
         counts: rows, int64 [days, cells], added to.
-        sums: of their differences, float64 [days, cells], added to.
+        weights: of these rows, float64 [days, cells], added to.
+        sums: of their differences times their weights, float64 [days, cells], added to.
     """
     for row in range(len(day)):
         if day[row] >= 0:
             cell = first[row] * width + second[row]
             counts[day[row], cell] += 1
-            sums[day[row], cell] += difference[row]
+            weights[day[row], cell] += weight[row]
+            sums[day[row], cell] += weight[row] * difference[row]

@@ -24,7 +24,7 @@ BINS = 4
 MOST_LEVELS = 20
 """Of a column with more different values the commonest have a slice each; numbers are then cut into bins instead."""
 
-MISSING, OTHER = "missing", "other"
+MISSING, OTHER, EMPTY = "missing", "other", "(empty)"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _by_levels(column: str, values: pl.Series, reference: Flags, *, numeric: boo
     place = pl.Series("place", range(len(levels)), dtype=pl.Int16)
     codes = values.replace_strict(levels, place, default=len(levels) + 1, return_dtype=pl.Int16)
     filled = np.where(values.is_null().to_numpy(), len(levels), codes.to_numpy()).astype(np.int16)
-    names = [_figure(each) if numeric else each for each in levels]
+    names = [_figure(each) if numeric else each or EMPTY for each in levels]
     return Cut(column, (*names, MISSING, OTHER), filled)
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from windtunnel.backtest.evidence import Asymptotic, apart, carry_over, e_bh
+from windtunnel.backtest.evidence import Asymptotic, apart, e_bh
 from windtunnel.backtest.kernel import DAY_US
 from windtunnel.errors import ConfigError, DataError
 
+from .basis import Basis
 from .blocks import add_up
 from .cut import Cut
-from .found import Slice, Slices
+from .found import Account, Slice, Slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from windtunnel.backtest.metrics import Clocks
 
-    from .found import Against
+    from .basis import Against
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -49,11 +50,12 @@ def search_slices(
     horizon_us: int,
     columns: Sequence[str] | None = None,
     pairs: bool = True,
-    against: Against = "incumbent",
+    against: Against | None = None,
     rate: float = 0.05,
     reference_days: int = REFERENCE_DAYS,
-    block_days: int = 1,
+    block_days: int | None = None,
     least_share: float = LEAST_SHARE,
+    weight: Floats | None = None,
 ) -> Slices:
     """Search slices by one column and by two in which the candidate's loss differs.
 
@@ -72,12 +74,14 @@ def search_slices(
         columns: to be searched; None: all that can be cut.
         pairs: whether slices by two columns are searched too.
         against: `incumbent`: the difference in the slice; `rest`: how much it differs from that in the rest of the rows, day by
-            day, which finds where a candidate that is better everywhere is least so.
+            day, which finds where a candidate that is better everywhere is least so. None: the incumbent, unless days last so
+            long that slices could not be believed; see `Basis`.
         rate: the share of false finds that is borne.
         reference_days: how many of the first days edges are taken from.
         least_share: of the rows of these days that a slice must hold.
-        block_days: how many days make a block. Where whole weeks are good or bad for all requests alike, single days of a small slice
-            hide by their own noise how long that lasts; see `Slices.doubts`.
+        weight: how many requests each row counts for in the mean of its block, float64 [n], zero or more; None: one. Blocks weigh the
+            same whatever is in them, and shares are of rows.
+        block_days: how many days make a block; None: as many as it takes, by what days carry over; see `Basis`.
 
     Raises:
         ConfigError: a rate, a share or a block that is none.
@@ -96,17 +100,26 @@ def search_slices(
         [('region = west', 'worse')]
     """
     _check(features, difference, clocks, rate, least_share)
-    for field, days in (("block_days", block_days), ("reference_days", reference_days)):
-        if days < 1:
-            raise ConfigError("must be a day or more", field=field, value=days, fix="write 7")
+    for field, wished in (("block_days", block_days), ("reference_days", reference_days)):
+        if wished is not None and wished < 1:
+            raise ConfigError("must be a day or more", field=field, value=wished, fix="write 7")
     names = list(columns) if columns is not None else [each.name for each in features if _can_be_cut(each)]
     for name in names:
         if name not in features.columns:
             raise DataError("is not a column", field=name, fix=f"the columns are: {', '.join(features.columns)}")
-    blocks = _Blocks.of(clocks, difference, as_of_us, horizon_us, reference_days, block_days)
+    weights = np.ones(len(difference)) if weight is None else weight
+    days = _Blocks.of(clocks, (difference, weights), as_of_us, horizon_us, reference_days)
+    basis = Basis.of(*days.totals(), against, block_days)
+    blocks = days.merged(basis.block_days)
+    if not blocks.rows:
+        raise DataError(
+            f"has {days.count} days to be judged, not one whole block of {basis.block_days} with a label that counts", field="time",
+            fix="record longer, or take shorter blocks",
+        )  # fmt: skip
     cuts = [Cut.of(features[name], blocks.reference) for name in names]
-    searched = list(_searched(cuts, blocks, pairs, least_share, against))
-    return _named(searched, blocks, as_of_us, against, rate, block_days)
+    searched = list(_searched(cuts, blocks, pairs, least_share, basis.against))
+    account = _accounted(clocks, blocks, as_of_us, reference_days, basis.block_days)
+    return _named(searched, blocks, basis, rate, account)
 
 
 def _check(features: pl.DataFrame, difference: Floats, clocks: Clocks, rate: float, least_share: float) -> None:
@@ -136,22 +149,24 @@ class _Blocks:
         count: how many there are.
         of_row: the block of each row, from 0, int32 [n]; −1 for rows that are not judged.
         difference: float64 [n].
+        weight: float64 [n].
         reference: rows that edges are taken from, bool [n].
     """
 
     count: int
     of_row: NDArray[np.int32]
     difference: Floats
+    weight: Floats
     reference: NDArray[np.bool_]
 
     @staticmethod
     def of(
-        clocks: Clocks, difference: Floats, as_of_us: int, horizon_us: int, reference_days: int, block_days: int
+        clocks: Clocks, values: tuple[Floats, Floats], as_of_us: int, horizon_us: int, reference_days: int
     ) -> _Blocks:
+        difference, weight = values
         day = clocks.time_us // DAY_US
         begin, end = (int(day.min()) if len(day) else 0) + reference_days, (as_of_us - horizon_us) // DAY_US
-        count = max(0, int(end - begin) // block_days)  # whole blocks only
-        end = begin + count * block_days
+        count = max(0, int(end - begin))
         asked_once = clocks.first if len(clocks.first) else np.ones(len(day), dtype=np.bool_)
         judged = (day >= begin) & (day < end) & clocks.final(horizon_us) & ~np.isnan(difference)
         reference = (day < begin) & (clocks.time_us < as_of_us) & asked_once
@@ -160,31 +175,51 @@ class _Blocks:
                 f"has no label that counts after the first {reference_days} days and before the last that are mature", field="time",
                 fix="record longer, or take a shorter reference",
             )  # fmt: skip
-        return _Blocks(count, np.where(judged, (day - begin) // block_days, -1).astype(np.int32), difference, reference)
+        return _Blocks(count, np.where(judged, day - begin, -1).astype(np.int32), difference, weight, reference)
+
+    def merged(self, length: int) -> _Blocks:
+        """The same with `length` days in a block; those that are left over at the end are not judged."""
+        count = self.count // length
+        block = self.of_row // length  # of a row that is not judged still below zero
+        return _Blocks(
+            count, np.where(block < count, block, -1).astype(np.int32), self.difference, self.weight, self.reference
+        )
 
     @property
     def rows(self) -> int:
         """How many rows are judged."""
         return int((self.of_row >= 0).sum())
 
-    def totals(self) -> tuple[Ints, Floats]:
-        """Rows and sums of each block, [blocks]."""
+    def totals(self) -> tuple[Floats, Floats]:
+        """The weights of each block's rows, and the sum of their differences times these, float64 [blocks] each."""
         judged = self.of_row >= 0
-        day = self.of_row[judged]
+        day, weight = self.of_row[judged], self.weight[judged]
         return (
-            np.bincount(day, minlength=self.count),
-            np.asarray(np.bincount(day, self.difference[judged], minlength=self.count), dtype=np.float64),
+            np.asarray(np.bincount(day, weight, minlength=self.count), dtype=np.float64),
+            np.asarray(np.bincount(day, weight * self.difference[judged], minlength=self.count), dtype=np.float64),
         )
+
+
+def _accounted(clocks: Clocks, blocks: _Blocks, as_of_us: int, reference_days: int, block_days: int) -> Account:
+    """Where the requests went that were asked before the look."""
+    asked = clocks.time_us < as_of_us
+    if len(clocks.first):
+        asked &= clocks.first
+    day = clocks.time_us // DAY_US
+    end = int(day.min()) + reference_days + blocks.count * block_days
+    requests, young = int(asked.sum()), int((asked & (day >= end)).sum())
+    return Account(as_of_us, requests, int(blocks.reference.sum()), young, blocks.rows)
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """One slice before it is weighed: its columns, their values in it, how many rows, and its differences, float64 [blocks]."""
+    """One slice before it is weighed: its columns, their values in it, rows, differences of blocks, and their mean from the incumbent."""
 
     columns: tuple[str, ...]
     names: tuple[str, ...]
     rows: int
     values: Floats
+    alone: float
 
 
 def _searched(cuts: list[Cut], blocks: _Blocks, pairs: bool, least_share: float, against: Against) -> Iterator[_Cell]:
@@ -203,13 +238,15 @@ def _searched(cuts: list[Cut], blocks: _Blocks, pairs: bool, least_share: float,
             common &= ~_repeats(shown.reshape(-1, width)).ravel()
         if not common.any():
             continue
-        counts, sums = np.zeros((blocks.count, cells), np.int64), np.zeros((blocks.count, cells))
-        add_up(first.codes, second.codes, width, blocks.of_row, blocks.difference, counts, sums)
+        counts, (weights, sums) = np.zeros((blocks.count, cells), np.int64), np.zeros((2, blocks.count, cells))
+        add_up(first.codes, second.codes, width, blocks.of_row, blocks.difference, blocks.weight, counts, weights, sums)
         for cell in np.flatnonzero(common).tolist():
             names = first.names[cell // width], second.names[cell % width]
             columns = (first.column, second.column) if second.column else (first.column,)
-            values = _values(counts[:, cell], sums[:, cell], totals, against)
-            yield _Cell(columns, names[: len(columns)], int(counts[:, cell].sum()), values)
+            values = _values(weights[:, cell], sums[:, cell], totals, against)
+            own = _values(weights[:, cell], sums[:, cell], totals, "incumbent")
+            alone = float(own.mean()) if len(own) else float("nan")
+            yield _Cell(columns, names[: len(columns)], int(counts[:, cell].sum()), values, alone)
 
 
 def _repeats(shown: Ints) -> NDArray[np.bool_]:
@@ -218,14 +255,15 @@ def _repeats(shown: Ints) -> NDArray[np.bool_]:
     return whole
 
 
-def _values(count: Ints, total: Floats, totals: tuple[Ints, Floats], against: Against) -> Floats:
+def _values(weight: Floats, total: Floats, totals: tuple[Floats, Floats], against: Against) -> Floats:
     """The mean difference of each block in which there is one, float64 [blocks]."""
-    some = count > 0
+    some = weight > 0.0
     if against == "incumbent":
-        return total[some] / count[some]
-    rest, rest_total = totals[0] - count, totals[1] - total
-    both = some & (rest > 0)
-    return total[both] / count[both] - rest_total[both] / rest[both]
+        return total[some] / weight[some]
+    rest, rest_total = totals[0] - weight, totals[1] - total
+    # what is left of all weights where a slice has them all is rounding
+    both = some & (rest > 1e-12 * totals[0])
+    return total[both] / weight[both] - rest_total[both] / rest[both]
 
 
 def _weigh(searched: list[_Cell], rate: float) -> tuple[Floats, Floats, Floats]:
@@ -243,24 +281,20 @@ def _weigh(searched: list[_Cell], rate: float) -> tuple[Floats, Floats, Floats]:
     return difference, reach, e_value
 
 
-def _named(
-    searched: list[_Cell], blocks: _Blocks, as_of_us: int, against: Against, rate: float, block_days: int
-) -> Slices:
+def _named(searched: list[_Cell], blocks: _Blocks, basis: Basis, rate: float, account: Account) -> Slices:
     difference, reach, e_value = _weigh(searched, rate)
     named = e_bh(e_value, rate) if len(searched) else np.zeros(0, dtype=np.bool_)
-    level, rows = rate * max(1, int(named.sum())) / max(1, len(searched)), blocks.rows
+    level, rows = rate * max(1, int(named.sum())) / max(1, len(searched)), account.judged
     slices = []
     for place, each in enumerate(searched):
         middle, arm = float(difference[place]), float(reach[place]) * _widening(len(each.values), rate, level)
         slices.append(Slice(
             each.columns, each.names, each.rows, each.rows / rows, len(each.values), middle, middle - arm, middle + arm,
-            float(e_value[place]), bool(named[place]),
+            float(e_value[place]), bool(named[place]), each.alone,
         ))  # fmt: skip
     slices.sort(key=lambda each: (not each.named, -each.e_value, -abs(each.harm) if each.rows else 0.0))
-    count, total = blocks.totals()
-    whole = total[count > 0] / count[count > 0]
-    carried = float(carry_over(whole)[-1])
-    return Slices(as_of_us, against, rate, level, blocks.count * block_days, block_days, rows, carried, tuple(slices))
+    days = blocks.count * basis.block_days
+    return Slices(account, basis, rate, level, days, tuple(slices))
 
 
 def _widening(blocks: int, rate: float, level: float) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from windtunnel.backtest.compare import Path, follow
 from windtunnel.backtest.comparison import Candidate, Status, moment
-from windtunnel.backtest.decision import Ruling, _wait, best_of, placebo_of, wait_for, winner_of
+from windtunnel.backtest.decision import Labels, Ruling, _wait, best_of, judge, placebo_of, wait_for, winner_of
 from windtunnel.backtest.evidence import Asymptotic, Claims
 
 LOOKS = np.arange(1, 401, dtype=np.int64) * 86_400_000_000
@@ -139,3 +139,47 @@ def test_placebos_say_whether_the_noise_is_tame() -> None:
     assert rate is not None
     assert rate.low < 0.05
     assert placebo_of(values[:19], Asymptotic(), 1) is None
+
+
+def test_days_that_stay_alike_for_too_long_are_no_trial() -> None:
+    """Of moods that last for months no rate is told, however it would fall; of those that last for days one is, and within the level."""
+    told: dict[float, list[float]] = {0.5: [], 0.97: []}
+    for seed in range(20):
+        for carried, rates in told.items():
+            rng, days = np.random.default_rng(seed), np.zeros(466)
+            for day in range(1, 466):
+                days[day] = carried * days[day - 1] + rng.normal()
+            rate = placebo_of(days[100:], Asymptotic(), 1)
+            rates.extend([] if rate is None else [rate.value])
+
+    assert len(told[0.97]) <= 1
+    assert len(told[0.5]) >= 10
+    assert np.mean(told[0.5]) < 0.06
+
+
+def labels(*, matured: int = 0, pending: int = 0, came: int = 0, days: float = 3.0) -> Labels:
+    """Of a hundred requests and a horizon of a week."""
+    return Labels(100, matured, pending, came, 9 * 86400.0, days * 86400.0, 7 * 86400.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "bounds", "reason", "change"),
+    [
+        (labels(matured=40, pending=60, came=40), (-0.2, 0.3), "within -0.20 to +0.30: they decide it", "a recording longer by 24 days"),
+        (labels(matured=40, pending=60, came=40), (-0.2, -0.1), "`new` did better in any case", "fewer than 20 mature days say nothing"),
+        (labels(days=90.0), (-0.2, 0.3), "not one of the 100 requests has a label", "more days like these change nothing. Name the"),
+        (labels(came=80, days=90.0), None, "80 labels came, and none within the horizon of 7 d", "a horizon of 9 d or more, in place of 7 d"),
+    ],
+)  # fmt: skip
+def test_what_can_be_said_before_any_day_is_mature(
+    known: Labels, bounds: tuple[float, float] | None, reason: str, change: str
+) -> None:
+    """Why nothing is judged, between what the difference lies, and what would help: days, where labels are to come, and only there."""
+    undated = replace(candidate("new", float("nan"), "undecided"), blocks=0, matured=known.matured, bounds=bounds)
+    verdict = judge(
+        "old", undated, burn_in=20, metric="log_loss", max_loss=0.0, level=0.05, candidates=1, label_coverage=0.4, labels=known,
+    )  # fmt: skip
+
+    assert verdict.outcome == "inconclusive"
+    assert reason in verdict.reasons[1]
+    assert change in verdict.would_change[0]

@@ -13,8 +13,18 @@ import pytest
 
 from windtunnel.backtest.kernel import NEVER_US
 from windtunnel.backtest.question import Question, first_look_us
+from windtunnel.backtest.reading import Ask, Ingest, Roles
 from windtunnel.backtest.replay import backtest
-from windtunnel.backtest.stream import Count, Piece, Reading, backtest_files, count_stretch, pieces_of, repeated_ids
+from windtunnel.backtest.stream import (
+    Count,
+    Piece,
+    Reading,
+    backtest_files,
+    backtest_stream,
+    count_stretch,
+    pieces_of,
+    repeated_ids,
+)
 from windtunnel.backtest.tally import Tally, merged
 from windtunnel.errors import ConfigError, DataError
 from windtunnel.fanout import Workers, fan_out
@@ -300,3 +310,33 @@ def test_too_many_repeated_ids_are_refused_before_they_are_held(
     monkeypatch.setattr(stream, "_settled", None)
     with pytest.raises(DataError, match="more than are held"):
         judged([tmp_path / "a.parquet"], piece_rows=300)
+
+
+@pytest.mark.parametrize("forgiving", [False, True])
+def test_apart_or_one_after_the_other(
+    tmp_path: Path, logged: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, *, forgiving: bool
+) -> None:
+    """Pieces read apart, as they are on Ray, come to what reading one after the other does, late labels and sample included; what must be forgiven is."""
+    frame = corrected(logged)
+    (pl.concat([frame, frame.head(3)]) if forgiving else frame).write_parquet(tmp_path / "a.parquet")
+    roles = Roles("time", MODELS, id="id", label="label", label_time="label_time")
+    told = []
+    for apart in (False, True):
+        monkeypatch.setattr(sys.modules[backtest_files.__module__], "on_ray", lambda _workers, answer=apart: answer)
+        told.append(
+            backtest_stream(
+                Ingest(Ask("a.parquet", roles), tmp_path, 300), incumbent="old", candidates=["new"], name="made", most_sampled=1500,
+                workers=Workers(1),
+            )
+        )  # fmt: skip
+    one, other = told
+
+    assert one.comparison.to_dict() == other.comparison.to_dict()
+    assert one.waits is not None
+    assert other.waits is not None
+    assert np.array_equal(one.waits.steps, other.waits.steps)
+    for model in MODELS:
+        assert np.array_equal(one.waits.triangle.whole().losses[model], other.waits.triangle.whole().losses[model])
+    assert one.share == other.share == 0.5
+    assert one.sample.sort("id", "known").equals(other.sample.sort("id", "known"))
+    assert (one.read, other.read) == (1.0, 1.0 if forgiving else 0.5)

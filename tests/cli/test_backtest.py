@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
+from onnx import numpy_helper
 
+from windtunnel.bundle import write_bundle
 from windtunnel.config import read_backtest
+from windtunnel.runtime import open_session
 from windtunnel.source import load_function
+from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Command
 
 
@@ -94,21 +103,67 @@ def test_folder_and_glob(home: Path, windtunnel: Command) -> None:
         assert windtunnel("backtest", "backtest.toml", "--json").document["timeline"] == whole["timeline"]
 
 
-def test_a_large_recording_is_streamed(home: Path, windtunnel: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read in pieces, a recording gives the same figures; what needs it whole is refused with the way out."""
-    whole = windtunnel("backtest", "backtest.toml", "--json").document
-    monkeypatch.setattr(importlib.import_module("windtunnel.verbs.backtest"), "MOST_HELD", 100)
-    (home / "backtest.toml").write_text((home / "backtest.toml").read_text().replace("7d", "168h"))
+@pytest.fixture
+def streaming(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes recordings of more than a hundred rows too large to be held, and samples small ones where that is asked."""
+
+    def stream(sampled: int = 10**6) -> None:
+        verb = importlib.import_module("windtunnel.verbs.backtest")
+        monkeypatch.setattr(verb, "MOST_HELD", 100)
+        monkeypatch.setattr(verb, "MOST_SAMPLED", sampled)
+
+    return stream
+
+
+def said(document: dict[str, Any]) -> dict[str, Any]:
+    """A document but for what tells runs apart."""
+    return {key: value for key, value in document.items() if key not in {"run", "seconds"}}
+
+
+@pytest.mark.parametrize("forgiving", [False, True])
+def test_a_large_recording_is_streamed(
+    home: Path, windtunnel: Command, streaming: Callable[..., None], *, forgiving: bool
+) -> None:
+    """Read in pieces, whether as plain Parquet or with rows to be forgiven, a recording gives the document that memory gives, to the last bit."""
+    if forgiving:
+        rows = pl.read_parquet(home / "logged.parquet")
+        again = rows.head(40).with_columns(late=1.0 - pl.col("late"), known_at=pl.col("known_at") + timedelta(days=1))
+        early = rows.with_columns(
+            known_at=pl.when(pl.int_range(pl.len()) == 700)
+            .then(pl.col("asked_at") - timedelta(seconds=1))
+            .otherwise("known_at")
+        )
+        pl.concat([early, again, rows.head(5)]).write_parquet(home / "logged.parquet")
+    whole = windtunnel("backtest", "backtest.toml", "--out", "whole", "--json").document
+    streaming()
     streamed = windtunnel("backtest", "backtest.toml", "--out", "other", "--json").document
     tested = windtunnel("backtest", "backtest.toml", "--out", "third", "--leak-test", "--json").document["leak_test"]
-    (home / "backtest.toml").write_text(
-        (home / "backtest.toml").read_text().replace("[backtest]", '[backtest]\nclock_skew = "5s"')
-    )
-    refused = windtunnel("backtest", "backtest.toml", "--out", "fourth")
 
-    assert [streamed[key] for key in ("timeline", "candidates")] == [whole[key] for key in ("timeline", "candidates")]
+    assert said(streamed) == said(whole)
     assert (tested["passed"], tested["share"], len(tested["checks"]) > 0) == (True, 1.0, True)
-    assert (refused.code, "`clock_skew` is asked of a recording" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_large_recording_of_any_format_is_streamed(
+    home: Path, windtunnel: Command, streaming: Callable[..., None], kind: str
+) -> None:
+    """CSV and JSON lines, with labels in a table of their own, are streamed to the document that memory makes of them."""
+    rows, text = pl.read_parquet(home / "logged.parquet"), (home / "backtest.toml").read_text()
+    rows.select("id", "late", "known_at").sample(fraction=1.0, shuffle=True, seed=1).write_parquet(
+        home / "truth.parquet"
+    )
+    logged = rows.drop("late", "known_at")
+    if kind == "csv":
+        logged.write_csv(home / "logged.csv")
+    else:
+        logged.with_columns(pl.col("asked_at").dt.to_string("iso:strict")).write_ndjson(home / "logged.jsonl")
+    text = text.replace('label = "late"\nlabel_time = "known_at"\n', "").replace("logged.parquet", f"logged.{kind}")
+    labels = '[backtest.labels]\nsource = "truth.parquet"\nid = "id"\nlabel = "late"\nknown_time = "known_at"\n'
+    (home / "backtest.toml").write_text(text + labels)
+    whole = windtunnel("backtest", "backtest.toml", "--out", "whole", "--json").document
+    streaming()
+
+    assert said(windtunnel("backtest", "backtest.toml", "--out", "other", "--json").document) == said(whole)
 
 
 def test_corrected_labels(home: Path, windtunnel: Command) -> None:
@@ -312,17 +367,109 @@ def test_labels_and_features_of_their_own(home: Path, windtunnel: Command) -> No
     assert {each["columns"][0] for each in apart["slices"][0]["others"] + apart["slices"][0]["found"]} == {"mood"}
 
 
-def test_models_are_asked(home: Path, windtunnel: Command) -> None:
+def test_models_are_asked(home: Path, windtunnel: Command, streaming: Callable[..., None]) -> None:
     """A model file in place of a logged prediction is asked what it would have said, fed from the columns it is named after."""
     rows, text = pl.read_parquet(home / "recorded.parquet"), (home / "backtest.toml").read_text()
     logged = pl.read_parquet(home / "logged.parquet").hstack(rows.select("a", "b", "c", "d"))
     logged.write_parquet(home / "logged.parquet")
     text = text.replace('candidates = ["challenger"]', 'candidates = ["challenger", "columns.onnx"]')
     (home / "backtest.toml").write_text(text)
-    challenger, asked = windtunnel("backtest", "backtest.toml", "--json").document["candidates"]
+    whole = windtunnel("backtest", "backtest.toml", "--json").document
+    challenger, asked = whole["candidates"]
+    streaming()
+    streamed = windtunnel("backtest", "backtest.toml", "--out", "other", "--json").document
 
     assert (asked["name"], asked["matured"]) == ("columns.onnx", challenger["matured"])
     assert asked["metric"] == pytest.approx(challenger["metric"], rel=1e-5)
+    assert said(streamed) == said(whole)
+
+
+@pytest.fixture
+def with_models(home: Path) -> Path:
+    """A log with the models' inputs in it; beside `columns.onnx` and `model.onnx` a bundle and a run folder of the same model."""
+    rows = pl.read_parquet(home / "recorded.parquet").select("a", "b", "c", "d")
+    pl.read_parquet(home / "logged.parquet").hstack(rows).write_parquet(home / "logged.parquet")
+    feeds = {name: rows[name].to_numpy().astype(np.float32)[:5] for name in "abcd"}
+    variant = Variant.from_file(home / "columns.onnx")
+    write_bundle(variant, feeds, open_session(variant).run(feeds), home / "bundle")
+    stage = home / "run" / "optimize"
+    stage.mkdir(parents=True)
+    shutil.copy(home / "columns.onnx", stage)
+    chosen = Variant.from_file(stage / "columns.onnx").to_dict(stage)
+    (stage / "result.json").write_text(json.dumps({"chosen": chosen}))
+    return home
+
+
+def test_models_at_hand_are_asked_why_they_disagree(home: Path, windtunnel: Command) -> None:
+    """Two models that differ in what `c` counts for: it alone is told to drive their flips, on the terminal and in the document."""
+    rows, text = pl.read_parquet(home / "recorded.parquet"), (home / "backtest.toml").read_text()
+    pl.read_parquet(home / "logged.parquet").hstack(rows.select("a", "b", "c", "d")).write_parquet(
+        home / "logged.parquet"
+    )
+    model = onnx.load(home / "columns.onnx")
+    weight = next(each for each in model.graph.initializer if each.name == "w_c")
+    weight.CopyFrom(numpy_helper.from_array(0.2 * numpy_helper.to_array(weight), "w_c"))
+    onnx.save(model, home / "other_columns.onnx")
+    text = text.replace('"champion"', '"columns.onnx"').replace('"challenger"', '"other_columns.onnx"')
+    (home / "backtest.toml").write_text(f"{text}[backtest.disagreement]\nfeatures = ['a', 'b']\n")
+    (told,) = windtunnel("backtest", "backtest.toml", "--json").document["disagreement"]
+    shown = windtunnel("backtest", "backtest.toml").out
+
+    assert [each["feature"] for each in told["drivers"]["features"] if each["named"]] == ["c"]
+    assert {each["feature"] for each in told["drivers"]["features"]} == set("abcd")
+    assert "they are driven by `c` (" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("model", ["columns.onnx", "model.onnx", "bundle", "run"])
+def test_whatever_holds_a_model_is_asked(with_models: Path, windtunnel: Command, model: str) -> None:
+    """A model fed by column or by one matrix, a bundle and a run folder say what the logged predictions of the same model say."""
+    text = (with_models / "backtest.toml").read_text() + 'features = ["a", "b", "c", "d"]\n'
+    (with_models / "backtest.toml").write_text(text.replace('["challenger"]', f'["challenger", "{model}"]'))
+    challenger, asked = windtunnel("backtest", "backtest.toml", "--json").document["candidates"]
+
+    assert (asked["name"], asked["matured"]) == (model, challenger["matured"])
+    assert asked["metric"] == pytest.approx(challenger["metric"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "features", "told"),
+    [
+        ("columns.onnx", [], "logged.parquet: `d` (input of columns.onnx) is not a column"),
+        ("model.onnx", [], "model.onnx: `x` takes 4 columns as one matrix, where columns.features names 0"),
+        ("model.onnx", ["a", "b"], "where columns.features names 2; name in columns.features those that it was trained on"),
+        ("empty", [], "empty: is neither a run folder with a chosen variant nor a bundle"),
+    ],
+)  # fmt: skip
+def test_candidates_of_another_signature(
+    with_models: Path, windtunnel: Command, model: str, features: list[str], told: str
+) -> None:
+    """A model that the log cannot feed is refused by its input, its name and the way out."""
+    (with_models / "empty").mkdir()
+    pl.read_parquet(with_models / "logged.parquet").drop("d").write_parquet(with_models / "logged.parquet")
+    text = (with_models / "backtest.toml").read_text() + f"features = {json.dumps(features)}\n"
+    (with_models / "backtest.toml").write_text(text.replace('["challenger"]', f'["{model}"]'))
+    ran = windtunnel("backtest", "backtest.toml")
+
+    assert (ran.code, told in " ".join(ran.err.split())) == (2, True), ran.err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (pl.col("late") + 1.0, "logged.parquet: `late` (label) (=2.0) is no label that log_loss can take"),
+        (pl.col("known_at") - timedelta(hours=3), "logged.parquet: `known_at` (label_time) (='2023-12-31T22:00:00Z') says that"),
+        (pl.col("p_new") * 4.0, "logged.parquet: `p_new` (challenger) (="),
+        (pl.col("p_new").cast(pl.String), "logged.parquet: `p_new` (challenger) (="),
+        ((pl.col("asked_at").dt.day() > 0).alias("asked_at"), "logged.parquet: `asked_at` has dtype Boolean where time stamps are needed"),
+    ],
+)  # fmt: skip
+def test_refusals_speak_of_the_users_columns(home: Path, windtunnel: Command, change: pl.Expr, told: str) -> None:
+    """The file is named as in the configuration, the column as in the file, and the part that it plays stands in brackets."""
+    pl.read_parquet(home / "logged.parquet").with_columns(change).write_parquet(home / "logged.parquet")
+    ran = windtunnel("backtest", "backtest.toml")
+
+    assert (ran.code, told in " ".join(ran.err.split())) == (2, True), ran.err
+    assert str(home) not in ran.err
 
 
 @pytest.mark.parametrize(
@@ -390,16 +537,55 @@ def test_other_measures(home: Path, windtunnel: Command) -> None:
     ] == [pytest.approx(2.0 * told[(name, metric, "cumulative")])]
 
 
-def test_what_needs_memory_is_refused_of_a_large_recording(
-    everything: Path, windtunnel: Command, monkeypatch: pytest.MonkeyPatch
+def test_everything_of_a_large_recording_is_told_of_a_sample(
+    everything: Path, windtunnel: Command, streaming: Callable[..., None]
 ) -> None:
-    """A table that needs the recording in memory is refused for one that is read in pieces."""
-    monkeypatch.setattr(importlib.import_module("windtunnel.verbs.backtest"), "MOST_HELD", 100)
+    """What cannot be added up is worked out on a sample and says so in each entry; none of it is missing, and what adds up is as of all."""
+    text = (everything / "backtest.toml").read_text()
+    (everything / "backtest.toml").write_text(text.replace('unit = "entity"\nwithin = "3d"\n', ""))
+    whole = windtunnel("backtest", "backtest.toml", "--out", "whole", "--json").document
+    streaming(800)
+    streamed = windtunnel("backtest", "backtest.toml", "--out", "other", "--json").document
+    exact = {"timeline", "candidates", "by_event_time", "delays", "weighted", "noise_floor", "rows", "winner", "intake"}
+    lists = {"estimates", "drift", "slices", "disagreement"}
+    tables = {"off_policy", "selective_labels", "ab_test", "skew", "policies"}
+
+    assert set(streamed) == set(whole)
+    assert {key: streamed[key] for key in exact} == {key: whole[key] for key in exact}
+    assert {each["sampled"] for key in lists for each in streamed[key]} == {0.5}
+    assert {key: streamed[key]["sampled"] for key in tables} == dict.fromkeys(tables, 0.5)
+    assert pl.read_parquet(everything / "other" / "backtest" / "costliest-1.parquet").height == 7
+
+
+def test_measures_that_add_up_are_counted_on_all_of_a_large_recording(
+    everything: Path, windtunnel: Command, streaming: Callable[..., None]
+) -> None:
+    """A mean over rows is told of every request in each window and group, as memory tells it to the last bit; what ranks rows, of a sample."""
+    text = (everything / "backtest.toml").read_text()
+    asked = '[backtest.measures]\nmetrics = ["roc_auc", "brier"]\nlast = "14d"\nhalf_life = "7d"\nby = "kind"\n'
+    (everything / "backtest.toml").write_text(text[: text.index("[backtest.estimate]")] + asked)
+    whole = windtunnel("backtest", "backtest.toml", "--out", "whole", "--json")
+    streaming(800)
+    streamed = windtunnel("backtest", "backtest.toml", "--out", "other", "--json")
+    told = [
+        {(each["name"], each["metric"], each["window"], each["group"]): each for each in ran.document["measures"]}
+        for ran in (whole, streamed)
+    ]
+
+    assert told[0].keys() == told[1].keys()
+    assert {key[1] for key, each in told[1].items() if "sampled" not in each} == {"brier"}
+    assert all(each == told[0][key] for key, each in told[1].items() if key[1] == "brier")
+    assert {each["sampled"] for key, each in told[1].items() if key[1] == "roc_auc"} == {0.5}
+
+
+def test_what_a_sample_says_nothing_of_is_refused(
+    everything: Path, windtunnel: Command, streaming: Callable[..., None]
+) -> None:
+    """Where whole entities must be held, and the recording is too large, that is refused with the way out."""
+    streaming()
     ran = windtunnel("backtest", "backtest.toml")
 
-    assert (ran.code, "`[backtest.skew]` is asked of a recording of more than 100 rows" in ran.err) == (2, True), (
-        everything
-    )
+    assert (ran.code, "adds up all that each entity asked" in ran.err) == (2, True), (everything, ran.err)
 
 
 def test_the_timetable_of_the_document(home: Path, windtunnel: Command) -> None:

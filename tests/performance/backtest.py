@@ -1,11 +1,15 @@
 """How fast a recording is judged, beside river on the same rows in one run, and how time and memory grow with the rows.
 
-    python -m tests.performance.backtest [--rounds 5] [--rows 300000] [--sizes 1e5,1e6,1e7,1e8] [--json FILE]
+    python -m tests.performance.backtest [--rounds 5] [--rows 1e6] [--sizes 1e5,1e6,1e7,1e8] [--json FILE]
 
 The rows of a year: two models' logged probabilities, labels that come after two days in the mean, one in twenty never. River's
 `progressive_val_score` with `moment` and `delay` takes the log loss of one model from dicts that are made beforehand; ours reads
 the same rows from Parquet and takes the log loss of that model as of every day's look; and, told apart, of both models, compared by days. All
-in CPU seconds, in turns, in one process. Ends with 1 where either ratio is shown to be below 100.
+in CPU seconds, in turns, in one process. Ends with 1 where either ratio is shown to be below 100; with fewer than a million rows it may
+be, for beginning and judging take as long however few there are.
+
+Each size is judged twice: the comparison alone, of plain Parquet in pieces (`files`), and with all that the command tells of a recording
+of any format, late labels and a sample included (`stream`).
 """
 
 from __future__ import annotations
@@ -25,8 +29,9 @@ import numpy as np
 import polars as pl
 from river import base, evaluate, metrics
 
+from windtunnel.backtest.reading import Ask, Ingest, Roles
 from windtunnel.backtest.rows import Rows
-from windtunnel.backtest.stream import PIECE_ROWS, backtest_files
+from windtunnel.backtest.stream import PIECE_ROWS, backtest_files, backtest_stream
 from windtunnel.fanout import Workers
 from windtunnel.recording import Columns
 from windtunnel.stats import ratio_interval
@@ -192,30 +197,48 @@ def measure(rounds: int, rows: int, folder: Path) -> dict[str, Any]:
     return told
 
 
-def grow(rows: int) -> dict[str, float]:
-    """Judge so many rows in a process of its own: wall and CPU seconds, and the peak of its memory."""
+def grow(rows: int) -> dict[str, Any]:
+    """Judge so many rows in each way, in processes of their own: wall and CPU seconds, and the peak of their memory."""
+    told: dict[str, Any] = {"rows": rows}
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), rows)
-        ran = subprocess.run(
-            [sys.executable, "-m", "tests.performance.backtest", "--alone", folder],
-            capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
-        )  # fmt: skip
-    found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+        for way in WAYS:
+            ran = subprocess.run(
+                [sys.executable, "-m", "tests.performance.backtest", "--alone", folder, "--way", way],
+                capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+            )  # fmt: skip
+            told[way] = json.loads(ran.stdout.splitlines()[-1])
+    return told
 
 
-def alone(folder: Path) -> dict[str, float]:
+def alone(folder: Path, way: str) -> dict[str, float]:
     """What `grow` asks of its process."""
-    files = sorted(folder.glob("*.parquet"))
     with tempfile.TemporaryDirectory() as small:
-        judged(write(Path(small), 1000))  # compiles
+        write(Path(small), 1000)
+        WAYS[way](Path(small))  # compiles
     started, busy = time.perf_counter(), time.process_time()
-    rows = judged(files).rows
+    rows = WAYS[way](folder).rows
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - busy
     return {
-        "rows": rows, "wall_s": wall_s, "cpu_s": cpu_s, "rows_per_s": rows / wall_s, "rows_per_cpu_s": rows / cpu_s,
-        "peak_mib": peak_mib(),
+        "wall_s": wall_s, "cpu_s": cpu_s, "rows_per_s": rows / wall_s, "rows_per_cpu_s": rows / cpu_s, "peak_mib": peak_mib(),
     }  # fmt: skip
+
+
+def in_files(folder: Path) -> Comparison:
+    """The comparison alone, of plain Parquet."""
+    return judged(sorted(folder.glob("*.parquet")))
+
+
+def in_stream(folder: Path) -> Comparison:
+    """With all that the command tells of every request, and the sample that it tells the rest of."""
+    roles = Roles("asked_at", PREDICTIONS, id="id", label="late", label_time="known_at")
+    ingest = Ingest(Ask("*.parquet", roles), folder)
+    return backtest_stream(
+        ingest, incumbent="champion", candidates=["challenger"], name="made", workers=Workers(1)
+    ).comparison
+
+
+WAYS = {"files": in_files, "stream": in_stream}
 
 
 def peak_mib() -> float:
@@ -228,13 +251,14 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=float, default=3e5)
-    parser.add_argument("--sizes", default="", help="such as 1e5,1e6,1e7,1e8")
+    parser.add_argument("--rows", type=float, default=1e6)
+    parser.add_argument("--sizes", default="1e5,1e6,1e7", help="rows of each size; 1e8 takes 5 GB of disk; empty: none")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=WAYS, default="files", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.alone:
-        print(json.dumps(alone(asked.alone)))  # noqa: T201  # read by the process that asked
+        print(json.dumps(alone(asked.alone, asked.way)))  # noqa: T201  # read by the process that asked
         return 0
     with tempfile.TemporaryDirectory() as folder:
         told = measure(asked.rounds, int(asked.rows), Path(folder))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,16 @@ from windtunnel.source import digest_sources, find_files, is_function, read_sour
 from .alone import Done, run_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
     from windtunnel.backtest import Comparison, LeakCheck
-    from windtunnel.backtest.findings import Finding, Findings, Held
+    from windtunnel.backtest.findings import Asked, Finding, Findings, Held, MeasurePlan
     from windtunnel.backtest.policy import Alert, Rollout, Schedule
-    from windtunnel.backtest.reading import Ask, Intake
+    from windtunnel.backtest.reading import Ask, Ingest, Intake, UserNames
     from windtunnel.config import AlertSection, BacktestFile, RetrainSection, RolloutSection
     from windtunnel.fanout import Workers
     from windtunnel.recording import Recording
@@ -35,25 +35,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MOST_HELD = 4_000_000
-"""A recording of more rows is read in pieces: whole it would take some gigabytes."""
+"""A recording of more rows is not held: whole it would take some gigabytes."""
 
-BESIDE = (
-    "labels",
-    "features",
-    "skew",
-    "estimate",
-    "drift",
-    "off_policy",
-    "ab_test",
-    "measures",
-    "slices",
-    "disagreement",
-    "policy",
-)
-"""Tables that need the recording in memory."""
-
-UNREAD = ("action", "label_event_time", "label_version")
-"""Columns that mean nothing to a recording that is read in pieces."""
+MOST_SAMPLED = 1_000_000
+"""So many rows of it are held at most, for what cannot be added up."""
 
 
 def backtest(
@@ -78,9 +63,11 @@ def backtest(
     from windtunnel.config import read_backtest
 
     config, home = read_backtest(file), file.resolve().parent
-    job = _Job(config, home, leak_test, Seeds(seed), workers)
+    job = _Job(config, home, leak_test, Seeds(seed), workers, str(file))
     parameters = {**config.model_dump(mode="json"), "leak_test": leak_test}
-    return run_alone("backtest", out, parameters, job.inputs(), job, seed=seed, progress=progress)
+    with job.names().in_refusals():
+        inputs = job.inputs()
+    return run_alone("backtest", out, parameters, inputs, job, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -92,6 +79,28 @@ class _Job:
     leaks: bool
     seeds: Seeds
     workers: Workers | None
+    file: str
+
+    def names(self, work: Path | None = None) -> UserNames:
+        """What the user calls columns and files; what their functions returned lies in `work` until the stage is done."""
+        from windtunnel.backtest.reading import UserNames
+
+        config, parts = self.config, self.config.columns.model_dump(exclude={"predictions", "features"})
+        labels = config.labels
+        if labels is not None:
+            parts |= {"label": labels.label, "label_time": labels.known_time, "label_event_time": labels.event_time}
+            parts |= {"labels.id": labels.id}
+        said = {
+            model: column if isinstance(column, str) else ", ".join(column)
+            for model, column in config.columns.predictions.items()
+        }
+        sources = {"recording": config.recording, "labels": labels.source if labels else ""}
+        sources |= {f"features-{number}": each.source for number, each in enumerate(config.features, start=1)}
+        laid = {str(_place(work, name)): source for name, source in sources.items() if work and is_function(source)}
+        columns = {part: column for part, column in (parts | said).items() if column}
+        return UserNames(
+            self.home, self.file, type(config).model_fields, columns, config.recording, sources["labels"], laid
+        )
 
     def inputs(self) -> dict[str, str]:
         """What every file stands for that is read; an address elsewhere stands for itself."""
@@ -119,99 +128,138 @@ class _Job:
         return str(path.relative_to(self.home)) if path.is_relative_to(self.home) else source
 
     def __call__(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
-        """Do it."""
-        if self._large():
-            return self._streamed()
-        findings, checks = self._held(work)
-        result, section = findings.to_dict(), findings.draw()
-        if checks:
-            result["leak_test"], told = _leaks(checks)
-            section = replace(section, sentences=(*section.sentences, told))
-        return result, section, findings.verdict
+        """Do it, and let refusals speak of the user's columns and files."""
+        with self.names(work).in_refusals():
+            return self._done(work)
 
-    def _large(self) -> bool:
-        """Whether it is more than is held, where that can be told without reading it; then whatever needs it whole is refused."""
-        from windtunnel.backtest import pieces_of
-
-        files = [] if is_function(self.config.recording) else find_files(self.config.recording, self.home)
-        if not files or not all(each.endswith(".parquet") and (self.home / each).exists() for each in files):
-            return False
-        if sum(piece.rows for piece in pieces_of([self.home / each for each in files])) <= MOST_HELD:
-            return False
-        whole = [f"[backtest.{table}]" for table in BESIDE if getattr(self.config, table)]
-        columns, usual = self.config.columns, type(self.config).model_fields
-        whole += [f"columns.{part}" for part in UNREAD if getattr(columns, part)] + list(self.config.models)
-        whole += [
-            part
-            for part in ("format", "clock_skew", "most_missing")
-            if getattr(self.config, part) != usual[part].default
-        ]
-        if whole:
-            raise ConfigError(
-                f"is asked of a recording of more than {MOST_HELD:,} rows, which is read in pieces", field=whole[0],
-                fix="test a part of it: every tenth id, or its last months",
-            )  # fmt: skip
-        return True
-
-    def _streamed(self) -> tuple[dict[str, Any], Section, Verdict]:
-        """Judge a recording larger than memory."""
-        from windtunnel.backtest import backtest_files, draw, leak_test_files
-        from windtunnel.recording import Columns
-
-        columns = self.config.columns
-        files = [self.home / each for each in find_files(self.config.recording, self.home)]
-        parts = Columns(columns.time, columns.id, columns.label, columns.label_time)
-        asked: dict[str, Any] = {"name": self.config.recording, "amount": columns.amount, "weight": columns.weight}
-        asked |= _judged(self.config, self.home)
-        compared = backtest_files(files, parts, columns.predictions, workers=self.workers, **asked)
-        result, section = compared.to_dict(), draw(compared)
-        if self.leaks:
-            rng = self.seeds.stream("labels")
-            checks, share = leak_test_files(files, parts, columns.predictions, rng, **asked)
-            told, sentence = _leaks(checks)
-            result["leak_test"] = told | {"share": share}
-            section = replace(section, sentences=(*section.sentences, f"{sentence} on {share:.2%} of the requests"))
-        return result, section, compared.verdict
-
-    def _held(self, work: Path) -> tuple[Findings, tuple[LeakCheck, ...]]:
-        """Judge a recording that is held whole, and test it for leaks where that is asked."""
-        from windtunnel.backtest import leak_test, score
-        from windtunnel.backtest.findings import Disagreements, Taken, recording_of
-        from windtunnel.backtest.reading import Ingest
+    def _done(self, work: Path) -> tuple[dict[str, Any], Section, Verdict]:
+        from windtunnel.backtest.reading import Ingest, naming_inputs
 
         sessions = {name: self._open(name) for name in self.config.models}
-        inputs = [each.name for session in sessions.values() for each in session.signature.inputs]
-        ingest = Ingest(self._asked(work, inputs), self.home)
-        rows = ingest.held()
+        inputs = {each.name: name for name, session in sessions.items() for each in session.signature.inputs}
+        ingest = Ingest(self._asked(work, list(inputs)), self.home)
+        with naming_inputs(inputs):
+            rows = None if self._large(ingest) else ingest.held_within(MOST_HELD)
+            if rows is None:
+                findings, checks, share = self._streamed(ingest, sessions)
+            else:
+                findings, checks, share = self._held(rows, ingest, sessions)
+        findings.write(work)
+        result, section = findings.to_dict(), findings.draw()
+        if checks:
+            told, sentence = _leaks(checks)
+            result["leak_test"] = told | {"share": share}
+            sentence += f" on {share:.2%} of the requests" if share < 1.0 else ""
+            section = replace(section, sentences=(*section.sentences, sentence))
+        return result, section, findings.verdict
+
+    def _large(self, ingest: Ingest) -> bool:
+        """Whether it is more than is held, where that can be told without reading it."""
+        from windtunnel.backtest import pieces_of
+
+        if not all(each.endswith(".parquet") and "://" not in each for each in ingest.files):
+            return False
+        return sum(piece.rows for piece in pieces_of(list(map(Path, ingest.files)))) > MOST_HELD
+
+    def _streamed(self, ingest: Ingest, sessions: dict[str, Session]) -> tuple[Findings, tuple[LeakCheck, ...], float]:
+        """Judge a recording that is not held: all that adds up on all of it, the rest on a sample."""
+        from windtunnel.backtest import MOST_TESTED, Sample, backtest_stream, leak_test
+        from windtunnel.backtest.findings import Findings, Lateness, Taken, recording_of, sampled
+
+        self._check_sampled()
+        judged, plan = _judged(self.config, self.home), self._measured()
+        told = backtest_stream(
+            ingest, name=self.config.recording, sessions=sessions, workers=self.workers, most_sampled=MOST_SAMPLED,
+            further=plan.count if plan else None, **judged,
+        )  # fmt: skip
+        assert told.waits is not None
+        assert told.intake is not None
+        models = {**ingest.roles.predictions, **{name: name for name in sessions}}
+        taken = Taken(self._named(told.intake, ingest.ask))
+        recording, predictions, corrections = recording_of(told.sample, models, self.config.recording)
+        judge = _Judge(self.config, self.home, self.seeds, self.workers, asked=_asked(sessions))
+        counted = [told.further.measures()] if told.further else []
+        beside = replace(judge, known=told.further.known) if told.further else judge
+        late = Lateness.of_waits(told.waits, told.question)
+        some = [
+            *self._skew(told.sample),
+            *beside.beside(told.comparison, recording, predictions, corrections),
+            *judge.policies(told.comparison, recording, predictions, corrections),
+        ]
+        found = Findings(told.comparison, (*sampled([taken], told.read), late, *counted, *sampled(some, told.share)))
+        if not self.leaks:
+            return found, (), 1.0
+        tested = Sample(MOST_TESTED)
+        tested.add(told.sample)
+        recording, predictions, corrections = recording_of(tested.rows, models, self.config.recording)
+        run: Any = replace(judge, by_look=True, streams=True)
+        checks = leak_test(recording, predictions, run, self.seeds.stream("labels"), corrections=corrections)
+        return found, checks, min(told.share, tested.share)
+
+    def _measured(self) -> MeasurePlan | None:
+        """The measures that add up, where any are asked for."""
+        from windtunnel.backtest.findings import MeasurePlan
+
+        if (wish := self.config.measures) is None:
+            return None
+        plan = MeasurePlan.of(
+            wish.metrics, home=self.home, last_s=wish.last or 0.0, half_life_s=wish.half_life or 0.0, by=wish.by, query=wish.query,
+            file=self.config.recording,
+        )  # fmt: skip
+        return plan if plan.metrics else None
+
+    def _check_sampled(self) -> None:
+        """Refuse what a sample of requests says nothing of."""
+        config, what = self.config, ""
+        if config.measures and config.measures.query:
+            what, why = "measures.query", "ranks requests among those of their query"
+        elif config.ab_test and config.ab_test.unit == "entity":
+            what, why = "ab_test.unit", "adds up all that each entity asked"
+        if what:
+            raise ConfigError(
+                f"{why}, and of a recording of more than {MOST_HELD:,} rows only a sample of requests is held", field=what,
+                fix="leave it out, or give a part of the recording with whole queries or entities",
+            )  # fmt: skip
+
+    def _held(
+        self, rows: pl.DataFrame, ingest: Ingest, sessions: dict[str, Session]
+    ) -> tuple[Findings, tuple[LeakCheck, ...], float]:
+        """Judge a recording that is held whole, and test it for leaks where that is asked."""
+        from windtunnel.backtest import leak_test, score
+        from windtunnel.backtest.findings import Taken, recording_of
+
         recording, predictions, corrections = recording_of(rows, ingest.roles.predictions, self.config.recording)
         predictions |= score(recording, sessions)
-        judge = _Judge(self.config, self.home, self.seeds, self.workers)
+        judge = _Judge(self.config, self.home, self.seeds, self.workers, asked=_asked(sessions))
         found = judge(recording, predictions, corrections)
         told = [
             Taken(self._named(ingest.intake, ingest.ask)),
             *self._skew(rows),
             *found.beside,
-            *judge.policies(found, recording, predictions, corrections),
+            *judge.policies(found.comparison, recording, predictions, corrections),
         ]
-        for each in told:
-            if isinstance(each, Disagreements):
-                each.write(work)
         found = replace(found, beside=tuple(told))
         if not self.leaks:
-            return found, ()
+            return found, (), 1.0
         run: Any = replace(judge, by_look=True)
-        return found, leak_test(recording, predictions, run, self.seeds.stream("labels"), corrections=corrections)
+        checks = leak_test(recording, predictions, run, self.seeds.stream("labels"), corrections=corrections)
+        return found, checks, 1.0
 
     def _named(self, intake: Intake, ask: Ask) -> Intake:
         """The same account, with feature tables called as the user calls them, and not where they were laid down."""
         theirs = {laid.source: each.source for laid, each in zip(ask.features, self.config.features, strict=True)}
-        return replace(intake, freshness={theirs[source]: found for source, found in intake.freshness.items()})
+        freshness = {theirs[source]: found for source, found in intake.freshness.items()}
+        zones = dict(intake.zones)
+        for laid, source in theirs.items():
+            zones = {name.replace(f" of {laid}", f" of {source}"): found for name, found in zones.items()}
+        return replace(intake, freshness=freshness, zones=zones)
 
     def _open(self, name: str) -> Session:
         """A model, the one of a bundle, or the one that a run chose."""
+        from windtunnel.backtest.column_session import by_column
         from windtunnel.run import load
 
-        return load(self.home / name)
+        return by_column(load(self.home / name), self.config.columns.features, name)
 
     def _skew(self, rows: pl.DataFrame) -> list[Finding]:
         """The features that were logged against those recomputed."""
@@ -233,9 +281,9 @@ class _Job:
         """Where a table lies; what a function returns is laid down first."""
         if not is_function(source):
             return source
-        place = work / f"{name}.parquet"
+        place = _place(work, name)
         read_source(source, self.home).write_parquet(place)
-        return str(place.resolve())
+        return str(place)
 
     def _asked(self, work: Path, inputs: list[str]) -> Ask:
         """What is to be read, in the words of the reading, with the inputs of models that are to be asked."""
@@ -257,6 +305,22 @@ class _Job:
         roles = Roles(**config.columns.model_dump() | {"features": tuple(dict.fromkeys(named))})
         rules = Rules(config.clock_skew, config.most_missing)
         return Ask(self._laid_down(config.recording, work, "recording"), roles, labels, features, rules, config.format)
+
+
+def _place(work: Path, name: str) -> Path:
+    """Where a table is laid down that a function returned."""
+    return (work / f"{name}.parquet").resolve()
+
+
+def _asked(sessions: Mapping[str, Session]) -> dict[str, Asked]:
+    """Models that can be asked again, as findings ask them."""
+    from windtunnel.backtest.disagreement import ask_session
+    from windtunnel.backtest.findings import Asked
+
+    return {
+        name: Asked(tuple(each.name for each in session.signature.inputs), ask_session(name, session))
+        for name, session in sessions.items()
+    }
 
 
 def _judged(config: BacktestFile, home: Path) -> dict[str, Any]:
@@ -283,6 +347,9 @@ class _Judge:
         seeds: of whatever draws.
         workers: who replays policies.
         by_look: whether only that is worked out which is said at each look, as the leak test compares it.
+        asked: the models that are at hand, and can be asked again.
+        streams: whether the comparison is made as of a recording that is not held.
+        known: measures that are told of elsewhere; see `Measures.of`.
     """
 
     config: BacktestFile
@@ -290,22 +357,43 @@ class _Judge:
     seeds: Seeds
     workers: Workers | None
     by_look: bool = False
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    streams: bool = False
+    known: frozenset[tuple[str, bool]] = frozenset()
 
     def __call__(
         self, recording: Recording, predictions: dict[str, Floats], corrections: pl.DataFrame | None = None
     ) -> Findings:
         from windtunnel.backtest import backtest as replay
-        from windtunnel.backtest.findings import Findings
+        from windtunnel.backtest import on_ray, stream_again
+        from windtunnel.backtest.findings import Findings, Lateness
 
-        scales = {
-            part: recording.frame[part].to_numpy() for part in ("amount", "weight") if part in recording.frame.columns
-        }
-        asked: dict[str, Any] = _judged(self.config, self.home) | scales
-        compared: Comparison = replay(recording, predictions, corrections=corrections, **asked)
+        asked = _judged(self.config, self.home)
+        if self.streams:
+            told = stream_again(recording, predictions, corrections, apart=on_ray(self.workers), **asked)
+            assert told.waits is not None
+            compared, late = told.comparison, Lateness.of_waits(told.waits, told.question)
+        else:
+            asked |= {
+                part: recording.frame[part].to_numpy()
+                for part in ("amount", "weight")
+                if part in recording.frame.columns
+            }
+            compared = replay(recording, predictions, corrections=corrections, **asked)
+            late = Lateness.of(self._held(recording, predictions, compared, corrections))
+        return Findings(compared, (late, *self.beside(compared, recording, predictions, corrections)))
+
+    def beside(
+        self,
+        compared: Comparison,
+        recording: Recording,
+        predictions: dict[str, Floats],
+        corrections: pl.DataFrame | None,
+    ) -> list[Finding]:
+        """What requests show that are held, beside the comparison and the delays, which may be of more of them."""
         held = self._held(recording, predictions, compared, corrections)
-        if self.by_look:
-            return Findings(compared, (*self._by_look(held), *self._fitted(held, recording, corrections)))
-        return Findings(compared, (*self._by_look(held), *self._at_the_end(held)))
+        last = self._fitted(held, recording, corrections) if self.by_look else self._at_the_end(held)
+        return [*self._by_look(held), *last]
 
     def _held(
         self,
@@ -324,9 +412,7 @@ class _Judge:
 
     def _by_look(self, held: Held) -> list[Finding]:
         """What is said at each look: what costs nothing, and what the file asks for."""
-        from windtunnel.backtest.findings import Lateness
-
-        return [Lateness.of(held), *self._made((self._measures, self._estimates, self._movement), held)]
+        return self._made((self._measures, self._estimates, self._movement), held)
 
     def _at_the_end(self, held: Held) -> list[Finding]:
         """What is worked out once, at the last look."""
@@ -356,10 +442,11 @@ class _Judge:
 
         if (wish := self.config.measures) is None:
             return None
-        return Measures.of(
+        found = Measures.of(
             held, wish.metrics, home=self.home, last_s=wish.last or 0.0, half_life_s=wish.half_life or 0.0, by=wish.by,
-            query=wish.query,
+            query=wish.query, known=self.known,
         )  # fmt: skip
+        return found if found.measures or found.mornings else None
 
     def _estimates(self, held: Held) -> Finding | None:
         from windtunnel.backtest.findings import Estimates
@@ -407,8 +494,8 @@ class _Judge:
             return None
         return Sliced.of(
             held, columns=wish.columns, pairs=wish.depth == 2, against=wish.against, rate=wish.rate,
-            reference_days=max(1, round(wish.reference / 86400.0)), block_days=max(1, round(wish.block / 86400.0)),
-            least_share=wish.least_share,
+            reference_days=max(1, round(wish.reference / 86400.0)),
+            block_days=None if wish.block is None else max(1, round(wish.block / 86400.0)), least_share=wish.least_share,
         )  # fmt: skip
 
     def _disagreements(self, held: Held) -> Finding | None:
@@ -417,10 +504,16 @@ class _Judge:
         if (wish := self.config.disagreement) is None:
             return None
         rng = self.seeds.stream("bootstrap")
-        return Disagreements.of(held, threshold=wish.threshold, columns=wish.features, most=wish.costliest, rng=rng)
+        return Disagreements.of(
+            held, threshold=wish.threshold, columns=wish.features, most=wish.costliest, rng=rng, asked=self.asked,
+        )  # fmt: skip
 
     def policies(
-        self, found: Findings, recording: Recording, predictions: dict[str, Floats], corrections: pl.DataFrame | None
+        self,
+        compared: Comparison,
+        recording: Recording,
+        predictions: dict[str, Floats],
+        corrections: pl.DataFrame | None,
     ) -> list[Finding]:
         """The policies, replayed and priced by what the whole recording knows."""
         from windtunnel.backtest.findings import Policies, retrain, roll_out
@@ -428,7 +521,6 @@ class _Judge:
 
         if (wish := self.config.policy) is None:
             return []
-        compared = found.comparison
         held = self._held(recording, predictions, compared, corrections)
         prices = Prices(**{name: getattr(wish, name) for name in Prices.__dataclass_fields__})
         rollout = retraining = None

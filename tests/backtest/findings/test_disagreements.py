@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from windtunnel.backtest.findings import Disagreements
+from windtunnel.backtest.findings import Asked, Disagreements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from windtunnel.backtest.findings import Held
 
@@ -31,6 +33,48 @@ def test_flips_and_the_costliest(make_held: Callable[..., Held], tmp_path: Path)
     assert told["explanation"]["rules"]
 
 
+def _logistic(**weights: float) -> Asked:
+    """A logistic regression of some columns."""
+
+    def ask(rows: pl.DataFrame) -> NDArray[np.float64]:
+        evidence = sum(weight * rows[name].to_numpy() for name, weight in weights.items())
+        told: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.asarray(evidence)))
+        return told
+
+    return Asked(tuple(weights), ask)
+
+
+def test_models_at_hand_are_asked_what_drives_their_flips(make_held: Callable[..., Held]) -> None:
+    """Of two models that share `km` and differ in `wind`, the wind is named alone, in the document, in words and in a table."""
+    held = make_held(40, wind=lambda rng, n: rng.normal(size=n))
+    old, new = _logistic(km=1.0), _logistic(km=1.0, wind=0.7)
+    for place, each in enumerate((old, new)):
+        held.rows.predictions[place] = each.ask(held.columns)
+    found = Disagreements.of(held, rng=np.random.default_rng(0), asked={"old": old, "new": new})
+    (told,) = found.to_dict()["disagreement"]
+    section = found.draw()
+
+    assert [each["feature"] for each in told["drivers"]["features"] if each["named"]] == ["wind"]
+    assert (told["drivers"]["scale"], told["drivers"]["answers"]) == (
+        "log-odds",
+        told["drivers"]["flips_asked"] * 4 * 2,
+    )
+    assert any("they are driven by `wind` (" in sentence for sentence in section.sentences)
+    assert any("drives the flips" in each.caption for each in section.tables)
+
+
+def test_logged_answers_alone_tell_what_flips_go_with(make_held: Callable[..., Held]) -> None:
+    """Where a model's answers were only logged, it is said that none was asked, and which features flips go with."""
+    held = make_held(40)
+    found = Disagreements.of(held, rng=np.random.default_rng(0), asked={"new": _logistic(km=1.0)}, threshold=0.6)
+    (told,) = found.to_dict()["disagreement"]
+
+    assert [each["feature"] for each in told["drivers"]["features"] if each["named"]] == ["km"]
+    assert any(
+        "no model was asked; in the log of 2,000 requests flips go with `km`" in each for each in found.draw().sentences
+    )
+
+
 def test_models_that_answer_alike(make_held: Callable[..., Held]) -> None:
     """Of models that answer alike there is nothing to explain, and ranks have no costliest request."""
     held = make_held(20, metric="roc_auc")
@@ -38,3 +82,4 @@ def test_models_that_answer_alike(make_held: Callable[..., Held]) -> None:
     (told,) = Disagreements.of(held, rng=np.random.default_rng(0)).to_dict()["disagreement"]
 
     assert (told["flips"], told["costliest"], told["explanation"]) == (0, None, None)
+    assert told["drivers"] is None

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from windtunnel.backtest.findings import Estimates
@@ -33,6 +35,15 @@ def test_regression_where_there_is_no_probability(make_held: Callable[..., Held]
     assert {each.method for each in Estimates.of(held, features=("km", "carrier")).found} == {"dle"}
     with pytest.raises(ConfigError, match="needs labels of 0 or 1"):
         Estimates.of(held, methods=("cbpe",))
+
+
+def test_what_is_estimated_is_the_loss_of_a_request(make_held: Callable[..., Held]) -> None:
+    """Of a root the square is estimated, and called so; where requests have amounts it is theirs, which confidence knows nothing of."""
+    numbers, paid = make_held(40, metric="rmse"), make_held(40)
+    paid = replace(paid, rows=replace(paid.rows, amount=np.full(len(paid.rows), 3.0)))
+
+    assert {each.of.metric for each in Estimates.of(numbers).found} == {"squared_error"}
+    assert {(each.method, each.of.metric) for each in Estimates.of(paid).found} == {("dle", "log_loss")}
 
 
 def test_corrected_labels_are_learnt_once(page: Held) -> None:

@@ -96,3 +96,16 @@ def test_refusals(make_held: Callable[..., Held]) -> None:
         Measures.of(held, ["brier"], query="carrier")
     with pytest.raises(DataError, match="gate"):
         Measures.of(held, ["brier"], by="gate")
+
+
+def test_what_answers_cannot_be_judged_by(make_held: Callable[..., Held]) -> None:
+    """Refused is named by its model, with the metric's name for answers of the other shape, or by the key that is missing."""
+    held = make_held(20)
+    said = held.rows.predictions
+    wide = replace(held, rows=replace(held.rows, predictions=np.stack([1.0 - said, said], axis=-1)))
+    with pytest.raises(DataError, match=r"`old` is several numbers a row.*it is called class_log_loss"):
+        Measures.of(wide, ["log_loss"])
+    with pytest.raises(DataError, match=r"`old` is one number a row.*it is called roc_auc"):
+        Measures.of(held, ["class_auc"])
+    with pytest.raises(ConfigError, match=r"`measures\.query` is needed for ndcg"):
+        Measures.of(held, ["ndcg"])

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from windtunnel.backtest.findings import Movement
+from windtunnel.backtest.findings.movement import Watched
 from windtunnel.errors import ConfigError
 
 from .conftest import DAY_US, START_US
@@ -31,6 +33,25 @@ def test_a_column_that_moves_is_seen_the_day_it_moves(make_held: Callable[..., H
         assert (score.changes, score.detected, score.delay <= 3) == (1, 1, True), detector
     assert told["carrier", "ks"].alarm.mean() < 0.1
     assert "`km`" in found.doubts[0]
+
+
+def test_a_doubt_is_seldom_raised_by_chance() -> None:
+    """While nothing moves, eight columns held against 40 periods together raise a doubt in at most 5% of recordings, whenever they end."""
+    rng = np.random.default_rng(1)
+    doubted = 0
+    for _ in range(400):
+        watched = []
+        for column in "abcdefgh":
+            distance = rng.random(100)
+            threshold = np.sort(distance[:40])[math.ceil(41 * 0.95) - 1]
+            alarm = (distance > threshold) & (np.arange(100) >= 40)
+            watched.append(Watched(column, "psi", 40, distance, threshold, alarm, None))
+        doubted += bool(Movement(np.arange(100), 86400.0, 0.05, tuple(watched), np.empty(0, np.int64)).doubts)
+
+    assert doubted / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
+    lasting = np.arange(100) >= 94
+    moved = Watched("a", "psi", 40, np.zeros(100), 0.5, lasting, None)
+    assert Movement(np.arange(100), 86400.0, 0.05, (moved, *watched), np.empty(0, np.int64)).doubts
 
 
 def test_nothing_is_said_of_the_reference(make_held: Callable[..., Held]) -> None:

@@ -42,3 +42,24 @@ def test_ranks_cannot_be_sliced(make_held: Callable[..., Held]) -> None:
     """A metric that rows have no share in is refused."""
     with pytest.raises(ConfigError, match=r"is no mean over requests, which \[backtest\.slices\] needs"):
         Sliced.of(make_held(20, metric="roc_auc"))
+
+
+def test_worse_than_elsewhere_is_a_doubt_only_where_it_is_worse_than_the_incumbent(
+    make_held: Callable[..., Held],
+) -> None:
+    """Held against the rest, a slice in which a candidate is still better than the incumbent is told, and is no doubt."""
+
+    def bad(rng: np.random.Generator, n: int) -> Any:
+        return rng.choice(["fair", "foul"], size=n)
+
+    held = make_held(60, sky=bad)
+    told = []
+    for answer in (0.02, 0.06):
+        foul = held.texts("sky") == "foul"
+        held.rows.predictions[0][:] = 0.02 if answer == 0.06 else held.rows.predictions[0]
+        held.rows.predictions[1][foul] = answer
+        told.append(Sliced.of(held, columns=("sky",), against="rest"))
+
+    assert any("does worse where sky = foul than elsewhere (by +" in doubt for doubt in told[0].doubts)
+    assert [each.name for each in told[1].found["new"].found if each.direction == "worse"] == ["sky = foul"]
+    assert told[1].doubts == ()

@@ -43,7 +43,7 @@ def test_doubts_are_those_of_the_comparison() -> None:
     assert [doubt[:16] for doubt in Taken(one.intake()).doubts] == ["All labels are 1"]
     assert [doubt[:16] for doubt in Taken(none.intake()).doubts] == [
         "No label ever ca",
-        "Some times say t",
+        "Zones are mixed ",
         "`old` says 0.5 o",
     ]
 

@@ -51,7 +51,7 @@ def counted(clocks: Clocks, tau: int, window: Window) -> list[int]:
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("name", ["log_loss", "rmse", "roc_auc", "average_precision", "f1", "ece"])
+@pytest.mark.parametrize("name", ["log_loss", "rmse", "roc_auc", "average_precision", "f1", "precision@0.7", "mcc", "balanced_accuracy", "ece"])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_every_look_is_the_metric_of_the_rows_that_count_then(name: str, window: Window, seed: int) -> None:
@@ -68,6 +68,24 @@ def test_every_look_is_the_metric_of_the_rows_that_count_then(name: str, window:
         assert found.rows[look] == len(places)
         assert found.value[look] == pytest.approx(expected.value, rel=1e-9, nan_ok=True)
         assert (found.why[look] == "") == math.isfinite(expected.value)
+
+
+@pytest.mark.parametrize("window", WINDOWS[:2])
+@pytest.mark.parametrize("name", ["macro_f1", "class_auc"])
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_metrics_of_classes_at_every_look(name: str, window: Window, seed: int) -> None:
+    """Counted in one pass they are what scikit-learn makes of the rows of each look, and say why where they have no value."""
+    metric, (two, clocks) = metric_named(name), rows_of(seed)
+    rng = np.random.default_rng(seed)
+    label = np.where(np.isnan(two.label), np.nan, rng.integers(0, 3, size=len(two)))
+    rows = Judged(label, rng.dirichlet(np.ones(3), size=len(two)).round(1))
+    found = follow_metric(metric, rows, clocks, GRID, HORIZON, window)
+
+    for look, tau in enumerate(GRID):
+        expected = metric.settle(rows.take(np.array(counted(clocks, int(tau), window), dtype=np.int64)))
+        assert (int(found.rows[look]), found.why[look]) == (expected.rows, expected.why)
+        assert found.value[look] == pytest.approx(expected.value, rel=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -89,15 +107,16 @@ def test_nothing_known_later_moves_a_bit_of_an_earlier_look(name: str, window: W
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
-def test_constant_predictions_say_why_at_every_look(name: str) -> None:
-    """The quick way to a metric of ranks tells the same reasons as the slow one."""
+def test_constant_predictions_at_every_look(name: str) -> None:
+    """Where all scores are tied, the quick way says what the slow one says: half the pairs, or the share of ones."""
     rows, clocks = rows_of(2)
     constant = Judged(rows.label, np.full(len(rows), 0.3))
     found = follow_metric(metric_named(name), constant, clocks, GRID, HORIZON)
 
-    assert np.isnan(found.value).all()
-    assert found.why[-1] == "every prediction is 0.3, which puts nothing in order"
-    assert found.to_dict()[-1]["metric"] is None
+    there = rows.label[counted(clocks, int(GRID[-1]), CUMULATIVE)]
+    assert found.value[-1] == pytest.approx(0.5 if name == "roc_auc" else there.mean())
+    assert metric_named(name).measure(constant.take(~np.isnan(rows.label))).why == ""
+    assert not any(found.why[1:])  # at the first look there is no label yet
 
 
 def test_slices_are_followed_each_by_itself() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -259,7 +260,26 @@ def test_times_as_they_come(tmp_path: Path) -> None:
     assert any("read as seconds" in said for said in ingest.intake.said)
     mixed = read(tmp_path, whole.with_columns(asked=text))[1].intake
     assert mixed.mixed_zones
-    assert any("`asked` not or not everywhere" in note for note in mixed.notes())
+    assert any("`asked`: times with a zone and times without one" in note for note in mixed.notes())
+
+
+def test_times_of_feature_tables(tmp_path: Path) -> None:
+    """A feature table's times come in every form that a recording's may, and say so where they lack the zone that others have."""
+    wind = pl.DataFrame({"at": [datetime(2023, 12, 31), datetime(2024, 1, 1, 0, 30)], "wind": [1.0, 2.0]})  # noqa: DTZ001  # a file has none
+    source = FeatureSource("wind.parquet", ("wind",), known_time="at")
+    told = []
+    for at in (pl.col("at"), pl.col("at").dt.replace_time_zone("UTC"), pl.col("at").dt.epoch("s")):
+        wind.with_columns(at).write_parquet(tmp_path / "wind.parquet")
+        rows, ingest = read(tmp_path, recorded(THREE), features=(source,))
+        told.append(rows["wind"].to_list())
+
+        assert ingest.intake.mixed_zones == (len(told) == 1)
+        assert any("`at of wind.parquet`: times without a zone" in doubt for doubt in ingest.intake.doubts()) == (
+            len(told) == 1
+        )
+    assert told[0] == told[1] == told[2]
+    assert set(told[0]) == {1.0, 2.0}
+    assert "`at of wind.parquet` holds numbers: they were read as seconds since 1970." in ingest.intake.said
 
 
 @pytest.mark.parametrize(
@@ -322,8 +342,11 @@ def test_other_parts(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"pi": [0.5, 1.5, 0.1]}, r"`pi` \(=1\.5\) is no probability"),
-        ({"usd": [1.0, None, 2.0]}, "`usd` is not a number in every row"),
-        ({"p_old": ["a", "b", "c"]}, "`p_old` has dtype String where numbers are needed"),
+        ({"usd": [1.0, None, 2.0]}, r"`usd` \(amount\) .*is not a number in every row"),
+        (
+            {"p_old": ["a", "b", "c"]},
+            r"`p_old` \(champion\) \(=.*\) has dtype String where numbers are needed; store it as numbers",
+        ),
         ({"id": ["a", None, "c"]}, "`id` has rows without an id"),
         ({"late": [1.0, None, None]}, "`known` and `late` disagree in row 1"),
     ],
@@ -537,3 +560,67 @@ def test_weights_reach_the_engine(tmp_path: Path) -> None:
     rows, _ = read(tmp_path, recorded(THREE, w=[1.0, 2.0, 3.0]), Roles("asked", MODELS, id="id", weight="w"))
 
     assert rows_of(rows, list(MODELS)).weight.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_waits_on_disk_is_what_waits_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, apart: bool
+) -> None:
+    """Repeated ids and labels of their own, set down on disk part by part, make the rows and the account that memory makes."""
+    rng = np.random.default_rng(7)
+    numbers = rng.integers(0, 250, 300).tolist()
+    rows = [(f"r{each}", each % 97, float(rng.random() < 0.5), each % 97 + 1.0 + 9 * rng.random()) for each in numbers]
+    table = recorded(rows).unique(["id", "asked", "known"], maintain_order=True)
+    more: dict[str, Any] = {}
+    if apart:
+        stray = recorded([("x", 0, 1.0, 2)])
+        pl.concat([table, stray]).select("id", "late", "known").write_parquet(tmp_path / "labels.parquet")
+        table, more = table.drop("late", "known"), {"labels": LABELS}
+    roles = BARE if apart else LABELLED
+    held, in_memory = read(tmp_path, table, roles, piece_rows=50, **more)
+    module = importlib.import_module(Ingest.__module__)
+    for name in ("MOST_ASIDE", "MOST_LABELS"):
+        monkeypatch.setattr(module, name, 90)
+    monkeypatch.setattr("windtunnel.backtest.reading.spool.PARTS", 3)
+    monkeypatch.setattr("windtunnel.backtest.reading.repeats.MOST_HASHES", 60)
+    laid, on_disk = read(tmp_path, table, roles, piece_rows=50, **more)
+
+    assert laid.select(held.columns).equals(held.select(held.columns))
+    assert on_disk.intake == in_memory.intake
+    assert on_disk.intake.corrections > 20
+    assert on_disk.intake.strays == int(apart)
+
+
+def test_a_thinned_reading_is_a_part_of_the_whole(tmp_path: Path) -> None:
+    """One request in two is taken whole, corrections and labels of their own table included, and the others not at all."""
+    table = recorded([(f"r{number}", number, 1.0, number + 2) for number in range(200)])
+    late = table.select("id", "late", pl.col("known") + timedelta(hours=5)).with_columns(late=pl.lit(0.0))
+    pl.concat([table.select("id", "late", "known"), late]).write_parquet(tmp_path / "labels.parquet")
+    whole, _ = read(tmp_path, table.drop("late", "known"), BARE, labels=LABELS)
+    ingest = Ingest(Ask("r.parquet", BARE, LABELS), tmp_path, thin=2)
+    some = ingest.held().sort("id", "known")
+
+    assert 70 < ingest.intake.requests < 130
+    assert some.equals(whole.filter(pl.col("id").is_in(some["id"].unique().implode())))
+
+
+def test_the_span_is_told_by_the_clocks_alone(tmp_path: Path) -> None:
+    """The first request and the last moment of either clock are known without the rows, labels of their own table included."""
+    table = recorded(THREE)
+    table.select("id", "late", "known").drop_nulls().write_parquet(tmp_path / "labels.parquet")
+    _, whole = read(tmp_path, table)
+    of_both = whole.span()
+    _, apart = read(tmp_path, table.drop("late", "known"), BARE, labels=LABELS)
+
+    assert of_both == apart.span() == (START_US, START_US + 5 * HOUR_US)
+
+
+def test_more_than_may_be_held_is_not(tmp_path: Path) -> None:
+    """Reading stops as soon as there are more rows than may be held; as many as may be are."""
+    _, ingest = read(tmp_path, recorded(THREE))
+
+    held = ingest.held_within(3)
+
+    assert ingest.held_within(2) is None
+    assert held is not None
+    assert len(held) == 3
