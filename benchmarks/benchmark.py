@@ -147,6 +147,7 @@ def describe(profile: LatencyProfile) -> list[dict[str, Any]]:
             "process_start_s": footprint.process_start_s if footprint else None,
             "load_s": footprint.load_s if footprint else None,
             "valid": profile.verdict.outcome == "go", "reasons": list(profile.verdict.reasons),
+            "server": profile.server.to_dict() if profile.server is not None else None,
         }  # fmt: skip
         for name, interval in zip(QUANTILES, profile.quantiles_s(batch, list(QUANTILES.values())), strict=True):
             known = {f"{name}_s": None, f"{name}_s_low": None, f"{name}_s_high": None}

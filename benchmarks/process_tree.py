@@ -9,9 +9,10 @@ from pathlib import Path
 
 PROC = Path("/proc")
 
-SHELLS = frozenset(
-    "bash sh zsh fish dash csh tcsh tmux screen sudo su login sshd systemd init timeout nohup nice make containerd-shim".split()
-)
+SHELLS = frozenset({
+    "bash", "sh", "zsh", "fish", "dash", "csh", "tcsh", "tmux", "screen", "sudo", "su", "login", "sshd", "systemd", "init",
+    "timeout", "nohup", "nice", "make", "containerd-shim",
+})  # fmt: skip
 """Programs that start servers and are no part of them: a tree ends below the first of these."""
 
 LISTENING = "0A"
@@ -53,7 +54,7 @@ def listener(port: int, proc: Path = PROC) -> int | None:
     for pid in sorted(_all(proc)) if sockets else ():
         with contextlib.suppress(PermissionError, FileNotFoundError, ProcessLookupError):
             for each in (proc / str(pid) / "fd").iterdir():
-                if os.readlink(each) in sockets:
+                if str(each.readlink()) in sockets:
                     return pid
     return None
 

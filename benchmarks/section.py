@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from windtunnel.latency_profile import LatencyProfile
+    from windtunnel.server_cost import ServerCost
     from windtunnel.stats import Interval
     from windtunnel.verdict import Verdict
 
@@ -40,6 +41,7 @@ def draw(result: Benchmark, report: CostReport | None = None) -> Section:
     scalings = [_scaling_table(result)] if result.scalings else []
     knees = [knee_table(result.curves)] if result.curves else []
     curves = [curve_figure(result.curves, report.slo if report is not None else None)] if result.curves else []
+    servers = [server_table(each) for each in dict.fromkeys(p.server for p in result.profiles) if each is not None]
     told = [each for each in result.consumptions if each.energy is not None or each.gpu is not None]
     drawn = [_consumption_table(told)] if told else []
     costs = cost_section.tables(report) if report is not None else ()
@@ -50,7 +52,7 @@ def draw(result: Benchmark, report: CostReport | None = None) -> Section:
         result.verdict.outcome,
         (*(cost_section.sentences(report) if report is not None else ()), *result.verdict.reasons),
         (
-            _median_table(result), *comparisons, *costs[:1], *taken, *scalings, *knees, *transfers, *drawn, *costs[1:], *looked_up,
+            _median_table(result), *servers, *comparisons, *costs[:1], *taken, *scalings, *knees, *transfers, *drawn, *costs[1:], *looked_up,
         ),
         (*priced, *curves, _latency_figure(result), _throughput_figure(result)),
         (*_notes(result), *(cost_section.notes(report) if report is not None else ())),
@@ -102,6 +104,26 @@ def with_reach(interval: Interval | None) -> str:
 
 def _rate(interval: Interval) -> str:
     return f"{interval.value:,.0f} ({interval.low:,.0f} to {interval.high:,.0f})"
+
+
+def _between(interval: Interval) -> str:
+    value, low, high = (format_duration(each) for each in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"
+
+
+def server_table(server: ServerCost) -> Table:
+    """What a server costs beside the model."""
+    what = "CPU a request" if server.of == "cpu" else "time a request"
+    share = "—" if server.share is None else f"{server.share:.0%}"
+    model = format_duration(server.model_s) if server.model_s > 0.0 else "—"
+    row = (
+        server.server, _between(server.cpu_s), model, share, f"{server.requests_per_s:,.0f}", str(server.connections),
+        str(server.processes or "—"),
+    )  # fmt: skip
+    columns = (
+        "server", f"{what}, its own", "the model's", "the server's share", "requests/s meanwhile", "connections", "processes",
+    )  # fmt: skip
+    return Table("What the server costs", columns, (row,))
 
 
 def _median_table(result: Benchmark) -> Table:

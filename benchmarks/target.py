@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -45,6 +45,9 @@ PIECES = 8
 
 PIECE_S = 0.5
 """A piece lasts so long at least: the kernel counts CPU in ticks of 10 ms."""
+
+LEAST = 4
+"""A piece has so many answers at least."""
 
 MAX_DRIFT = 0.15
 """The halves of a measurement may differ by so much and no more."""
@@ -131,8 +134,8 @@ def _service_times(asked: Asked) -> tuple[tuple[NDArray[np.float64], ...], int]:
         while rounds < asked.effort.rounds or (
             time.monotonic() < deadline and not _precise(times, asked.effort, rounds)
         ):
-            for request, kept in zip(requests, times, strict=True):
-                kept += line.times(request, BLOCK_CALLS)
+            for index, request in enumerate(requests):
+                times[index] += line.times(request, BLOCK_CALLS)
             rounds += 1
             if time.monotonic() > 2.0 * asked.effort.budget_s + deadline:
                 break
@@ -216,8 +219,10 @@ def measure_server(asked: Asked, *, progress: Progress = SILENT) -> ServerCost:
     pieces = _pieces(asked, tree, connections)
     model_s = float(np.mean([piece.model_s for piece in pieces]))
     own = mean_interval(np.array([piece.cost_s for piece in pieces]))
+    # below nothing where more was taken off than there was: a piece may be, and the mean of all says nothing then
+    own = replace(own, value=max(0.0, own.value), low=max(0.0, own.low), high=max(0.0, own.high))
     return ServerCost(
-        asked.model.server, replace(own, low=max(0.0, own.low)), "cpu" if tree is not None else "wall", model_s, connections,
+        asked.model.server, own, "cpu" if tree is not None else "wall", model_s, connections,
         float(np.mean([piece.per_s for piece in pieces])), len(tree.members()) if tree is not None else 0,
     )  # fmt: skip
 
@@ -266,13 +271,10 @@ def _piece(asked: Asked, tree: ProcessTree | None, crowd: _Crowd, length: float,
     before, started = _cpu_s(tree) if tree is not None else 0.0, time.monotonic()
     answers, waited_s = crowd.drain(length)
     taken_s = time.monotonic() - started
-    if not answers:
-        raise MeasurementError(
-            f"{asked.model.address} answered nothing in {length:g} s: it may be too slow for --budget"
-        )
-    model_s = float(np.mean([_model_s(each, asked.model_cpu_s) for each in answers]))
+    # a told time that a neighbour held up is no computing: the median knows nothing of it
+    model_s = float(np.median([_model_s(each, asked.model_cpu_s) for each in answers]))
     spent_s = _cpu_s(tree) - before - idle * taken_s if tree is not None else waited_s
-    return _Piece(max(0.0, spent_s / len(answers) - model_s), model_s, len(answers) / taken_s)
+    return _Piece(spent_s / len(answers) - model_s, model_s, len(answers) / taken_s)
 
 
 def _model_s(answer: Answered, cpu_s: Mapping[int, float]) -> float:
@@ -307,7 +309,7 @@ class _Crowd:
         self._over, self._lock = threading.Event(), threading.Lock()
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(connections)]
 
-    def __enter__(self) -> _Crowd:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -331,10 +333,13 @@ class _Crowd:
                     self._answers.append((answer, time.perf_counter() - started))
 
     def drain(self, seconds: float) -> tuple[list[Answered], float]:
-        """Wait, and take what was answered meanwhile: what each answer says, and how long all of them took together."""
+        """Wait, and take what was answered meanwhile: what each answer says, and how long all of them took together.
+
+        Longer than asked where less than `LEAST` was answered; a server that answers nothing at all is given up by who asks.
+        """
         deadline = time.monotonic() + seconds
-        while self._error is None and (left := deadline - time.monotonic()) > 0.0:
-            self._over.wait(min(left, 0.1))
+        while self._error is None and ((left := deadline - time.monotonic()) > 0.0 or len(self._answers) < LEAST):
+            self._over.wait(min(max(left, 0.01), 0.1))
         if self._error is not None:
             raise self._error
         with self._lock:

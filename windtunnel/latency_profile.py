@@ -16,6 +16,7 @@ from windtunnel.digest import canonical_json, write_atomically
 from windtunnel.errors import DataError
 from windtunnel.footprint import Footprint
 from windtunnel.hardware import Hardware
+from windtunnel.server_cost import ServerCost
 from windtunnel.stats import STRETCHES, Interval, quantile_interval, series_mean_interval
 from windtunnel.verdict import Verdict
 
@@ -36,6 +37,9 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 USUAL = ("onnxruntime", "CPUExecutionProvider")
 """The runtime that goes without saying: the first word of its description and the last."""
+
+ON_ACCELERATOR = ("cuda", "tensorrt")
+"""Words by which a profile's runtime says that it computes on an accelerator."""
 
 
 def setting_name(variant: str, runtime: str, threads: int = 1, concurrency: int = 1, size: str = "") -> str:
@@ -78,6 +82,7 @@ class LatencyProfile:
         guessed: those of the batch sizes that were never measured, from `extended`.
         clock_s: what the clock itself could not tell when it was measured; every quantile's interval is wider by as much.
         band: the factor by which every time of a projected profile may be longer or shorter, at 95%; 1 where measured.
+        server: what a server costs a request beside the model; None where none was measured.
     """
 
     variant: str
@@ -99,6 +104,7 @@ class LatencyProfile:
     clock_s: float = 0.0
     efficiency_reach: float = 0.0
     guessed: tuple[int, ...] = ()
+    server: ServerCost | None = None
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
@@ -163,6 +169,39 @@ class LatencyProfile:
     def scaled(self, factor: float) -> LatencyProfile:
         """The profile with every service time multiplied by a factor, as if on a slower (above 1) or faster machine."""
         return replace(self, samples_s=tuple(samples * factor for samples in self.samples_s))
+
+    @property
+    def served(self) -> LatencyProfile:
+        """The profile as a core is held that serves: each batch as much longer as the server works on its requests.
+
+        The server's work is taken to fall on the cores that the sessions fill, evenly: then core seconds add up, and the most
+        that can be served is 1 / (1 / model's rate + server's CPU / cores). Where cores stay free it is too cautious. Itself
+        where no server was measured beside the model, where its times hold it already, and on an accelerator, which the
+        server's work does not hold up.
+
+        Example:
+            >>> hardware, go = Hardware("a CPU", "x86_64", (), 2.0, 2**30), Verdict("go", ("steady",))
+            >>> server = ServerCost("s", Interval(0.0005, 0.0004, 0.0006, 9, 0.95), model_s=0.001)
+            >>> samples = (np.full(9, 0.001), np.full(9, 0.004))
+            >>> alone = LatencyProfile("m", "", hardware, "onnxruntime", 1, "measured", (1, 8), samples, 1.0, go, server=server)
+            >>> [float(each[0]) for each in alone.served.samples_s]
+            [0.0015, 0.008]
+        """
+        server = self.server
+        if server is None or not server.counted or any(word in self.runtime.lower() for word in ON_ACCELERATOR):
+            return self
+        each_s = server.cpu_s.value / self.threads
+        held = tuple(samples + size * each_s for size, samples in zip(self.batch_sizes, self.samples_s, strict=True))
+        return replace(self, samples_s=held, server=server.held())
+
+    @property
+    def server_told(self) -> str:
+        """What its server costs, and whether that is in what rests on the profile; a sentence or two."""
+        if self.server is None:
+            return f"What a server costs beside the model is not in it: none was measured for {self.name}."
+        if self.server.inside:
+            return f"{self.server.sentence} The service times of {self.name} hold it."
+        return f"{self.server.sentence} It is {'not ' if self.served is self else ''}in it."
 
     def extended(self, max_batch: int) -> LatencyProfile:
         """The profile with a guess for what was never measured, up to batches of `max_batch`; the same where all was.
@@ -289,7 +328,7 @@ class LatencyProfile:
             "runtime": self.runtime, "threads": self.threads, "basis": self.basis, "batch_sizes": self.batch_sizes,
             "parallel_efficiency": self.parallel_efficiency, "verdict": self.verdict.to_dict(), "concurrency": self.concurrency, "size": self.size, "cpu_s": self.cpu_s,
             "footprint": self.footprint.to_dict() if self.footprint is not None else None, "band": self.band, "rounds": self.rounds, "clock_s": self.clock_s, "efficiency_reach": self.efficiency_reach,
-            "guessed": self.guessed,
+            "guessed": self.guessed, **({"server": self.server.to_dict()} if self.server is not None else {}),
         }  # fmt: skip
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
@@ -343,5 +382,5 @@ def _read(archive: zipfile.ZipFile) -> LatencyProfile:
         head["basis"], tuple(head["batch_sizes"]), samples, head["parallel_efficiency"], Verdict.from_dict(head["verdict"]),
         head["concurrency"], head["size"], tuple(head["cpu_s"]),
         Footprint.from_dict(head["footprint"]) if head["footprint"] is not None else None, head["band"], head["rounds"], head["clock_s"], head["efficiency_reach"],
-        tuple(head.get("guessed", ())),
+        tuple(head.get("guessed", ())), ServerCost.from_dict(head["server"]) if "server" in head else None,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from windtunnel.digest import canonical_json
 from windtunnel.errors import DataError
 from windtunnel.load_curve import LoadPoint
 from windtunnel.price import Price
+from windtunnel.server_cost import ServerCost
 from windtunnel.stats import Interval
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def test_what_cannot_be_told_has_no_figure(
     assert (cost.basis, cost.note) == ("not measured", words)
     assert capacity.asked == []
     assert {name for name, value in document.items() if value is None} == {
-        "servers", "servers_of", "energy",
+        "servers", "servers_of", "energy", "server",
         *(
             f"{figure}{end}"
             for figure in ("usd_per_million", "spot_usd_per_million", "throughput_at_slo_per_s")
@@ -209,3 +210,19 @@ def test_energy_by_hand(make_profile: Make) -> None:
     assert cost.energy.joules_per_request == pytest.approx(0.25)
     assert cost.energy.co2_g_per_million == pytest.approx(0.25e6 / 3.6e6 * 400.0)
     assert cost.to_dict()["energy"]["basis"] == "specified"
+
+
+def test_server_is_told(make_profile: Make) -> None:
+    """What a server costs stands with the cost, in words and figures; and its core time is in the throughput where it is counted."""
+    bare = make_profile()
+    cost = ServerCost("a server", Interval(0.001, 0.0009, 0.0011, 8, 0.95), model_s=0.001)
+    served = replace(bare, server=cost).served
+    without, within = (
+        cost_table([_on(each, "x:two")], [_price("x:two")], SLO, _Capacity())[0] for each in (bare, served)
+    )
+
+    assert within.server == cost.held()
+    assert within.to_dict()["server"]["share"] == pytest.approx(0.5)
+    assert "a server takes 1 ms of CPU a request (900 µs to 1.1 ms) beside the model: 50% of 2 ms" in within.note
+    assert without.server is None
+    assert "takes" not in without.note

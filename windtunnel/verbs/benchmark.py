@@ -19,6 +19,7 @@ from .compare import compare_runs, is_run
 from .load_curves import load_curves
 from .settings import USUAL
 from .subject import Subject
+from .target import with_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from .cost import Wishes
     from .settings import Settings
+    from .target import Target
 
 
 FEW = 6
@@ -44,6 +46,7 @@ def benchmark(
     cost: Wishes | None = None,
     fail_if_slower: float | None = None,
     cluster: str = "",
+    target: Target | None = None,
     out: Path | None = None,
     seed: int = 1,
     progress: Progress = SILENT,
@@ -59,6 +62,7 @@ def benchmark(
         cost: what is asked about money.
         fail_if_slower: by which share the others may be slower than the first; no-go where one is shown to be.
         cluster: the address of a Ray cluster on each kind of whose nodes it is measured; here alone where empty.
+        target: a server that serves the one model, whose own cost is measured and put into the profile; None for none.
         out: the run folder.
         seed: of the order of the blocks, of made-up inputs and of simulated traffic.
         progress: shown while measuring.
@@ -73,8 +77,13 @@ def benchmark(
             "needs a share of at least 0 and a second model", field="--fail-if-slower", value=fail_if_slower,
             fix="write benchmark before.onnx after.onnx --fail-if-slower 3%",
         )  # fmt: skip
+    if target is not None and (len(models) != 1 or cluster):
+        raise ConfigError(
+            "is a server of one model, on this machine or another", field="--target", value=target.url,
+            fix="give one model, and leave out --on-cluster",
+        )  # fmt: skip
     if any(is_run(model) for model in models):
-        if settings != USUAL or data is not None or cluster:
+        if settings != USUAL or data is not None or cluster or target is not None:
             raise ConfigError(
                 "say how to measure, and earlier runs are not measured again", field="options",
                 fix="leave out all but --fail-if-slower and --out",
@@ -94,10 +103,11 @@ def benchmark(
             # in their order: the first is what others are compared with
             "models": [[variant.name, variant.sha256] for variant in subject.variants],
             "settings": _plain(settings), "cost": cost.to_dict() if cost is not None else None,
+            **({"target": target.to_dict()} if target is not None else {}),
             "fail_if_slower": fail_if_slower, "measured_on": cluster or Hardware.detect(settings.instance).fingerprint,
         }  # fmt: skip
         common: dict[str, Any] = {"subject": subject, "settings": settings, "seeds": Seeds(seed), "progress": progress}
-        make = partial(_benchmark, **common, cost=cost, fail_if_slower=fail_if_slower)
+        make = partial(_benchmark, **common, cost=cost, fail_if_slower=fail_if_slower, target=target)
         if cluster:
             make = partial(_on_cluster, **common, address=cluster)
         return run_alone(
@@ -144,6 +154,7 @@ def _benchmark(
     settings: Settings,
     cost: Wishes | None,
     fail_if_slower: float | None,
+    target: Target | None,
     seeds: Seeds,
     progress: Progress,
 ) -> tuple[dict[str, Any], Section, Verdict]:
@@ -155,6 +166,9 @@ def _benchmark(
         tasks, settings.batch, effort=_effort(settings), extent=Extent(settings.footprint, settings.scaling), seeds=seeds,
         instance=settings.instance, generated=subject.data is None, progress=progress,
     )  # fmt: skip
+    if target is not None:
+        feeds = next(iter(subject.feeds.values()))
+        measured = replace(measured, profiles=with_server(measured.profiles, target, settings, feeds, progress))
     save_profiles(measured.profiles, work)
     pairs = comparable(tasks)
     measured = replace(

@@ -136,6 +136,7 @@ def report_costs(
     from windtunnel.tariff import Instance
 
     slo, tariffs = Slo.parse(wishes.slo), wishes.parsed()
+    profiles = [profile.served for profile in profiles]
     largest = wishes.max_batch or min(profile.batch_sizes[-1] for profile in profiles)
     # what waits leaves at once, so that the cost is not that of one batching policy
     alike: dict[str, Any] = {"max_batch": largest, "max_wait_s": 0.0, "seeds": seeds}

@@ -248,6 +248,7 @@ def plan(
         out: the run folder.
         progress: shown while planning.
     """
+    profiles = [profile.served for profile in profiles]
     choices.check(profiles)
     traces = [held(each) for each in traffic]
     names = [trace.name for trace in traces]
@@ -305,6 +306,7 @@ def _plan(
     result = {
         **found.to_dict(), "deployments_per_s": found.deployments_per_s, "requests_per_s": found.requests_per_s,
         "where": found.where, "warnings": list(said), "extrapolated": widest_guess(profiles),
+        "servers": {profile.name: profile.server.to_dict() if profile.server else None for profile in profiles},
     }  # fmt: skip
     if choices.tune_batching:
         progress.say("  tuning the batching")
@@ -312,8 +314,9 @@ def _plan(
         result["batching"] = tuned.to_dict(found.slo.quantile)
         section = _with_tuning(section, tuned)
     journal.close()
-    told = (*section.sentences, *left_out)
-    return result, replace(section, title="Plan", sentences=told, notes=(*section.notes, *said)), found.verdict
+    told, servers = (*section.sentences, *left_out), tuple(profile.server_told for profile in profiles)
+    notes = (*section.notes, *dict.fromkeys(servers), *said)
+    return result, replace(section, title="Plan", sentences=told, notes=notes), found.verdict
 
 
 def _days(traces: Sequence[Trace], scenario: str, seeds: Seeds) -> tuple[dict[str, Trace], tuple[Scenario, ...]]:

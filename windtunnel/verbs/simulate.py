@@ -221,7 +221,7 @@ def _told(asked: _Asked, flown: _Flown, usd: float | None) -> tuple[Section, Ver
         section, worst = _draw_worst(section, flown.rehearsal)
         changes = (*worst.would_change, *changes)
     elif asked.promise is not None and flown.share is not None:
-        section, more = _judged(section, asked.promise, flown.share, asked.system)
+        section, more = judged(section, asked.promise, flown.share, float(asked.system.by_group[:, :, 1:].min()))
         changes = changes or more
     unknown = f"No closed form stands beside it: {known.reason}." if known and not isinstance(known, Theory) else ""
     section = _with_sentences(_doubted(section, asked.service), *filter(None, [unknown, traffic.left_out]))
@@ -239,14 +239,20 @@ def _unsure(section: Section) -> str:
     return "inconclusive" if section.outcome == "go" else section.outcome
 
 
-def _judged(section: Section, promise: Slo, share: Interval, system: System) -> tuple[Section, tuple[str, ...]]:
-    """The section with a word on the promise, and what would keep one that is not surely kept."""
+def judged(section: Section, promise: Slo, share: Interval, fastest_s: float = 0.0) -> tuple[Section, tuple[str, ...]]:
+    """The section with a word on the promise, and what would keep one that is not surely kept.
+
+    Args:
+        section: of a flight, or of a live run.
+        promise: what was promised.
+        share: of the requests that were answered within its bound.
+        fastest_s: no request is ever served faster.
+    """
     from windtunnel.quantity import format_duration, format_share
 
     bound = format_duration(promise.latency_s)
     low, high = (format_share(each) for each in (share.low, share.high))
     told = f"{format_share(share.value)} [{low} – {high}] of all requests are answered within {bound}: {promise} is"
-    fastest_s = float(system.by_group[:, :, 1:].min())
     if promise.latency_s < fastest_s:
         way_out = f"a bound above {format_duration(fastest_s)}: no request is served faster by anything here"
         return _with_sentences(section, f"{told} broken.", outcome="no-go"), (way_out,)

@@ -1,0 +1,179 @@
+"""How well the tunnel agrees with the road: models × traces × loads on this machine, client and server sharing it.
+
+    python -m tests.performance.agreement_road [--models minilm,mlp] [--loads 20,35,50,70] [--duration 60] [--json FILE]
+
+For each model one server is started (`windtunnel serve`, batches of at most 8 that wait 5 ms, one session with one thread), its road
+is calibrated once with Poisson arrivals, and then traces that no calibration saw are driven at each load, in an order that is
+shuffled, so that a machine that grows slower does not look like a load that grows. Traces: the Azure LLM trace of 2023
+(`--azure FILE`, the conversations) and a year of flights out of New York, both with their clocks scaled to the load.
+Nothing else should run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tests.performance.serving import mlp
+from windtunnel.deployment import BatchPolicy, Deployment
+from windtunnel.hardware import Hardware
+from windtunnel.run import open_variant
+from windtunnel.seeds import Seeds
+from windtunnel.serving.running import serving
+from windtunnel.simulate.agreement import Place, Roadside, rehearse
+from windtunnel.simulate.live import Bodies, Target
+from windtunnel.trace import Trace
+from windtunnel.verbs import read_traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from windtunnel.simulate.agreement import Rehearsal
+    from windtunnel.variant import Variant
+
+    Arrays = dict[str, NDArray[Any]]
+
+ROOT = Path(__file__).parents[2]
+
+BATCH = BatchPolicy(8, 0.005)
+
+WORDS, ROWS = 32, 256
+
+
+def minilm_int8(folder: Path) -> Path:
+    """MiniLM with its weights in eight bits, ranges taken as it runs."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from tests.performance.serving import minilm
+
+    path = folder / "minilm-int8.onnx"
+    quantize_dynamic(minilm(folder), path, weight_type=QuantType.QInt8)
+    return path
+
+
+MODELS: dict[str, Callable[[Path], Path]] = {"minilm": minilm_int8, "mlp": mlp}
+
+
+def rows_of(variant: Variant) -> Arrays:
+    """What is sent: words that mean nothing, all of one length, or normal numbers."""
+    rng = np.random.default_rng(0)
+    found: Arrays = {}
+    for tensor in variant.signature.inputs:
+        shape = (ROWS, *(axis if isinstance(axis, int) else WORDS for axis in tensor.shape[1:]))
+        whole = np.issubdtype(np.dtype(tensor.dtype), np.integer)
+        values = rng.integers(1000, 20000, shape) if whole else rng.normal(size=shape)
+        found[tensor.name] = np.ones(shape, tensor.dtype) if "mask" in tensor.name else values.astype(tensor.dtype)
+    return found
+
+
+def traces(azure: Path, folder: Path) -> list[Trace]:
+    """Those that are driven."""
+    from windtunnel.examples.flights.flights import recording
+
+    flights = folder / "flights.csv"
+    recording().select(time="asked_at").head(40_000).write_csv(flights)
+    found = [read_traffic(path, "", None, Seeds(1)) for path in (azure, flights)]
+    return [
+        Trace(name, each.trace.arrivals_s)
+        for name, each in zip(("azure", "flights"), found, strict=True)
+        if each.trace is not None
+    ]
+
+
+def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """All traces at all loads against one model."""
+    variant = open_variant(MODELS[name](folder))
+    found = []
+    with serving(variant.path, Deployment(variant.name, 1, BATCH, 1, 0.0)) as served:
+        target = Target.find(served.root, served.url.rpartition("/")[2])
+        side = Roadside(target, Bodies.of(target, [rows_of(variant)]), generators=1, seeds=Seeds(asked.seed), say=print)
+        place = Place(
+            variant.name, variant.sha256, Hardware.detect(), version("ray"), served.notes or "HAProxy", BATCH, 1
+        )  # fmt: skip
+        began_s = time.monotonic()
+        road = side.calibrate(place)
+        time.monotonic() - began_s
+        ", ".join(f"{each.stretch:.3f}" for each in road.loads)
+        if asked.keep is not None:
+            road.save(asked.keep / f"{name}.road.npz")
+        turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads]
+        random.Random(asked.seed).shuffle(turns)
+        for trace, load in turns:
+            done = rehearse(side, place, trace, load=load / 100.0, duration_s=asked.duration, within=0.1, road=road)
+            found.append(told(name, trace, load, done))
+            print(line(found[-1]), flush=True)  # noqa: T201  # a script
+            if asked.keep is not None:
+                kept = {each: getattr(done.seen, each) for each in KEPT}
+                np.savez(asked.keep / f"{name}-{trace.name}-{load:g}.npz", **kept, due_s=done.told.scheduled_s)
+    return found
+
+
+KEPT = "scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica", "number"
+
+
+def told(model: str, trace: Trace, load: float, done: Rehearsal) -> dict[str, Any]:
+    """One row."""
+    return {
+        "model": model, "trace": trace.name, "load": load, "valid": done.run.valid, "lag_p99_ms": done.run.send_lag_p99_s * 1e3,
+        **done.agreement.to_dict(), "verdict": done.agreement.verdict.outcome, "reasons": done.agreement.verdict.reasons,
+    }  # fmt: skip
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row in a line: model, trace, load; of each figure road, gap and interval; the part that differs most; verdict."""
+    cells = []
+    for each in row["agreement"]:
+        scale = 1e3 if each["quantity"].startswith("p") else 1.0
+        ends = "/".join("?" if each[end] is None else f"{each[end]:+.1%}" for end in ("gap_low", "gap_high"))
+        road = "∞" if each["road"] is None else f"{each['road'] * scale:.4g}"
+        gap = "?" if each["gap"] is None else f"{each['gap']:+.1%}"
+        cells.append(f"{each['quantity']} {road} {gap} ({ends})")
+    worst = max(row["parts"], key=lambda part: abs(part["gap_s"]))
+    return (
+        f"{row['model']:7}{row['trace']:8}{row['load']:3.0f}%  {'; '.join(cells)}; {worst['part']} {worst['gap_s'] * 1e3:+.2f} ms; "
+        f"lag {row['lag_p99_ms']:.2f} ms; {row['verdict']}"
+    )
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """How many rows keep the bar."""
+    kept = [
+        all(abs(each["gap"] if each["gap"] is not None else 9.9) <= (0.02 if each["quantity"] == "throughput" else 0.1)
+            for each in row["agreement"] if each["quantity"] in ("p50", "p99", "throughput"))
+        for row in rows
+    ]  # fmt: skip
+    return f"{sum(kept)} of {len(kept)} rows have p50 and p99 within 10% and throughput within 2%"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="minilm,mlp", type=lambda text: text.split(","))
+    parser.add_argument("--loads", default="20,35,50,70", type=lambda text: [float(each) for each in text.split(",")])
+    parser.add_argument("--duration", default=60.0, type=float)
+    parser.add_argument("--seed", default=1, type=int)
+    parser.add_argument("--azure", default=ROOT.parent / "shared" / "data" / "azure_llm_2023_conv.csv.gz", type=Path)
+    parser.add_argument("--keep", type=Path, help="A folder for roads and for what was seen.")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in asked.models:
+            rows += measure(name, asked, Path(folder))
+    print(summary(rows))  # noqa: T201  # a script
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
