@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,9 +52,10 @@ SLOW_PRECISION, SLOW_THREADS = 1.2, 1.2
 SIDE_BY_SIDE = 0.4
 """The share of the budget after which files are no longer made side by side: they are to be raced too."""
 
-RUN_OFFS, RUN_OFF_LAPS, RUN_OFF_S, RUN_OFF_SHARE = 2, 3, 0.3, 1 / 300
-"""So many of those that are to be proven are raced once more, in so many laps of so long, or of so much of the budget. In a lap of 10 ms two
-threads that just slept, or that share the cores with what the one before left spinning, look up to half as fast as they are."""
+RUN_OFFS, RUN_OFF_LAPS, RUN_OFF_S, RUN_OFF_SHARE = 4, 3, 0.3, 0.1
+"""So many of those that are to be proven are raced once more, against each other, in so many laps of so long, or in so much of the
+budget. In a lap of 10 ms two threads that just slept, or that share the cores with what the one before left spinning, look up to half
+as fast as they are."""
 
 UNSURE = 2
 """So many that are faster than the likely, and may be good enough, are proven beside them."""
@@ -177,27 +179,34 @@ class Explorer:
             self.found.candidates += [Candidate(each, None) for each in self.usual if each.variant != self.parent]
 
     def run_off(self, members: Sequence[Candidate]) -> None:
-        """Race the best of those that are to be proven once more, for longer, with every number of threads."""
-        for each in members[:RUN_OFFS] if run_off_s(self.goal, self.cells) else []:
-            ways = [each.variant.run_by(way) for way in self._beside(each.variant.execution)]
-            # what is left for the first proof holds a run-off too
-            if self.budget.making_s(each.finish) + self.budget.costs.run_off_s > run_off_s(self.goal, self.cells):
-                self._settle(each, ways)
+        """Race the best of those that are to be proven once more, for longer, each with every number of threads."""
+        runners = members[:RUN_OFFS]
+        # what is left for the first proof holds a run-off too
+        time_s = self.budget.making_s(runners[0].finish) + self.budget.costs.run_off_s if runners else 0.0
+        if time_s <= run_off_s(self.goal, self.cells) or not run_off_s(self.goal, self.cells):
+            return
+        ways = {each.variant.name: self._beside(each.variant) for each in runners}
+        with self.budget.spending(RACES, RUN_OFF):
+            lap_s = run_off_lap_s(self.goal, self.cells)
+            finishes, _ = race(self.parent, [*chain(*ways.values())], self.cells, lap_s=lap_s, laps=RUN_OFF_LAPS)
+        for each in runners:
+            names = {way.name for way in ways[each.variant.name]}
+            stayed = [finish for finish in finishes if finish.variant.name in names and not finish.left]
+            if stayed:
+                self._settle(each, stayed[0])
 
-    def _beside(self, own: Execution) -> list[Execution]:
-        """A way of being run, first, and those that differ from it in threads."""
+    def _beside(self, variant: Variant) -> list[Variant]:
+        """A variant, first, and the same file run by other numbers of threads."""
+        own = variant.execution
         options = tuple(each for each in own.options if each != SPINNING)
         ways = [replace(own, threads=threads, options=options) for threads in sorted(set(self.goal.threads))]
         spinning = [replace(way, options=(*options, SPINNING)) for way in ways if way.threads > 1]
-        return [own, *(way for way in [*ways, *(spinning if own.runtime == RUNTIME else [])] if way != own)]
+        others = [way for way in [*ways, *(spinning if own.runtime == RUNTIME else [])] if way != own]
+        return [variant, *(variant.run_by(way) for way in others)]
 
-    def _settle(self, each: Candidate, ways: Sequence[Variant]) -> None:
-        with self.budget.spending(RACES, RUN_OFF):
-            finishes, _ = race(self.parent, ways, self.cells, lap_s=run_off_lap_s(self.goal), laps=RUN_OFF_LAPS)
-        stayed = [finish for finish in finishes if not finish.left]
-        if not stayed:
-            return
-        before, each.finish = each.finish, stayed[0]
+    def _settle(self, each: Candidate, best: Finish) -> None:
+        """A candidate goes on as it was fastest in the run-off."""
+        before, each.finish = each.finish, best
         if each.variant != before.variant:
             self.found.raced = [one for one in self.found.raced if one.variant != each.variant]
             self.found.leave(before, "dominated", f"in longer laps {each.variant.name} is faster")
@@ -424,17 +433,20 @@ class Explorer:
         self.found.skipped += [Skipped(step.name, reason) for step in steps if step.name not in known]
 
 
-def run_off_lap_s(goal: Goal) -> float:
-    """How long a lap of a run-off lasts."""
-    return min(RUN_OFF_S, RUN_OFF_SHARE * goal.budget_s)
+def run_off_lap_s(goal: Goal, cells: Sequence[Cell]) -> float:
+    """How long a lap of a run-off lasts, at every cell."""
+    return min(RUN_OFF_S, RUN_OFF_SHARE * goal.budget_s / max(1, _run_off_laps(goal, cells)))
 
 
 def run_off_s(goal: Goal, cells: Sequence[Cell]) -> float:
-    """How long a run-off takes, about, the parent in every lap; nothing where there is one number of threads, or all is proven."""
-    threads = len(set(goal.threads))
-    if goal.exhaustive or threads == 1:
-        return 0.0
-    return (threads + 2) * 2 * RUN_OFF_LAPS * run_off_lap_s(goal) * len(cells)
+    """How long a run-off takes, about; nothing where there is one number of threads, or all is proven."""
+    needless = goal.exhaustive or len(set(goal.threads)) == 1
+    return 0.0 if needless else _run_off_laps(goal, cells) * run_off_lap_s(goal, cells)
+
+
+def _run_off_laps(goal: Goal, cells: Sequence[Cell]) -> int:
+    """Of all that run and of the parent; each counted lap follows one that is not. One number of threads may be run in two ways."""
+    return (RUN_OFFS * (len(set(goal.threads)) + 1) + 1) * 2 * RUN_OFF_LAPS * len(cells)
 
 
 def normal_quantile(confidence: float) -> float:

@@ -214,11 +214,11 @@ class _Task:
     def _prove(self, prover: Prover, explorer: Explorer, budget: Budget, judged: list[Judged], *, hurry: bool) -> None:
         """Prove waves of children until one is good, or none is left that fits into the time."""
         for wave in itertools.count():
+            if not hurry:
+                explorer.run_off(explorer.waiting())
             members = next_wave(explorer.waiting(), budget, everything=self.goal.exhaustive)
             if wave and not members:
                 return
-            if not hurry:
-                explorer.run_off(members)
             self.progress.say(f"  proving {', '.join(each.variant.name for each in members) or self.parent.name}")
             finishes = [each.finish for each in members]
             parent, *found = prover.prove(wave, finishes, partial(self._timed_s, budget, hurry=hurry))

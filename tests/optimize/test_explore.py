@@ -138,7 +138,7 @@ def test_a_run_off_asks_every_number_of_threads(
     tried.found.leave(_finish(mlp.run_by(spun), 2.4), "dominated", "in the short race")
     tried.run_off(tried.ranked())
 
-    assert asked == [([ORT, TWO, spun], 0.2, 3)]
+    assert asked == [([ORT, TWO, spun], 6.0 / (13 * 6), 3)]
     assert _names(tried.found.candidates) == ["mlp-on-ort-2t-allow_spinning=1"]
     assert [(each.variant.name, each.reason) for each in tried.found.raced] == [
         ("child", "in longer laps mlp-on-ort-2t-allow_spinning=1 is faster")
