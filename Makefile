@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test check venv lock clean
+.PHONY: demo test check conformance venv lock clean
 
 demo: venv  ## the main job: a PyTorch model through every stage on a year of flights
 	$(BIN)/windtunnel run examples/flights/windtunnel.toml --out runs/flights
@@ -16,6 +16,10 @@ check: venv  ## format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+conformance: venv  ## our server and two others (Triton, MLServer; installed under the user's cache) asked the same
+	$(BIN)/python -m tests.conformance.other_servers install
+	$(BIN)/pytest tests/conformance
 
 venv: .venv/ready  ## .venv with the pinned lock and this checkout, editable
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from windtunnel.fanout import Workers
     from windtunnel.progress import Progress
     from windtunnel.report.section import Section
+    from windtunnel.verbs import Road, Traffic
     from windtunnel.verdict import Verdict
 
 app = typer.Typer(
@@ -275,9 +276,9 @@ def optimize(
 @app.command()
 def benchmark(
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="ONNX files of one signature, or file.py:function; or two earlier runs to compare."),
-    ],
+    ] = None,
     batch: Annotated[str, typer.Option(help="Rows a call.")] = "1,8,64",
     precision: Annotated[str, typer.Option(help="Of the quantile, plus or minus.")] = "5%",
     quantile: Annotated[str, typer.Option(help="Which is to be precise: p50, p90, p99 or p999.")] = "p50",
@@ -307,6 +308,16 @@ def benchmark(
         bool, typer.Option("--on-cluster", help="Once on each kind of node of a Ray cluster.")
     ] = False,
     ray_address: RayAddress = "",
+    target: Annotated[
+        str,
+        typer.Option(help="A server of the Open Inference Protocol: measured alone, or its cost beside the model's."),
+    ] = "",
+    model: Annotated[str, typer.Option(help="What the model is called there.")] = "",
+    connections: Annotated[int, typer.Option(min=1, help="How many ask the server at once.")] = 16,
+    token_file: Annotated[Path | None, typer.Option(help="Holds the token that the server wants.")] = None,
+    owned: Annotated[
+        bool, typer.Option("--i-own-this-target", help="The server is not on this machine, and yours to load.")
+    ] = False,
     out: Out = None,
     seed: Seed = 1,
     as_json: AsJson = False,
@@ -337,8 +348,20 @@ def benchmark(
         wishes = verbs.Wishes(
             slo, _names(hardware), prices, load, _read("--cold-share", parse_share, cold_share), power, grid
         )
+    server = verbs.Target(target, model, token_file, owned, connections) if target else None
+    if server is None and not models:
+        raise ConfigError("names nothing to measure", field="MODELS", fix="give a model, or --target and --model")
+    if server is not None and not models:
+        if wishes is not None or on_cluster or fail_if_slower:
+            raise ConfigError(
+                "measures a server, of whose model nothing else is known", field="--target", value=target,
+                fix="give the model's file too: its profile then holds what the server costs",
+            )  # fmt: skip
+        done = verbs.benchmark_target(server, settings=settings, data=data, out=out, seed=seed, progress=progress)
+        _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+        return
     done = verbs.benchmark(
-        models, settings=settings, data=data, cost=wishes,
+        models or [], settings=settings, data=data, cost=wishes, target=server,
         fail_if_slower=_read("--fail-if-slower", parse_share, fail_if_slower) if fail_if_slower else None,
         cluster=ray_address or "auto" if on_cluster else "", out=out, seed=seed, progress=progress,
     )  # fmt: skip
@@ -434,8 +457,62 @@ def trace(
     _print(document, [section], None, as_json=as_json)
 
 
+TUNNEL_ONLY = frozenset({
+    "profile", "service", "extrapolate", "priorities", "deadline", "batcher", "router", "scaler", "least_replicas", "most_replicas",
+    "cold_start", "admission", "multiplex", "proxy", "fault", "mitigate", "runs", "workers", "theory", "usd_per_hour",
+})  # fmt: skip
+"""What `simulate` takes that a real server settles by itself."""
+
+ROAD_ONLY = frozenset({
+    "bundle", "target", "model", "token_file", "owned", "data", "size", "slow", "duration", "most_rate", "generators", "web", "ray_address",
+    "adversary", "factor",
+})  # fmt: skip
+"""What it takes that means nothing in the tunnel."""
+
+AGREE_ONLY = frozenset({"load", "within", "calibrate", "road"})
+"""What it takes where tunnel and road are compared."""
+
+NOT_AGREE = frozenset(
+    {
+        "target",
+        "model",
+        "token_file",
+        "owned",
+        "client",
+        "slow",
+        "scenario",
+        "slo",
+        "speed",
+        "most_rate",
+        "web",
+        "ray_address",
+        "adversary",
+        "factor",
+    }
+)
+"""What a comparison does not take besides: it has its own clock, and asks once and waits."""
+
+
+def _refuse(context: typer.Context, names: frozenset[str], why: str, fix: str) -> None:
+    """Refuse options that were given and would do nothing."""
+    from windtunnel.errors import ConfigError
+
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            shown = parameter.opts[-1] if parameter.param_type_name == "option" else "MODEL"
+            raise ConfigError(why, field=shown, fix=fix)
+
+
 @app.command()
 def simulate(
+    context: typer.Context,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL]", help="With --live: a run folder, a bundle or an ONNX file to serve and drive."
+        ),
+    ] = None,
     trace: TraceFile = None,
     arrivals: Arrivals = "",
     requests: Requests = None,
@@ -462,7 +539,7 @@ def simulate(
     deadline: Annotated[
         str, typer.Option(help="After which an answer is worthless: 100ms, or 'urgent=100ms, usual=inf'.")
     ] = "",
-    replicas: Annotated[int, typer.Option(min=0, help="Servers, a core each.")] = 1,
+    replicas: Annotated[int | None, typer.Option(min=0, help="Servers, a core each: 1 where nothing is said.")] = None,
     max_batch: Annotated[
         int | None, typer.Option(min=1, help="A batch leaves when so many wait: 1 where nothing is said.")
     ] = None,
@@ -498,24 +575,93 @@ def simulate(
         bool, typer.Option("--theory", help="Tell the closed form beside it, where one applies.")
     ] = False,
     usd_per_hour: Annotated[float | None, typer.Option(min=0.0, help="What a replica costs.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Drive a real server instead: MODEL, or --target.")] = False,
+    agree: Annotated[
+        bool, typer.Option("--agree", help="Do both: how well the tunnel tells what MODEL does on the road.")
+    ] = False,
+    load: Annotated[str, typer.Option(help="Share of the server's capacity at which the trace comes.")] = "50%",
+    within: Annotated[str, typer.Option(help="How far the tunnel's quantiles may be off; throughput a fifth.")] = "10%",
+    calibrate: Annotated[str, typer.Option(help="How long the road is measured before.")] = "51s",
+    road: Annotated[
+        Path | None,
+        typer.Option(help="Where the road's stations are kept, such as model.road.npz: read, else measured."),
+    ] = None,
+    target: Annotated[str, typer.Option(help="A server of the Open Inference Protocol that is there.")] = "",
+    model: Annotated[str, typer.Option(help="What the model is called there.")] = "",
+    token_file: Annotated[Path | None, typer.Option(help="Holds the token that the server wants.")] = None,
+    owned: Annotated[
+        bool, typer.Option("--i-own-this-target", help="The server is not on this machine, and yours to load.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="Rows to send; made up from what the model takes without.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="Lengths of a free axis, such as words=16,128: a size class each.")
+    ] = None,
+    slow: Annotated[str, typer.Option(help="Clients that send slowly, such as 'share=5%, over=2s'.")] = "",
+    duration: Annotated[str, typer.Option(help="For how long to drive: 10m at most without, 4h at all.")] = "",
+    most_rate: Annotated[float, typer.Option(help="Requests that may fall due in one second: up to 100000.")] = 5000.0,
+    generators: Annotated[int, typer.Option(min=1, help="Processes of load.")] = 1,
+    web: Annotated[bool, typer.Option("--web", help="Show the run on Locust's live page too.")] = False,
+    adversary: Annotated[
+        bool, typer.Option("--adversary", help="Let an adversary come too, in the middle half of the run.")
+    ] = False,
+    factor: Annotated[float, typer.Option(help="By which p99 may grow while the adversary is there.")] = 3.0,
+    ray_address: RayAddress = "",
     out: Out = None,
     seed: Seed = 1,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fly traffic through a deployment, in the tunnel.
+    """Fly traffic through a deployment, in the tunnel; with --live, drive it against a real server.
 
     Example: windtunnel simulate --arrivals 'poisson(rate=900)' --profile model.npz --replicas 2 --max-batch 8
+
+    On the road: windtunnel simulate --live runs/flights --trace arrivals.csv --speed 10 --duration 60s
+
+    Both: windtunnel simulate --agree runs/flights --trace arrivals.csv --load 50% --duration 120s
     """
     progress = _progress(quiet=quiet, debug=debug)
     from windtunnel import verbs
+    from windtunnel.errors import ConfigError
     from windtunnel.fanout import Workers
-    from windtunnel.quantity import parse_duration
+    from windtunnel.quantity import parse_duration, parse_share
     from windtunnel.seeds import Seeds
 
+    if live and agree:
+        raise ConfigError("does what --live does, and more", field="--agree", fix="leave --live out")
+    if agree:
+        _refuse(context, TUNNEL_ONLY | NOT_AGREE, "has no place in a comparison of tunnel and road", "leave it out")
+        asked = verbs.Road(
+            bundle, replicas=replicas, max_batch=max_batch,
+            max_wait_s=_read("--max-wait", parse_duration, max_wait) if max_wait else None, data=data, sizes=_sizes(size or []),
+            duration_s=_read("--duration", parse_duration, duration) if duration else None, generators=generators,
+        )  # fmt: skip
+        wish = verbs.Wish(
+            _read("--load", parse_share, load),
+            _read("--within", parse_share, within),
+            road,
+            _read("--calibrate", parse_duration, calibrate),
+        )
+        traffic = verbs.read_traffic(trace, arrivals, requests, Seeds(seed), time)
+        done = verbs.agree(traffic, asked, wish, seed=seed, out=out, progress=progress)
+        _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+        return
+    _refuse(context, AGREE_ONLY, "is for a comparison of tunnel and road", "add --agree, or leave it out")
+    if live:
+        _refuse(context, TUNNEL_ONLY, "is for the tunnel: a real server is as it is", "leave it out, or --live")
+        driven = verbs.Road(
+            bundle, target, model, token_file, owned, replicas, max_batch,
+            _read("--max-wait", parse_duration, max_wait) if max_wait else None, data, _sizes(size or []), client, slow,
+            ", ".join(scenario), _read("--duration", parse_duration, duration) if duration else None, most_rate, generators,
+            ray_address, slo, web, adversary, factor,
+        )  # fmt: skip
+        _drive(driven, verbs.read_traffic(
+            trace, arrivals, requests, Seeds(seed), time, speed, carried=verbs.Carried(sizes, keys), classes=driven.classes,
+        ), seed=seed, out=out, progress=progress, as_json=as_json, quiet=quiet)  # fmt: skip
+        return
+    _refuse(context, ROAD_ONLY, "is for a real server, and there is none", "add --live, or leave it out")
     serving = verbs.Serving(
-        replicas, max_batch, _read("--max-wait", parse_duration, max_wait) if max_wait else None, batcher, router, scaler,
+        1 if replicas is None else replicas, max_batch, _read("--max-wait", parse_duration, max_wait) if max_wait else None, batcher, router, scaler,
         least_replicas, most_replicas, _read("--cold-start", parse_duration, cold_start) if cold_start else None, client,
         admission, proxy, tuple(fault), multiplex,
     )  # fmt: skip
@@ -530,6 +676,19 @@ def simulate(
         usd_per_hour=usd_per_hour, seed=seed, out=out, progress=progress,
     )  # fmt: skip
     _print(done.to_dict(), [done.stage.section], done.verdict, as_json=as_json)
+
+
+def _drive(
+    road: Road, traffic: Traffic, *, seed: int, out: Path | None, progress: Progress, as_json: bool, quiet: bool
+) -> None:
+    """Drive a real server, and print what became of it."""
+    from windtunnel import verbs
+
+    done = verbs.live(traffic, road, seed=seed, out=out, progress=progress, shown=not (quiet or as_json))
+    stopped = done.stage.result["interrupted"]
+    _print(done.to_dict(), [done.stage.section], None if stopped else done.verdict, as_json=as_json)
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -610,32 +769,72 @@ def plan(
 @app.command()
 def serve(
     model: Annotated[Path, typer.Argument(help="A run folder (its chosen variant), a bundle, or an ONNX file.")],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for one that is free.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="An address of this machine; others than loopback need --token-file.")
+    ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None, typer.Option(help="Holds what requests must carry as a bearer token; mode 600.")
+    ] = None,
     replicas: Annotated[int | None, typer.Option(min=1, help="Sessions; as planned without.")] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Sessions at most, where they scale with what is asked.")
+    ] = None,
     max_batch: Annotated[int | None, typer.Option(min=1, help="Requests a batch; as planned without.")] = None,
     max_wait: Annotated[str, typer.Option(help="How long a batch waits; as planned without.")] = "",
+    max_ongoing: Annotated[
+        int, typer.Option(min=0, help="Requests that a session takes on at once; 0: two batches, at least 16.")
+    ] = 0,
+    max_body: Annotated[str, typer.Option(help="The longest request that is read.")] = "64MiB",
+    nan: Annotated[str, typer.Option(help="Inputs that are NaN or infinite: refuse or allow.")] = "refuse",
+    log: Annotated[
+        Path | None, typer.Option(help="Write what is asked and answered here, as Parquet that backtest reads.")
+    ] = None,
+    log_sample: Annotated[str, typer.Option(help="The share of requests that is logged; all without.")] = "",
+    log_most: Annotated[str, typer.Option(help="What the log's folder may hold; 10GB without.")] = "",
+    canary: Annotated[str, typer.Option(help="Another model, and its share of the answers: RUN=5%.")] = "",
+    shadow: Annotated[
+        Path | None, typer.Option(help="Another model, which sees every request and answers none.")
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Serve a model on loopback with Ray Serve, in the Open Inference Protocol, until interrupted.
+    """Serve a model with Ray Serve, on loopback, in the Open Inference Protocol, until interrupted.
 
     Example: windtunnel serve runs/flights --port 8000
     """
     progress = _progress(quiet=quiet, debug=debug)
-    from windtunnel.deployment import BatchPolicy
-    from windtunnel.quantity import parse_duration
-    from windtunnel.run import open_variant, planned
+    from windtunnel import verbs
+    from windtunnel.quantity import parse_bytes, parse_duration
+    from windtunnel.serving.limits import Limits
+    from windtunnel.serving.server import Options
 
-    variant = open_variant(model)
-    said = replicas is not None and max_batch is not None and max_wait
-    policy, count = (BatchPolicy(), 1) if said else planned(model)
-    wait_s = _read("--max-wait", parse_duration, max_wait) if max_wait else policy.max_wait_s
-    policy = BatchPolicy(max_batch or policy.max_batch, wait_s)
-    from windtunnel.serving.server import serve_until_interrupted
+    limits = Limits(max_body_bytes=_read("--max-body", parse_bytes, max_body), nan=nan)
+    verbs.serve(
+        model, Options(port, host, token_file, limits, max_ongoing), replicas=replicas, most=most, max_batch=max_batch,
+        max_wait_s=_read("--max-wait", parse_duration, max_wait) if max_wait else None,
+        beside=verbs.Beside(canary, shadow, log, log_sample, log_most), progress=progress,
+    )  # fmt: skip
 
-    serve_until_interrupted(
-        variant, policy, replicas=replicas or count, port=port, ready=lambda url: progress.say(f"ready: {url}")
-    )
+
+@app.command()
+def rollback(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of a running `windtunnel serve` of yours.")] = 8000,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Take the canary and the shadow out of a running server; no request in flight is lost.
+
+    Example: windtunnel rollback --port 8000
+    """
+    progress = _progress(quiet=quiet, debug=debug)
+    from windtunnel.serving.rollback import roll_back
+
+    done = roll_back(port)
+    if as_json:
+        _print_json(done.to_dict())
+    progress.say(str(done))
 
 
 @app.command()

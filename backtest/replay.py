@@ -81,10 +81,10 @@ def backtest(
     models = {name: np.asarray(predictions[name], dtype=np.float64) for name in (incumbent, *named)}
     loss = loss_of(metric, models[incumbent].shape[1] if models[incumbent].ndim == 2 else 0)
     for name, prediction in models.items():
-        loss.check_predictions(name, prediction, len(recording))
+        loss.check_predictions(name, prediction, len(recording), ids=recording.frame[ID])
     scales = {part: each for part, each in (("amount", amount), ("weight", weight)) if each is not None}
     for part, each in scales.items():
-        check_scale(each, part, len(recording), recording.name)
+        check_scale(each, part, len(recording), recording.name, ids=recording.frame[ID])
     if start is not None:
         before = recording
         recording, models, scales = _from(recording, models, scales, start)

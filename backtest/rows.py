@@ -216,8 +216,10 @@ def halves(ids: pl.Series) -> Flags:
     return half
 
 
-def check_scale(values: Floats, part: str, rows: int, file: str, column: str = "") -> None:
-    """Refuse amounts and weights that no mean can be taken with.
+def check_scale(
+    values: Floats, part: str, rows: int, file: str, column: str = "", ids: pl.Series | None = None
+) -> None:
+    """Refuse amounts and weights that no mean can be taken with; a message names the request where ids are given.
 
     Raises:
         DataError: another number of rows than the recording's, a NaN or ∞, or a weight below zero.
@@ -232,8 +234,9 @@ def check_scale(values: Floats, part: str, rows: int, file: str, column: str = "
     wrong = ~np.isfinite(values) | ((values < 0.0) if part == "weight" else False)
     if wrong.any():
         row = int(np.argmax(wrong))
+        where = f"in row {row}" if ids is None else f"of request {ids[row]}"
         raise DataError(
-            f"cannot be used in row {row}", file=file, field=column or part, value=float(values[row]), fix="give a finite number a row, weights of zero or more"
+            f"cannot be used {where}", file=file, field=column or part, value=float(values[row]), fix="give a finite number a row, weights of zero or more"
         )  # fmt: skip
 
 

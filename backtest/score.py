@@ -8,6 +8,7 @@ import numpy as np
 
 from windtunnel.errors import ModelError, nearest
 from windtunnel.feed import feed_table
+from windtunnel.recording import ID
 from windtunnel.session import run_in_batches
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ def _score(model: str, recording: Recording, session: Session, output: str, batc
     wrong = np.isnan(answers)
     if wrong.any():
         raise ModelError(
-            f"answers NaN to {int(wrong.sum())} of {len(answers)} requests, first in row {int(np.argmax(wrong))}",
+            f"answers NaN to {int(wrong.sum())} of {len(answers)} requests, first to request {recording.frame[ID][int(np.argmax(wrong))]}",
             file=model,
             field=output,
-            fix="look at that row's features: are some missing that the model cannot do without?",
+            fix="look at that request's features: are some missing that the model cannot do without?",
         )
     return answers
 

@@ -16,6 +16,9 @@ from .plot import band, beside, colour, figure, kept, line, number, percent, rul
 if TYPE_CHECKING:
     from .comparison import Candidate, Comparison
 
+MOST_TITLE = 30
+"""So many characters stand beside an upper panel in one line."""
+
 
 def draw(comparison: Comparison, *, delays: bool = True) -> Section:
     """Draw a comparison: the verdict, the candidates, and what each look would have shown.
@@ -134,7 +137,10 @@ def _differences(comparison: Comparison) -> Figure:
         f"Candidate minus incumbent, as of each look: a band wholly {better} is better, wholly {worse} worse. It starts after "
         f"{Asymptotic.burn_in} mature days. Below: the share of the requests asked whose label was in and counted."
     )
-    return _two_panels(figure(caption, data, f"difference in {comparison.differenced} ({comparison.differenced_unit})"), "labels in")
+    return _two_panels(
+        figure(caption, data, _axis(f"difference in {comparison.differenced}", comparison.differenced_unit)),
+        "labels in",
+    )
 
 
 def _dashboard(comparison: Comparison) -> Figure:
@@ -159,7 +165,13 @@ def _dashboard(comparison: Comparison) -> Figure:
         "What the dashboard would have shown that morning, over the requests whose label was in, against what turned out "
         "true of all requests asked by then. Every request weighs the same. Below: the share with a label, then and in the end."
     )
-    return _two_panels(figure(caption, data, f"{comparison.metric} ({comparison.unit})"), "coverage")
+    return _two_panels(figure(caption, data, _axis(comparison.metric, comparison.unit)), "coverage")
+
+
+def _axis(what: str, unit: str) -> str:
+    """The title of an upper panel, in two lines where one would not fit beside it."""
+    told = f"{what} ({unit})"
+    return told if len(told) <= MOST_TITLE else f"{what}<br>({unit})"
 
 
 def _two_panels(whole: Figure, below: str) -> Figure:

@@ -454,10 +454,10 @@ def _count_frame(
     rows, loss = rows_of(frame, columns), question.loss
     loss.check_labels(rows.label)
     for model, said in zip(question.models, rows.predictions, strict=True):
-        loss.check_predictions(model, said, len(rows), before)
+        loss.check_predictions(model, said, len(rows), before, ids=frame["id"])
     for part in ("amount", "weight"):
         if part in frame.columns:
-            check_scale(getattr(rows, part), part, len(rows), name)
+            check_scale(getattr(rows, part), part, len(rows), name, ids=frame["id"])
     if scores is not None:
         scores.add(rows)
     told = Count.of_rows(rows, question, as_of_us)

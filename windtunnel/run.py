@@ -58,7 +58,11 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Stage]]:
     if not (path / RESULT).is_file():
         raise RunFolderError("is not finished", file=path, fix="run it again: what is done is not done twice")
     document = json.loads((path / RESULT).read_text())
-    names = [name for name in ("recording", *STAGES, "plan", "compare") if (path / name / MANIFEST).is_file()]
+    names = [
+        name
+        for name in ("recording", *STAGES, "plan", "compare", "live", "agree")
+        if (path / name / MANIFEST).is_file()
+    ]
     return document, {
         name: Stage(RunManifest.from_file(path / name / MANIFEST), path / name, cached=True) for name in names
     }
@@ -130,13 +134,16 @@ def load(path: str | Path, *, threads: int = 0) -> Session:
 
 
 def planned(path: Path) -> tuple[BatchPolicy, int]:
-    """The batching and the number of replicas that a run's plan found cheapest; one replica and no batching without a plan.
+    """The batching and the number of replicas that a run's plan found cheapest; without a plan one replica, which batches as a bundle does.
 
     Raises:
         RunFolderError: a run folder whose plan found no deployment that keeps the promise.
     """
+    from windtunnel.bundle import RECORD, bundled_policy
     from windtunnel.deployment import BatchPolicy
 
+    if (path / RECORD).is_file():
+        return bundled_policy(path), 1
     if (path / MANIFEST).is_file() and not (path / RESULT).is_file():
         # an interrupted run may hold a new model beside the plan of an old one
         raise RunFolderError("is not finished", file=path, fix="run it again: what is done is not done twice")

@@ -22,6 +22,7 @@ SOURCES = {
     "clients": "how long simulated clients back off and stay",
     "labels": "when, and with what, the leak test scrambles labels; should not change its outcome",
     "inputs": "generated inputs where no data was given",
+    "adversary": "what an adversary sends on the road, and in which order; what a sound server makes of it should be the same",
 }
 """Every source of chance, and what changing its seed may and may not change."""
 

@@ -107,7 +107,8 @@ class Disagreements:
             ConfigError: no threshold is named, and labels are numbers or answers no probabilities.
         """
         found, numbers = {}, _numbers(held)
-        if threshold is None and (numbers or (held.loss.binary and not _probable(*(held.prediction(each) for each in held.models)))):
+        scores = held.loss.binary and not _probable(*map(held.prediction, held.models))
+        if threshold is None and (numbers or scores):
             what = "labels are numbers" if numbers else "answers are no probabilities"
             raise ConfigError(
                 f"is not named, and {what}: nothing says from which answer on a decision is another",
@@ -161,7 +162,7 @@ def _numbers(held: Held) -> bool:
 
 def _of(
     held: Held, model: str, threshold: float, columns: Sequence[str], most: int, rng: np.random.Generator, *, numbers: bool
-) -> tuple[Flips, Costliest | None, Explanation | None]:
+) -> tuple[Flips, Costliest | None, Explanation | None]:  # fmt: skip
     """Flips over requests, by the label that counts; the costliest among the rows that do."""
     requests = np.flatnonzero(held.first)
     label = np.full(len(requests), np.nan)

@@ -29,6 +29,7 @@ from .sliced import joined
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from windtunnel.backtest.metrics import Followed, Metric
@@ -129,12 +130,13 @@ class Measures:
         """
         chosen, windows = chosen_metrics(metrics, home, query), windows_of(last_s, half_life_s)
         clocks, groups = Clocks.of(held.rows), _groups(held, by) if by else {}
+        ids = held.columns["id"][held.request]
         told: list[Measure] = []
         mornings = {}
         for model in held.models:
             rows = _judged(held, model, query)
             for metric in chosen:
-                check(metric, rows, model)
+                check(metric, rows, model, ids)
                 for window in windows if (metric.name, False) not in known else ():
                     followed = follow_metric(metric, rows, clocks, held.looks_us, held.horizon_us, window)
                     told.append(Measure(model, metric, window, "", followed))
@@ -226,15 +228,15 @@ def windows_of(last_s: float, half_life_s: float) -> list[Window]:
     return [*windows, *([Window.decayed(half_life_s)] if half_life_s else [])]
 
 
-def check(metric: Metric, rows: Judged, model: str) -> None:
-    """Refuse what a metric cannot take, and say of which model.
+def check(metric: Metric, rows: Judged, model: str, ids: pl.Series | None = None) -> None:
+    """Refuse what a metric cannot take, and say of which model, and of which request where ids are given.
 
     Raises:
         DataError: labels or answers of another kind.
         ConfigError: weights where it takes none, or a column that it needs and that is not named.
     """
     try:
-        metric.check(rows)
+        metric.check(rows, ids)
     except DataError as error:
         if error.field in metric.needs:
             key = "measures.query" if error.field == "query" else f"columns.{error.field}"

@@ -61,7 +61,8 @@ def _decided(
     counts = _counting(begin, end, looks)
     code = 2 * (rows.label[counts] == 1.0) + (rows.prediction[counts] >= threshold)
     table = counts_at_every_look(code.astype(np.int64), begin[counts], end[counts], looks, 4)
-    return score(*table.T.astype(np.float64))
+    told: Floats = score(*table.T.astype(np.float64))
+    return told
 
 
 def _counting(begin: Ints, end: Ints, looks: int) -> Ints:
@@ -70,7 +71,8 @@ def _counting(begin: Ints, end: Ints, looks: int) -> Ints:
 
 def _over(part: Floats, whole: Floats) -> Floats:
     """NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0.0)
+    told: Floats = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0.0)
+    return told
 
 
 def _precision(_tn: Floats, fp: Floats, _fn: Floats, tp: Floats) -> Floats:
@@ -83,7 +85,7 @@ def _recall(_tn: Floats, _fp: Floats, fn: Floats, tp: Floats) -> Floats:
 
 def _f1(_tn: Floats, fp: Floats, fn: Floats, tp: Floats) -> Floats:
     # without a label 1 it has no value, whatever was said
-    return np.where(tp + fn > 0.0, _over(2.0 * tp, 2.0 * tp + fp + fn), np.nan)
+    return _over(np.where(tp + fn > 0.0, 2.0 * tp, np.nan), 2.0 * tp + fp + fn)
 
 
 def _balanced(tn: Floats, fp: Floats, fn: Floats, tp: Floats) -> Floats:
@@ -104,10 +106,11 @@ def macro_f1_at_every_look(rows: Judged, begin: Ints, end: Ints, looks: int) -> 
     """The mean F1 of the classes that were said or true, over the rows that count at each look, float64 [looks]."""
     counts, classes = _counting(begin, end, looks), rows.prediction.shape[1]
     true, said = rows.label[counts].astype(np.int64), rows.prediction[counts].argmax(axis=1)
-    spans = begin[counts], end[counts]
-    right = true == said
-    hits = counts_at_every_look(true[right], *(each[right] for each in spans), looks, classes)
-    either = sum(counts_at_every_look(each, *spans, looks, classes) for each in (true, said))
+    begin, end, right = begin[counts], end[counts], np.equal(true, said)
+    hits = counts_at_every_look(true[right], begin[right], end[right], looks, classes)
+    either = counts_at_every_look(true, begin, end, looks, classes) + counts_at_every_look(
+        said, begin, end, looks, classes
+    )
     f1 = np.divide(2.0 * hits, either, out=np.zeros(hits.shape), where=either > 0)
     return _over(f1.sum(axis=1), (either > 0).sum(axis=1).astype(np.float64))
 

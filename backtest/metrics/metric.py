@@ -18,6 +18,7 @@ from windtunnel.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from .judged import Judged
@@ -141,8 +142,12 @@ class Metric:
         assert self.whole is not None
         return Measured(float(self.whole(rows)), len(rows))
 
-    def check(self, rows: Judged) -> None:
+    def check(self, rows: Judged, ids: pl.Series | None = None) -> None:
         """Refuse what the metric cannot take; labels that never came (NaN) are passed over.
+
+        Args:
+            rows: to be judged.
+            ids: of their requests, by which a message names a row; by its place where None.
 
         Raises:
             DataError: labels or answers of another kind, or a column that is not there.
@@ -155,7 +160,7 @@ class Metric:
             raise ConfigError("cannot weigh rows", field="metric", value=self.name, fix="use a window of whole days")
         known = ~np.isnan(rows.label)
         # the shape first: labels of classes are none that a metric of 0 and 1 can take, which would be said of each label
-        _check_answers(self, rows.prediction)
+        _check_answers(self, rows.prediction, ids)
         _check_labels(self, rows.label[known], rows.prediction.shape[1:])
 
 
@@ -196,7 +201,7 @@ def _other(metric: Metric, *, classes: bool) -> str:
     return f"of labels 0 and 1 it is called {name}" if name else "name a column for each class"
 
 
-def _check_answers(metric: Metric, prediction: Floats) -> None:
+def _check_answers(metric: Metric, prediction: Floats, ids: pl.Series | None) -> None:
     wide = prediction.ndim == 2
     if wide != (metric.takes == "probabilities"):
         raise DataError(
@@ -208,7 +213,8 @@ def _check_answers(metric: Metric, prediction: Floats) -> None:
         wrong |= (prediction < 0.0) | (prediction > 1.0)
     if wrong.any():
         place = np.unravel_index(np.argmax(wrong), wrong.shape)
+        where = f"in row {place[0]}" if ids is None else f"of request {ids[int(place[0])]}"
         raise DataError(
-            f"holds a value in row {place[0]} that {metric.name} cannot take", field="prediction",
+            f"holds a value {where} that {metric.name} cannot take", field="prediction",
             value=float(prediction[place]), fix=f"give a {metric.takes}, not a logit" if metric.takes != "number" else "score that row again",
         )  # fmt: skip

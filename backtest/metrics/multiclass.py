@@ -92,6 +92,13 @@ MULTICLASS = (
     Metric("class_accuracy", "share right", "higher", "classes", "probabilities", row=_right),
     Metric("macro_f1", "1", "higher", "classes", "probabilities", whole=_macro_f1, every=macro_f1_at_every_look),
     Metric(
-        "class_auc", "1", "higher", "classes", "probabilities", whole=_auc, doubt=_missing_class, every=class_auc_at_every_look
+        "class_auc",
+        "1",
+        "higher",
+        "classes",
+        "probabilities",
+        whole=_auc,
+        doubt=_missing_class,
+        every=class_auc_at_every_look,
     ),
 )

@@ -68,8 +68,15 @@ def _sentences(choice: Choice) -> tuple[str, ...]:
     return (
         said,
         reason,
-        f"{lead} ({choice.lead.confidence:.0%} interval {_usd(choice.lead.low)} to {_usd(choice.lead.high)})",
+        f"{lead} ({choice.lead.confidence:.0%} interval {_usd(choice.lead.low)} to {_usd(choice.lead.high)}{_one_sided(choice)})",
     )
+
+
+def _one_sided(choice: Choice) -> str:
+    """Why the best may be shown though the interval of its lead holds zero."""
+    if not choice.distinguishable or choice.lead is None or choice.lead.low > 0.0:
+        return ""
+    return "; that it leads at all is asked of one side only, so it is shown though both ends together just hold zero"
 
 
 def _policies(choice: Choice) -> Table:

@@ -38,7 +38,7 @@ class Draft:
     kind: pl.DataType | None = None
     _clocks: dict[str, Clock] = field(default_factory=dict, init=False)
     _before: int = field(default=0, init=False)
-    _latest_us: int = field(default=np.iinfo(np.int64).min, init=False)
+    _file: tuple[str, int] = field(default=("", 0), init=False)
 
     def of(self, piece: pl.DataFrame, file: str) -> pl.DataFrame:
         """The piece as it is to be.
@@ -47,6 +47,8 @@ class Draft:
             DataError: a time or an id that is missing, or a column of the wrong kind.
         """
         roles = self.roles
+        if file != self._file[0]:
+            self._file = file, self._before
         times = self._times(piece, roles.time, file)
         self._check_times(times, file)
         parts = [self._ids(piece, file), pl.Series("time", times)]
@@ -73,19 +75,20 @@ class Draft:
         never = times == NEVER_US
         if never.any():
             raise DataError(
-                f"has no time in row {self._before + int(never.argmax())}", file=file, field=self.roles.time,
+                f"has no time in row {self._row(never)}", file=file, field=self.roles.time,
                 fix="drop or mend the rows without one",
             )  # fmt: skip
-        latest = np.maximum.accumulate(np.concatenate([[self._latest_us], times]))
-        self.tally.unsorted += int((times < latest[:-1]).sum())
-        self._latest_us = int(latest[-1])
+
+    def _row(self, wrong: NDArray[np.bool_]) -> int:
+        """The place in its file of the first of a piece's rows that are wrong."""
+        return self._before - self._file[1] + int(wrong.argmax())
 
     def _ids(self, piece: pl.DataFrame, file: str) -> pl.Series:
         if not self.roles.id:
             return pl.int_range(self._before, self._before + len(piece), eager=True, dtype=pl.Int64).alias("id")
         column = take_column(piece, self.roles.id, file=file)
         self.kind = self.kind or kind_of_ids(column.dtype)
-        return ids_of(column, self.kind, file).alias("id")
+        return ids_of(column, self.kind, file, self._before - self._file[1]).alias("id")
 
     def _labels(self, piece: pl.DataFrame, times: NDArray[np.int64], file: str) -> list[pl.Series]:
         roles = self.roles
@@ -99,7 +102,7 @@ class Draft:
         torn = np.isnan(values) != (known == NEVER_US)
         if torn.any():
             raise DataError(
-                f"and `{roles.label}` disagree in row {self._before + int(torn.argmax())}: one is null, the other is not", file=file,
+                f"and `{roles.label}` disagree in row {self._row(torn)}: one is null, the other is not", file=file,
                 field=roles.label_time, fix="a label and its known time come together or never",
             )  # fmt: skip
         told = [label, pl.Series("known", known)]

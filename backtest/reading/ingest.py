@@ -25,6 +25,7 @@ from .feature_files import read_feature_table
 from .formats import detect
 from .intake import NEVER_US, Intake, Tally
 from .label_table import LabelTable, labels_in
+from .order import Order
 from .repeats import Rising, among, hashes_of, ids_of, kind_of_ids, repeated
 from .roles import LabelSource, Roles, Rules, Wanted
 from .spool import Spool
@@ -143,7 +144,7 @@ class Ingest:
     @property
     def kind(self) -> pl.DataType | None:
         """What ids are compared as; None where there are none."""
-        return next((kind_of_ids(ids.dtype) for _, ids in self._raw_ids()), None)
+        return next((kind_of_ids(ids.dtype) for _, _, ids in self._raw_ids()), None)
 
     @property
     def repeats(self) -> NDArray[np.uint64]:
@@ -169,10 +170,11 @@ class Ingest:
         asked = [roles.time, *([roles.label_time] if roles.label_time else [])]
 
         def pieces(file: str) -> Iterator[pl.DataFrame]:
-            columns = tuple(dict.fromkeys([*asked, *([roles.id] if roles.id else [])]))
+            columns, before = tuple(dict.fromkeys([*asked, *([roles.id] if roles.id else [])])), 0
             for piece in self.form.read(file, Wanted(columns, columns), self.piece_rows, Tally()):
                 if kind is not None and rising.holds:
-                    rising.add(ids_of(piece[roles.id], kind, file))
+                    rising.add(ids_of(piece[roles.id], kind, file, before))
+                before += len(piece)
                 yield piece
 
         labels = [] if self.ask.labels is None else self._label_span(self.ask.labels)
@@ -192,17 +194,20 @@ class Ingest:
         )
         return [("", least, most) for _, least, most in _spans(pieces, known)]
 
-    def _raw_ids(self) -> Iterator[tuple[str, pl.Series]]:
+    def _raw_ids(self) -> Iterator[tuple[str, int, pl.Series]]:
+        """Of each piece the file, how many of its rows stand before, and the ids."""
         wanted = Wanted((self.roles.id,), (self.roles.id,))
         for file in self.files if self.roles.id else ():
+            before = 0
             for piece in self.form.read(file, wanted, self.piece_rows, Tally()):
-                yield file, piece[self.roles.id]
+                yield file, before, piece[self.roles.id]
+                before += len(piece)
 
     def _ids(self) -> Iterator[pl.Series]:
         kind: pl.DataType | None = None
-        for file, column in self._raw_ids():
+        for file, before, column in self._raw_ids():
             kind = kind or kind_of_ids(column.dtype)
-            yield ids_of(column, kind, file)
+            yield ids_of(column, kind, file, before)
 
     def _hashes(self) -> Iterator[NDArray[np.uint64]]:
         for ids in self._ids():
@@ -270,6 +275,7 @@ class _Reading:
 
     def pieces(self) -> Iterator[pl.DataFrame]:
         twice, thin = self.ingest.repeats, self.ingest.thin
+        order = Order(twice)
         if self.ingest.ask.labels is not None:
             self._read_labels(self.ingest.ask.labels)
         for file in self.ingest.files:
@@ -277,6 +283,7 @@ class _Reading:
                 drafts = self.draft.of(piece, file)
                 if thin > 1:
                     drafts = drafts.filter(pl.Series(taken(hashes_of(drafts["id"]), thin)))
+                self.tally.unsorted += order.late(drafts["id"], drafts["time"].to_numpy())
                 drafts = self._parted(drafts, twice)
                 if len(drafts):
                     yield self._finished(self._versions(drafts, file))

@@ -30,14 +30,23 @@ MOST_HASHES = 2**24
 """So many are held in memory, 128 MB; more go to disk."""
 
 
-def ids_of(column: pl.Series, kind: pl.DataType | type[pl.DataType], file: str) -> pl.Series:
+def ids_of(column: pl.Series, kind: pl.DataType | type[pl.DataType], file: str, before: int = 0) -> pl.Series:
     """Ids in the kind that the recording has: whole numbers, or text.
+
+    Args:
+        column: as they were read.
+        kind: what ids are compared as.
+        file: named in messages.
+        before: how many rows of the file stand before these.
 
     Raises:
         DataError: a row without an id, or text where the others are numbers.
     """
     if column.null_count():
-        raise DataError("has rows without an id", file=file, field=column.name, fix="drop or mend them, or name no id")
+        raise DataError(
+            f"has no id in row {before + int(column.is_null().arg_max() or 0)}", file=file, field=column.name,
+            fix="drop or mend the rows without one, or name no id",
+        )  # fmt: skip
     try:
         return column.cast(kind)
     except pl.exceptions.PolarsError as error:

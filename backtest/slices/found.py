@@ -192,9 +192,12 @@ class Slices:
         return (f"{searched}, `{candidate}` {does} {' and '.join(told)}",)
 
     def _table(self, candidate: str, of: str, shown: Iterable[Slice]) -> Table:
+        others = (
+            "" if len(self.found) == len(self.slices) else ": the others show nothing, so requests do not add up to all"
+        )
         caption = (
             f"Where `{candidate}` does otherwise, the best shown first; below zero it is better ({len(self.found):,} of {len(self.slices):,} "
-            "slices: the others show nothing, so requests do not add up to all)"
+            f"slices{others})"
         )
         columns = (
             "slice",

@@ -138,6 +138,17 @@ def close(now_s: float, idle: int, waiting: int, settings: Floats, memo: Floats)
 
 
 @njit(nogil=True, cache=True)
+def leave_over(now_s: float, waiting: int, settings: Floats, memo: Floats) -> None:
+    """Note that somebody came after a batch was closed and before its handler blocks: the next batch is begun with them.
+
+    The tunnel's own loop knows no time between the two; on the road there is one (`simulate/agreement/stations.py`).
+    """
+    if memo[_GATHERING] == 0.0:
+        memo[_GATHERING], memo[_SINCE] = 1.0, now_s
+    memo[_SEEN] = waiting if settings[3] > 0.0 else -1.0
+
+
+@njit(nogil=True, cache=True)
 def learn(now_s: float, settings: Floats, memo: Floats) -> None:
     """Note that a batch ended: the event loop runs again when all that held a permit have."""
     if memo[_BURST] == 0.0:
@@ -219,6 +230,12 @@ class BlockedRayServeTwin:
         self.gathering.begun_s = now_s if waiting > taken else None
         self.left_over = waiting - taken if seen > taken else None
         return taken, 0, math.inf
+
+    def leave_over(self, now_s: float, waiting: int) -> None:
+        """Somebody came between a batch's closing and its handler."""
+        if self.gathering.begun_s is None:
+            self.gathering.begun_s = now_s
+        self.left_over = waiting if self.batching.gives_way else None
 
     def learn(self, now_s: float, batch: int, service_s: float, wait_s: float) -> None:  # noqa: ARG002
         """A handler is through; the event loop goes on when those with a permit all are."""

@@ -15,6 +15,7 @@ from sklearn import metrics
 from windtunnel.backtest.kernel import NEVER_US
 from windtunnel.backtest.replay import backtest
 from windtunnel.backtest.rows import Rows
+from windtunnel.backtest.section import draw
 from windtunnel.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -337,12 +338,48 @@ def test_data_that_cannot_be_judged_is_refused(make_recording: Make) -> None:
     day = make_recording([0, 1, DAY_US], [5, 6, DAY_US + 1], [0.0, 1.0, 2.0])
     short = make_recording([0, 1, 2], [5, 6, 7], [0.0, 1.0, 1.0])
     half = np.full(3, 0.5)
-    with pytest.raises(DataError, match=r"`new` \(=nan\) is the prediction in row 1"):
+    with pytest.raises(DataError, match=r"`new` \(=nan\) is the prediction of request 1"):
         replay(short, half, np.array([0.5, np.nan, 0.5]))
     with pytest.raises(DataError, match="needs 0 or 1"):
         replay(day, half, half)
     with pytest.raises(DataError, match="ends before the first UTC midnight"):
         replay(short, half, half)
+
+
+def test_a_root_is_shown_and_squares_are_differenced(make_traffic: Traffic) -> None:
+    """Of `rmse` the metric is the root, and every difference says that it is of squared errors, and its unit."""
+    recording, truth = make_traffic(40)
+    told = replay(recording, truth, 0.5 * truth, metric="rmse", max_loss=0.01)
+    squared = replay(recording, truth, 0.5 * truth, metric="squared_error", max_loss=0.01)
+    section = draw(told)
+    axes = [figure.plotly["layout"]["yaxis"]["title"]["text"] for figure in section.figures[:2]]
+
+    assert told.candidates[0].metric == pytest.approx(math.sqrt(squared.candidates[0].metric))
+    assert told.candidates[0].difference == squared.candidates[0].difference
+    assert (told.to_dict()["difference_of"], told.to_dict()["difference_unit"]) == ("squared error", "label units²")
+    assert (squared.to_dict()["difference_of"], squared.to_dict()["difference_unit"]) == (
+        "squared_error",
+        "label units²",
+    )
+    assert axes == ["difference in squared error<br>(label units²)", "rmse (label units)"]
+    assert section.tables[0].columns[1:3] == ("rmse (label units)", "difference in squared error (label units²)")
+    assert told.verdict.reasons[0].startswith(
+        "`new` is worse than `old` by more than 0.01 of squared error (label units²)"
+    )
+    assert told.verdict.reasons[1].startswith("difference in squared error (label units²) +")
+    assert any("rmse is shown as the root of a mean" in note for note in section.notes)
+
+
+def test_only_the_order_of_scores_counts_for_ranks(make_traffic: Traffic) -> None:
+    """`roc_auc` takes scores of any size, as logits are, and says of them what it says of the probabilities they stand for."""
+    recording, truth = make_traffic(30)
+    worse = 0.5 + 0.1 * np.sin(np.arange(len(truth)))
+    plain = replay(recording, worse, truth, metric="roc_auc")
+    logits = replay(recording, 100.0 * worse - 7.0, np.log(truth / (1.0 - truth)), metric="roc_auc")
+
+    assert logits.candidates[0].to_dict() == plain.candidates[0].to_dict()
+    with pytest.raises(DataError, match=r"`old` \(=inf\) is the prediction of request 0, which roc_auc cannot take"):
+        replay(recording, np.where(np.arange(len(truth)) == 0, np.inf, worse), truth, metric="roc_auc")
 
 
 def test_start_leaves_out_corrections_of_what_was_asked_before(make_traffic: Traffic) -> None:

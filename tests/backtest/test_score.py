@@ -64,7 +64,7 @@ def test_the_named_output_is_taken(recording: Recording) -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda x: np.where(x > 0.5, np.nan, x), "bad: `y` answers NaN to 24 of 50 requests, first in row 26"),
+        (lambda x: np.where(x > 0.5, np.nan, x), "bad: `y` answers NaN to 24 of 50 requests, first to request 26"),
         (lambda x: np.stack([x, 1 - x], axis=1), r"bad: `y` answers with shape \(50, 2\) to 50 requests"),
         (lambda x: x[:1], r"bad: `y` answers with shape \(1,\) to 50 requests"),
     ],

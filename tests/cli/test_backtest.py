@@ -459,6 +459,7 @@ def test_candidates_of_another_signature(
         (pl.col("late") + 1.0, "logged.parquet: `late` (label) (=2.0) is no label that log_loss can take"),
         (pl.col("known_at") - timedelta(hours=3), "logged.parquet: `known_at` (label_time) (='2023-12-31T22:00:00Z') says that"),
         (pl.col("p_new") * 4.0, "logged.parquet: `p_new` (challenger) (="),
+        (pl.when(pl.col("id") == 7).then(7.0).otherwise("p_new").alias("p_new"), "`p_new` (challenger) (=7.0) is the prediction of request 7,"),
         (pl.col("p_new").cast(pl.String), "logged.parquet: `p_new` (challenger) (="),
         ((pl.col("asked_at").dt.day() > 0).alias("asked_at"), "logged.parquet: `asked_at` has dtype Boolean where time stamps are needed"),
     ],

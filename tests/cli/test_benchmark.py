@@ -155,7 +155,7 @@ def test_costs_hold_what_was_promised(home: Path, windtunnel: Command) -> None:
     """Each cost names machine, price, date and basis, and has throughput and money with both ends, or says why not."""
     ran = windtunnel(
         "benchmark", "model.onnx", "--batch", "1,8", "--cost", "--hardware", "aws:m7i.large,aws:g5.xlarge,aws:c7g.large,aws:lambda-2048MB",
-        "--slo", "p99<=50ms", "--grid", 400, *PRICING, "--out", "c",
+        "--slo", "p99<=500ms", "--grid", 400, *PRICING, "--out", "c",
     )  # fmt: skip
 
     assert ran.code == EXIT_CODES[ran.document["verdict"]], ran.err

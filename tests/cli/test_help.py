@@ -17,10 +17,9 @@ NO_JSON: set[str] = {"serve"}
 """Commands that end in no result."""
 
 
-def _example(command: Any) -> list[str]:
-    lines = [line.strip() for line in command.help.splitlines()]
-    (example,) = [line for line in lines if line.startswith("Example: windtunnel ")]
-    return shlex.split(example.removeprefix("Example: "))
+def _examples(command: Any) -> list[list[str]]:
+    lines = [line.strip().partition(": windtunnel ") for line in command.help.splitlines()]
+    return [shlex.split(f"windtunnel {words}") for _, found, words in lines if found]
 
 
 def test_verbs() -> None:
@@ -42,11 +41,13 @@ def test_help_line(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_example_parses(name: str) -> None:
-    """The example calls this command, with options that exist and values that they take."""
-    program, verb, *arguments = _example(COMMANDS[name])
+    """There is an example, and each calls this command, with options that exist and values that they take."""
+    examples = _examples(COMMANDS[name])
 
-    assert (program, verb) == ("windtunnel", name)
-    COMMANDS[name].make_context(name, arguments)
+    assert examples
+    for program, verb, *arguments in examples:
+        assert (program, verb) == ("windtunnel", name)
+        COMMANDS[name].make_context(name, arguments)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -225,7 +225,9 @@ def test_a_backtest_of_its_own(tmp_path: Path) -> None:
     assert read_backtest(path).candidates == ("new",)
 
     path.write_text(LOGGED.replace('["new"]', '["newer"]'))
-    with pytest.raises(ConfigError, match=r"`newer` has no column under columns\.predictions; did you mean `new`"):
+    with pytest.raises(
+        ConfigError, match=r"candidates` \(='newer'\) has no predictions.*\(did you mean `new`\?\), or a model"
+    ):
         read_backtest(path)
     path.write_text(LOGGED.replace("horizon", "horizn"))
     with pytest.raises(ConfigError, match=r"`backtest\.horizn` is not a key; did you mean `horizon`"):

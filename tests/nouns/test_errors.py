@@ -34,6 +34,7 @@ def test_message_order() -> None:
     [
         (InputError("is odd"), "is odd"),
         (InputError("is odd", field="t"), "`t` is odd"),
+        (InputError("is odd", field="t", role="time", value=1), "`t` (time) (=1) is odd"),
         (InputError("is odd", value=""), "(='') is odd"),
         (InputError("is odd", value=0), "(=0) is odd"),
         (InputError("is odd", file="a", fix="mend it"), "a: is odd; mend it"),

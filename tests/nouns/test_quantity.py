@@ -12,6 +12,7 @@ from windtunnel.quantity import (
     Duration,
     Share,
     format_duration,
+    parse_bytes,
     parse_duration,
     parse_integers,
     parse_share,
@@ -122,3 +123,18 @@ def test_in_a_document() -> None:
 
     with pytest.raises(ValidationError, match=r"(?s)wait.*is not a duration.*share.*outside 0 to 1"):
         _Settings.model_validate({"wait": "50", "share": "200%"})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1B", 1), ("4096B", 4096), ("1kB", 1000), ("1KiB", 1024), ("10GB", 10**10), ("0.5 TiB", 2**39)]
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    """A size is a number and a unit, of a thousand or of 1024."""
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "64", "MB", "-1MB", "0B", "0.1B", "1XB", "1e30TB"])
+def test_sizes_that_are_none(text: str) -> None:
+    """A number alone, an unknown unit, less than a byte and more than can be held are refused with the way out."""
+    with pytest.raises(ConfigError, match="64MiB"):
+        parse_bytes(text)

@@ -125,6 +125,7 @@ def told(model: str, trace: Trace, load: float, done: Rehearsal) -> dict[str, An
     """One row."""
     return {
         "model": model, "trace": trace.name, "load": load, "valid": done.run.valid, "lag_p99_ms": done.run.send_lag_p99_s * 1e3,
+        "others": done.strange,
         **done.agreement.to_dict(), "verdict": done.agreement.verdict.outcome, "reasons": done.agreement.verdict.reasons,
     }  # fmt: skip
 
@@ -138,10 +139,11 @@ def line(row: dict[str, Any]) -> str:
         road = "∞" if each["road"] is None else f"{each['road'] * scale:.4g}"
         gap = "?" if each["gap"] is None else f"{each['gap']:+.1%}"
         cells.append(f"{each['quantity']} {road} {gap} ({ends})")
+    others = "?" if row["others"] is None else f"{row['others']:.1%}"
     worst = max(row["parts"], key=lambda part: abs(part["gap_s"]))
     return (
         f"{row['model']:7}{row['trace']:8}{row['load']:3.0f}%  {'; '.join(cells)}; {worst['part']} {worst['gap_s'] * 1e3:+.2f} ms; "
-        f"lag {row['lag_p99_ms']:.2f} ms; {row['verdict']}"
+        f"lag {row['lag_p99_ms']:.2f} ms; others {others}; {row['verdict']}"
     )
 
 

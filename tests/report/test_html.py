@@ -174,3 +174,11 @@ def test_numbers_that_json_cannot_carry() -> None:
 def test_no_sections() -> None:
     """A report of nothing is still a page with a verdict."""
     assert "a reason" in _Reader(_page()).texts
+
+
+def test_a_figure_that_says_how_high_it_is_has_the_room() -> None:
+    """Its place in the page is as high, so that its caption stands below it and not in it."""
+    high = Figure("high", {"data": [], "layout": {"height": 710}})
+    page = _page(Section("Backtest", "go", (), (), (_figure(), high)))
+
+    assert [tag.get("style") for _, tag in _Reader(page).tags if tag.get("class") == "plot"] == [None, "height: 710px"]

@@ -173,6 +173,8 @@ def test_metadata_of_server_and_model(variant: Variant) -> None:
         (("POST", "/v2/models/m/versions/2/infer", {}, [b"{}"]), 404, "nothing at"),
         (("GET", INFER, {}, []), 405, "takes POST"),
         (("DELETE", "/v2/models/m", {}, []), 405, "takes GET"),
+        (("POST", INFER + "/", {}, [b"{"]), 400, "cannot be read"),
+        (("GET", "/", {}, []), 404, "nothing at /;"),
         (_post(b"{"), 400, "cannot be read"),
         (_post(b"{}", inference_header_content_length="9"), 400, "Inference-Header-Content-Length"),
         (_post(b"x" * 2000), 413, "--max-body"),
@@ -287,3 +289,21 @@ def test_nobody_pays_for_a_neighbour(mixture: list[Any]) -> None:
         else:
             assert 400 <= answer.status <= 500
             assert _told(answer)
+
+
+def test_a_body_that_trickles_takes_nobodys_place(variant: Variant) -> None:
+    """With a place for one, whoever's body is still awaited holds it not: the other is answered."""
+    room = Room(variant, ongoing=1, limits=Limits(body_s=0.05))
+    slow, good = _ask(room, ("POST", INFER, {}, [b"slow"]), _good(1.0))
+
+    assert (slow.status, good.status) == (408, 200)
+
+
+def test_long_bodies_have_so_much_room(variant: Variant) -> None:
+    """What long bodies take together is bounded; who is refused for it is told to come again, and what was taken is given back."""
+    room = Room(variant, limits=Limits(held_bytes=10, awaited_bytes=300))
+    first, second = _ask(room, _post(b" " * 250), _post(b" " * 400))
+    (third,) = _ask(room, _good(1.0))
+
+    assert (first.status, second.status, third.status) == (400, 503, 200)
+    assert (b"retry-after", b"1") in second.headers

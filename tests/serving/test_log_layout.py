@@ -104,6 +104,19 @@ def _written(table: pl.DataFrame) -> Any:
     return file
 
 
+def test_a_lean_entry_keeps_no_batch() -> None:
+    """What waits to be written holds the prediction alone, in memory of its own: not the batch that it was a part of."""
+    layout = Layout.of({"m": _variant(Y, Tensor("z", "float32", ("n", 4)))}, 1.0)
+    y, z = np.arange(16, dtype=np.float32), np.zeros((16, 4), np.float32)
+    entry = Entry("a", 0.0, 0.0, "m", {}, {"y": y[1:2], "z": z[1:2]}, shadows={"m": {"y": y[2:3]}})
+
+    lean = layout.lean(entry)
+
+    assert (lean.outputs, lean.shadows) == ({"y": [1.0]}, {"m": {"y": [2.0]}})
+    assert [each["y"].base for each in (lean.outputs, *lean.shadows.values())] == [None, None]
+    assert layout.lean(lean) == lean
+
+
 def test_which_output_is_the_prediction() -> None:
     """The first output of fractions is; a class's whole number is not, if there are probabilities beside it."""
     label, classes = Tensor("label", "int64", ("n",)), Tensor("p", "float32", ("n", 3))

@@ -163,9 +163,10 @@ def test_a_folder_that_others_may_enter_is_refused() -> None:
 
 
 def test_one_port_one_switchboard() -> None:
-    """A second server is refused; the socket that a killed one left is taken over."""
+    """A second server is refused; one that ends leaves nothing, and the socket that a killed one left is taken over."""
     with Switchboard(socket_of(PORT), Plan(), say=print), pytest.raises(ConfigError, match="another server"):
         Switchboard(socket_of(PORT), Plan(), say=print).__enter__()
+    assert list(socket_of(PORT).parent.iterdir()) == [], "nothing is left"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(socket_of(PORT)))
     with Switchboard(socket_of(PORT), Plan(0.1), say=print):

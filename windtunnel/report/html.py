@@ -111,7 +111,7 @@ def _section(section: Section, plots: list[Figure]) -> str:
     ]
     for figure in section.figures:
         parts.append(
-            f'<figure><div class="plot" id="plot-{len(plots)}"></div><figcaption>{_text(figure.caption)}</figcaption></figure>'
+            f'<figure><div class="plot" id="plot-{len(plots)}"{_height(figure)}></div><figcaption>{_text(figure.caption)}</figcaption></figure>'
         )
         plots.append(figure)
     parts += [_table(table) for table in section.tables]
@@ -119,6 +119,12 @@ def _section(section: Section, plots: list[Figure]) -> str:
         f'<div class="notes"><h3>How this was found, and what is not known</h3>{_items(section.notes)}</div></section>'
     )
     return "".join(parts)
+
+
+def _height(figure: Figure) -> str:
+    """The room of a figure that says how high it is."""
+    height = figure.plotly["layout"].get("height")
+    return f' style="height: {int(height)}px"' if height else ""
 
 
 def _table(table: Table) -> str:

@@ -71,7 +71,8 @@ def build_app(
     scaling = {"min_replicas": replicas, "max_replicas": most, "target_ongoing_requests": 2.0 * batch.max_batch}
     number: dict[str, Any] = {"autoscaling_config": scaling} if most > replicas else {"num_replicas": replicas}
 
-    @serve.deployment(name=name, max_ongoing_requests=ongoing, **number)
+    # who is taken on is decided when a body has come, by the desk: one that trickles would else hold a place
+    @serve.deployment(name=name, max_ongoing_requests=ongoing + limits.awaited, **number)
     class Model:
         def __init__(self) -> None:
             from windtunnel.runtime import open_session
@@ -82,8 +83,9 @@ def build_app(
             self.meter = Meter(meters / f"{context.replica_tag}.meter" if meters else None)
             rank = context.rank.rank if context.rank is not None else 0
             self.desk = Desk(
-                served, self.infer, limits=limits, token=token, meter=self.meter, meters=meters, replica=rank
-            )
+                served, self.infer, limits=limits, token=token, meter=self.meter, meters=meters, replica=rank,
+                ongoing=ongoing,
+            )  # fmt: skip
             self.table = seat.take(self.meter.add) if seat is not None else None
 
         def __del__(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from importlib.metadata import version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,7 @@ from windtunnel.serving.bearer import carries
 from windtunnel.serving.limits import Limits, Refused
 from windtunnel.serving.meter import Meter, expose, read_numbers
 from windtunnel.serving.protocol import RequestReader, metadata, refuse_not_finite, served_name, write_answer
+from windtunnel.serving.store import Part, Store
 from windtunnel.session import first_line
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Desk:
         meter: what is counted.
         meters: the folder where every replica counts; None where there is but this one.
         replica: which it is, told in answers.
+        ongoing: requests that are taken on at once, once their bodies are there; the others wait in turn. Any number where 0.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Desk:
         meter: Meter | None = None,
         meters: Path | None = None,
         replica: int = 0,
+        ongoing: int = 0,
     ) -> None:
         self.variant, self.infer, self.limits, self.token = variant, infer, limits, token
         self.meter, self.meters = meter or Meter(), meters
@@ -100,6 +104,7 @@ class Desk:
         self._replica = (b"x-replica", str(replica).encode())
         self._pages = _pages(variant)
         self._read = RequestReader(variant.signature)
+        self._places, self._store = asyncio.Semaphore(ongoing or sys.maxsize), Store(limits.awaited_bytes)
         self._infer_places = {f"/v2/models/{self.name}/infer", f"/v2/models/{self.name}/versions/1/infer"}
 
     async def answer(self, method: str, path: str, headers: Headers, receive: Receive) -> Answer:
@@ -112,13 +117,13 @@ class Desk:
             receive: gives the body's messages, as ASGI has them.
         """
         entered_s = perf_counter()
-        given = dict(headers)
+        given, path = dict(headers), path.rstrip("/")
         self.meter.add("in_flight")
         try:
             if path in self._infer_places and method == "POST":
                 made = await self._inferred(given, receive, entered_s)
             else:
-                made = self._page(method, path.rstrip("/"), given)
+                made = self._page(method, path, given)
         except Refused as refused:
             made = _error(refused)
         except Exception:  # noqa: BLE001  # a defect of ours: it is told in the log, not to strangers
@@ -131,7 +136,17 @@ class Desk:
 
     async def _inferred(self, headers: Mapping[bytes, bytes], receive: Receive, entered_s: float) -> Answer:
         self._admit(headers)
-        body = await read_body(headers, receive, self.limits)
+        part = self._store.part()
+        try:
+            body = await read_body(headers, receive, self.limits, part)
+            came_s = perf_counter()
+            async with self._places:
+                # the turn that it waited for is neither the handler's time nor the batch's
+                return await self._served(body, headers, entered_s + perf_counter() - came_s)
+        finally:
+            part.free()
+
+    async def _served(self, body: bytes, headers: Mapping[bytes, bytes], entered_s: float) -> Answer:
         length = headers.get(b"inference-header-content-length")
         try:
             request = self._read(body, None if length is None else length.decode("latin-1"))
@@ -172,7 +187,7 @@ class Desk:
             self._admit(headers)
         allowed = "POST" if path in self._infer_places else "GET" if path in self._pages or path == "/metrics" else ""
         if not allowed:
-            raise Refused(404, f"there is nothing at {path[:200]}; POST /v2/models/{self.name}/infer")
+            raise Refused(404, f"there is nothing at {path[:200] or '/'}; POST /v2/models/{self.name}/infer")
         if method != allowed and not (method == "HEAD" and allowed == "GET"):
             raise Refused(405, f"takes {allowed}", ((b"allow", allowed.encode()),))
         if path == "/metrics":
@@ -197,11 +212,18 @@ def _pages(variant: Variant) -> dict[str, bytes]:
     return {place: json.dumps(page).encode() for place, page in pages.items()}
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limits: Limits) -> bytes:
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limits: Limits, part: Part) -> bytes:
     """Read a body that is no longer, and takes no longer to come, than is allowed.
 
+    Args:
+        headers: of the request.
+        receive: gives the body's messages.
+        limits: what is allowed.
+        part: what the body takes of the room that there is for long ones.
+
     Raises:
-        Refused: too long (413, before it is read where the header says so), too slow (408), packed (415), or cut off (400).
+        Refused: too long (413, before it is read where the header says so), too slow (408), packed (415), cut off (400), or there is no
+            room for it (503).
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(
@@ -212,15 +234,15 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limits: Li
     if length > limits.max_body_bytes:
         raise _too_long(limits)
     if length <= limits.held_bytes:
-        return await _gather(receive, limits)
+        return await _gather(receive, limits, None)
     try:
         async with asyncio.timeout(limits.body_s):
-            return await _gather(receive, limits)
+            return await _gather(receive, limits, part)
     except TimeoutError as error:
         raise Refused(408, f"has not come whole in {limits.body_s:g} seconds", ((b"connection", b"close"),)) from error
 
 
-async def _gather(receive: Receive, limits: Limits) -> bytes:
+async def _gather(receive: Receive, limits: Limits, part: Part | None) -> bytes:
     pieces: list[bytes] = []
     length, more = 0, True
     while more:
@@ -231,6 +253,8 @@ async def _gather(receive: Receive, limits: Limits) -> bytes:
         length, more = length + len(pieces[-1]), message.get("more_body", False)
         if length > limits.max_body_bytes:
             raise _too_long(limits)
+        if part is not None:
+            part.add(len(pieces[-1]))
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

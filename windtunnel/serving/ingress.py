@@ -5,7 +5,7 @@ Ray Serve's own proxy is a Python process that every byte goes through: 6.7 ms o
 machine: its folder, ports and sockets are fixed. Here each server has its own.
 
 What Ray's configuration leaves open is closed by a wrapper that stands in for the binary (`RAY_SERVE_HAPROXY_BINARY_PATH`): its page of
-statistics listens on loopback only, headers and bodies that trickle are given up, and no datagram is sent to a log for every request.
+statistics listens on loopback only, headers and bodies that trickle are given up, HTTP/2 is not spoken, and no datagram is sent to a log for every request.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import sys
 import time
 from pathlib import Path
 
+from windtunnel.serving.tied import tied
+
 WRAPPER = """\
 #!/bin/sh
-# what Ray Serve wrote, with what it leaves open closed; then HAProxy in this process's place
+# what Ray Serve wrote, with what it leaves open closed; then HAProxy in this process's place, which ends with Ray
 for each; do
   [ "$previous" = -f ] && sed -i \\
     -e 's/^    bind :/    bind 127.0.0.1:/' -e 's/^  bind \\*:/  bind 127.0.0.1:/' \\
     -e '/^    log /d' \\
     -e '/^    option \\(httplog\\|log-health-checks\\)$/d' \\
-    -e '/^defaults$/,/^frontend/ s/^    mode http$/&\\n    option http-buffer-request\\n    timeout http-request {body_s}s/;' \\
+    -e '/^defaults$/,/^frontend/ s/^    mode http$/&\\n    option http-buffer-request\\n    option disable-h2-upgrade\\n    timeout http-request {body_s}s/;' \\
     "$each"
   previous=$each
 done
-exec {binary} "$@"
+exec {command} "$@"
 """
 
 
@@ -60,7 +62,7 @@ def prepare(folder: Path, body_s: float) -> tuple[dict[str, str], str]:
     if why:
         return {"RAY_SERVE_ENABLE_HA_PROXY": "0", **_LEAN}, why
     wrapper = folder / "haproxy"
-    wrapper.write_text(WRAPPER.format(binary=shlex.quote(binary), body_s=max(1, round(body_s))))
+    wrapper.write_text(WRAPPER.format(command=shlex.join(tied([binary])), body_s=max(1, round(body_s))))
     wrapper.chmod(0o700)
     metrics, stats, fallback = free_ports(3)
     return {

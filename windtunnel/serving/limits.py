@@ -18,6 +18,8 @@ class Limits:
         max_body_bytes: the longest body; a longer one is refused before it is read.
         nan: `refuse` inputs that are NaN or infinite, or `allow` them, as a model must that takes NaN for a missing value.
         body_s: how long a body may take to come; it holds a place in the replica meanwhile.
+        awaited: requests whose bodies a replica waits for at once, besides those that it has taken on: they take nobody's place.
+        awaited_bytes: what longer bodies than `held_bytes` may take in a replica together; whoever comes with more is told to come again.
         held_bytes: bodies up to so long are held back by the ingress until they are whole, and need no clock here.
 
     Raises:
@@ -28,6 +30,8 @@ class Limits:
     nan: str = "refuse"
     body_s: float = 10.0
     held_bytes: int = 0
+    awaited: int = 1000
+    awaited_bytes: int = 2**28
 
     def __post_init__(self) -> None:
         if self.max_body_bytes < 1 or self.body_s <= 0.0:

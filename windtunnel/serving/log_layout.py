@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,6 +152,23 @@ class Layout:
         first = next(iter(models.values()))
         versions = {name: each.sha256[:12] for name, each in models.items()}
         return Layout(first.signature.inputs, versions, answers, 1.0 / share)
+
+    def lean(self, entry: Entry) -> Entry:
+        """The entry with what is written of it alone, and in memory of its own.
+
+        What a model answers to a request is a part of what it answered to the batch, and would keep all of that as long as the
+        entry waits.
+        """
+        outputs = self._written(entry.model, entry.outputs)
+        shadows = {name: self._written(name, each) for name, each in entry.shadows.items()}
+        return replace(entry, outputs=outputs, shadows=shadows)
+
+    def _written(self, model: str, outputs: Arrays) -> Arrays:
+        answers = self.answers.get(model)
+        if answers is None or answers.output not in outputs:
+            return outputs  # `check` finds it out
+        array = outputs[answers.output]
+        return {answers.output: array if array.base is None else array.copy()}
 
     def check(self, entry: Entry) -> None:
         """See that an entry can be a row, so that one that cannot spoils no piece.

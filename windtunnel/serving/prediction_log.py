@@ -118,8 +118,13 @@ class PredictionLog:
         """Whether a request is in the sample."""
         return self.settings.share >= 1.0 or place_of(request_id, LOGGED) < self.settings.share
 
+    def lean(self, entry: Entry) -> Entry:
+        """A request as it may wait to be offered: without what is not written of it."""
+        return self.layout.lean(entry)
+
     def offer(self, entry: Entry) -> None:
         """Hand over a request; returns at once, and drops it where too much waits."""
+        entry = self.lean(entry)
         size = entry.bytes
         held = self._offered_bytes - self._taken_bytes
         if len(self._waiting) >= self.settings.waiting or held + size > self.settings.waiting_bytes:

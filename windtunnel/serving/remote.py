@@ -72,7 +72,9 @@ class Address:
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise ConfigError(f"is not known ({error})", field="--target", value=self.host) from error
+            raise ConfigError(
+                f"is not known ({error})", field="--target", value=self.host, fix="give a name that is, or the address"
+            ) from error
         return all(ipaddress.ip_address(str(each[4][0]).partition("%")[0]).is_loopback for each in found)
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from windtunnel.errors import MissingError
+from windtunnel.serving.tied import tied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,8 +67,10 @@ def serving(
     """
     command = [sys.executable, "-m", "windtunnel.cli", "serve", str(model), *words(deployment, options), *more]
     with tempfile.TemporaryFile("w+") as said:
-        # a group of its own, so that Ctrl-C reaches us alone and we stop it once
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=said, text=True, start_new_session=True)
+        # a group of its own, so that Ctrl-C reaches us alone and we stop it once; where we are killed it stops by itself
+        process = subprocess.Popen(
+            tied(command), stderr=subprocess.PIPE, stdout=said, text=True, start_new_session=True
+        )
         try:
             yield _await(process)
         finally:

@@ -90,6 +90,7 @@ class Switchboard:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self.path.unlink(missing_ok=True)
+        self.path.with_suffix(".lock").unlink(missing_ok=True)  # while it is held: whoever waits for it looks again
         self._lock.close()
 
     def _run(self) -> None:
@@ -234,10 +235,22 @@ def _write(writer: asyncio.StreamWriter, value: dict[str, Any]) -> None:
 
 def _locked(path: Path) -> IO[bytes]:
     """A lock on a socket's address, which ends with the process that holds it."""
-    held = path.with_suffix(".lock").open("wb")
+    lock = path.with_suffix(".lock")
+    while True:
+        held = lock.open("wb")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held.close()
+            raise ConfigError("is in use by another server", file=path, fix="give another --port") from error
+        if _is_there(held, lock):
+            return held
+        held.close()  # whoever held it before took it away in the meantime
+
+
+def _is_there(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one that a path leads to."""
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held.close()
-        raise ConfigError("is in use by another server", file=path, fix="give another --port") from error
-    return held
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

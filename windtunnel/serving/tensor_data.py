@@ -76,6 +76,9 @@ def from_json(data: Any, datatype: str, shape: Sequence[int]) -> NDArray[Any]:
     if not isinstance(data, list):
         raise DataError("must be a list", field="data", value=Brief(data))
     dtype = _NATIVE[datatype]
+    # before anything is made of a long list
+    if len(data) != math.prod(shape) and data and not isinstance(data[0], list):
+        raise DataError(f"has data of the shape [{len(data)}] that do not fill {Brief(list(shape))}")
     try:
         raw = np.array(data, dtype=object if datatype == "BYTES" else None)
     except (ValueError, OverflowError) as error:

@@ -153,22 +153,19 @@ class Traffic:
 
     def _tell(self, entry: Entry) -> None:
         """Mirror an answered request, and write it down once the shadow has spoken, or will not."""
-        takes = self.log is not None and self.log.takes(entry.id)
+        log = self.log if self.log is not None and self.log.takes(entry.id) else None
         if not self.plan.shadow or self.shadow is None:
-            if takes:
-                self._write(entry)
+            if log is not None:
+                log.offer(entry)
             return
         name, shadow = self.shadow
+        kept = log.lean(entry) if log is not None else None
 
         def done(outputs: Arrays | None) -> None:
-            if takes:
-                self._write(entry if outputs is None else replace(entry, shadows={name: outputs}))
+            if log is not None and kept is not None:
+                log.offer(kept if outputs is None else replace(kept, shadows={name: outputs}))
 
         shadow.offer(entry.feeds, done)
-
-    def _write(self, entry: Entry) -> None:
-        assert self.log is not None, "asked before"
-        self.log.offer(entry)
 
     async def _by_canary(self, feeds: dict[str, NDArray[Any]]) -> Served | None:
         """The canary's answer; None where it failed, took too long, was taken out meanwhile, or rests."""

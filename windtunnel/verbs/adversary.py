@@ -104,7 +104,7 @@ def _model(target: Target, variant: Variant | None) -> Iterator[tuple[Callable[[
     if variant is not None:
         from windtunnel.runtime import open_session
 
-        yield open_session(variant).run, True  # type: ignore[misc]  # its feeds are a dict
+        yield open_session(variant).run, True
         return
     with target.model.connect() as line:
         yield lambda feeds: target.model.infer(line, feeds), False

@@ -194,7 +194,7 @@ def _result(done: Rehearsal, traffic: Traffic) -> dict[str, Any]:
     run, road = done.run, done.road
     return {
         **done.agreement.to_dict(), "agrees": OUTCOMES[done.agreement.verdict.outcome], "valid": run.valid,
-        "invalid_because": list(run.reasons), "load": done.load, "capacity_per_s": road.capacity_per_s,
+        "invalid_because": list(run.reasons), "others_share": done.strange, "load": done.load, "capacity_per_s": road.capacity_per_s,
         "asked_rate_per_s": done.load * road.capacity_per_s, "requests": len(run), "completed": run.completed,
         "send_lag_p99_s": run.send_lag_p99_s, "generator_capacity_per_s": run.generator_capacity_per_s,
         "calibrated": done.calibrated, "calibrated_at_per_s": [each.rate_per_s for each in road.loads],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digest import digest_file
-from windtunnel.errors import ModelError
+from windtunnel.errors import DataError, ModelError
 from windtunnel.factory import make_module
 from windtunnel.progress import SILENT
 from windtunnel.source import digest_sources, is_function
@@ -169,6 +169,20 @@ def _versions() -> dict[str, str]:
 
     known = environment()
     return {package: known[package] for package in CONVERTERS if package in known}
+
+
+def digest_data(path: Path) -> str:
+    """The digest of the file behind `--data`.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return digest_file(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror})", file=path, field="--data", fix="give the path of a file that can"
+        ) from error
 
 
 def read_feeds(

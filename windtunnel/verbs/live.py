@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from windtunnel.digest import digest_file
 from windtunnel.errors import ConfigError, naming
 from windtunnel.progress import SILENT, Progress
 from windtunnel.seeds import Seeds
 
 from .adversary import USUAL_FACTOR, Foe, add
 from .alone import Done, run_alone
-from .inputs import generate_feeds, read_feeds
+from .inputs import digest_data, generate_feeds, read_feeds
 from .serve import deployment_of
 from .subject import resized, size_classes
 
@@ -108,11 +108,20 @@ class Road:
             )  # fmt: skip
         if self.target and not self.model:
             raise ConfigError("is missing: a server may hold many", field="--model", fix="name one, as in --model NAME")
+        cores = os.cpu_count() or 1
+        if self.generators > cores and not self.ray_address:
+            raise ConfigError(
+                f"is more than the {cores} cores that are here", field="--generators", value=self.generators,
+                fix="give fewer, or a --ray-address",
+            )  # fmt: skip
         if self.web and self.ray_address:
             raise ConfigError("shows generators of this machine", field="--web", fix="leave out --ray-address")
         if not self.factor > 1.0 or (self.factor != USUAL_FACTOR and not self.adversary):
             raise ConfigError(
-                "must be above 1, and is for an --adversary", field="--factor", value=self.factor, fix="leave it out, or add --adversary"
+                "must be above 1, and is for an --adversary",
+                field="--factor",
+                value=self.factor,
+                fix="leave it out, or add --adversary",
             )
         self._check_idle()
         if self.duration_s is not None and not 0.0 < self.duration_s <= LONGEST_S:
@@ -201,7 +210,7 @@ def live(
         "asked_at": str(time.time_ns()),
     }  # what a server does once it need not do again
     if road.data is not None:
-        inputs["data"] = digest_file(road.data)
+        inputs["data"] = digest_data(road.data)
     make = partial(_live, asked=asked, progress=progress)
     return run_alone("live", out, road.to_dict(), inputs, make, seed=seed, progress=progress, keep_inconclusive=False)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.digest import digest_file
 from windtunnel.errors import ConfigError
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
@@ -15,7 +14,7 @@ from windtunnel.serving.bearer import read_token
 from windtunnel.serving.remote import RemoteModel, discover, refuse_foreign
 
 from .alone import Done, run_alone
-from .inputs import generate_feeds, read_feeds
+from .inputs import digest_data, generate_feeds, read_feeds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +92,7 @@ def benchmark_target(
         MeasurementError: it falls silent.
     """
     model = target.find()
-    inputs = {"server": model.server, **({"data": digest_file(data)} if data is not None else {})}
+    inputs = {"server": model.server, **({"data": digest_data(data)} if data is not None else {})}
     parameters = {
         "target": target.to_dict(), "batch": list(settings.batch), "precision": settings.precision,
         "quantile": settings.quantile, "budget_s": settings.budget_s, "instance": settings.instance,

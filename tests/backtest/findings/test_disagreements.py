@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import pytest
 
 from windtunnel.backtest.findings import Asked, Disagreements
+from windtunnel.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +76,31 @@ def test_logged_answers_alone_tell_what_flips_go_with(make_held: Callable[..., H
     assert any(
         "no model was asked; in the log of 2,000 requests flips go with `km`" in each for each in found.draw().sentences
     )
+
+
+def test_numbers_flip_at_a_threshold_that_is_named(make_held: Callable[..., Held]) -> None:
+    """Labels that are numbers have no threshold of themselves: one is asked for, and parts the labels as it parts the answers."""
+    held = make_held(20, metric="rmse")
+    rows = replace(held.rows, label=100.0 * held.rows.label, predictions=100.0 * held.rows.predictions)
+    held = replace(held, rows=rows)
+    with pytest.raises(ConfigError, match=r"threshold` is not named, and labels are numbers.*threshold = 100\.0"):
+        Disagreements.of(held, rng=np.random.default_rng(0))
+    (told,) = Disagreements.of(held, threshold=60.0, rng=np.random.default_rng(0)).to_dict()["disagreement"]
+    flips = ((held.prediction("old") >= 60.0) != (held.prediction("new") >= 60.0))[held.final]
+    right = ((held.prediction("new") >= 60.0) == (held.rows.label >= 60.0))[held.final]
+
+    assert told["wrong_to_right"] == int((flips & right).sum()) > 0
+    assert told["wrong_to_wrong"] == 0
+
+
+def test_scores_that_are_no_probabilities_need_a_threshold(make_held: Callable[..., Held]) -> None:
+    """Where only the order of answers counts, 0.5 parts nothing unless they are probabilities."""
+    held = make_held(20, metric="roc_auc")
+    assert Disagreements.of(held, rng=np.random.default_rng(0)).found["new"].flips
+    held.rows.predictions[1] *= 10.0
+    with pytest.raises(ConfigError, match="answers are no probabilities"):
+        Disagreements.of(held, rng=np.random.default_rng(0))
+    assert Disagreements.of(held, threshold=2.0, rng=np.random.default_rng(0)).found["new"].flips
 
 
 def test_models_that_answer_alike(make_held: Callable[..., Held]) -> None:

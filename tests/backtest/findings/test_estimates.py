@@ -37,6 +37,14 @@ def test_regression_where_there_is_no_probability(make_held: Callable[..., Held]
         Estimates.of(held, methods=("cbpe",))
 
 
+def test_confidence_is_that_of_probabilities(make_held: Callable[..., Held]) -> None:
+    """Scores of which only the order counts say nothing of how sure a model is: refused, with the way out."""
+    held = make_held(20, metric="roc_auc")
+    held.rows.predictions[1] *= 3.0
+    with pytest.raises(ConfigError, match=r"needs probabilities.*log the probability of label 1"):
+        Estimates.of(held)
+
+
 def test_what_is_estimated_is_the_loss_of_a_request(make_held: Callable[..., Held]) -> None:
     """Of a root the square is estimated, and called so; where requests have amounts it is theirs, which confidence knows nothing of."""
     numbers, paid = make_held(40, metric="rmse"), make_held(40)

@@ -38,6 +38,15 @@ def test_where_the_winner_loses_is_a_doubt(make_held: Callable[..., Held]) -> No
     assert any("`new` is worse where sky = foul" in doubt for doubt in Sliced.of(held, columns=("sky",)).doubts)
 
 
+def test_slices_say_what_is_differenced(make_held: Callable[..., Held]) -> None:
+    """Of a root it is the squares, and of a metric that is better the greater it is the loss that is searched."""
+    told = [Sliced.of(make_held(20, metric=metric), pairs=False) for metric in ("log_loss", "rmse", "accuracy")]
+
+    assert [(each.loss, each.unit) for each in told] == [
+        ("log_loss", "nats"), ("squared error", "label units²"), ("zero_one", "share wrong"),
+    ]  # fmt: skip
+
+
 def test_ranks_cannot_be_sliced(make_held: Callable[..., Held]) -> None:
     """A metric that rows have no share in is refused."""
     with pytest.raises(ConfigError, match=r"is no mean over requests, which \[backtest\.slices\] needs"):

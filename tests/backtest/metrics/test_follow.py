@@ -51,7 +51,10 @@ def counted(clocks: Clocks, tau: int, window: Window) -> list[int]:
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("name", ["log_loss", "rmse", "roc_auc", "average_precision", "f1", "precision@0.7", "mcc", "balanced_accuracy", "ece"])
+@pytest.mark.parametrize(
+    "name",
+    ["log_loss", "rmse", "roc_auc", "average_precision", "f1", "precision@0.7", "mcc", "balanced_accuracy", "ece"],
+)
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_every_look_is_the_metric_of_the_rows_that_count_then(name: str, window: Window, seed: int) -> None:

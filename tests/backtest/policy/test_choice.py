@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from windtunnel.backtest.policy import Account, Course, Outcome, choose
+from windtunnel.backtest.policy import Account, Course, Outcome, choose, draw_choice
 from windtunnel.errors import ConfigError
 
 
@@ -96,3 +96,14 @@ def test_a_dozen_looks_tell_nothing_for_sure() -> None:
     assert equal.plausible == ("a", "b")
     with pytest.raises(ConfigError, match="at least one policy"):
         choose([], rng)
+
+
+def test_what_is_shown_of_one_side_is_said_so() -> None:
+    """A lead of 1.8 deviations is shown to be one, though the interval with both its ends holds zero; the sentence says why."""
+    noise = np.random.default_rng(5).normal(size=100)
+    gained = (noise - noise.mean()) / noise.std() + 0.18
+    choice = choose([account("good", gained), account("stay", 0.0 * gained)], np.random.default_rng(0))
+    assert choice.lead is not None
+
+    assert (choice.distinguishable, choice.lead.low < 0.0) == (True, True)
+    assert "asked of one side only" in draw_choice(choice, np.arange(101)).sentences[2]

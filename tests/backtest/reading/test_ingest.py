@@ -347,7 +347,7 @@ def test_other_parts(tmp_path: Path) -> None:
             {"p_old": ["a", "b", "c"]},
             r"`p_old` \(champion\) \(=.*\) has dtype String where numbers are needed; store it as numbers",
         ),
-        ({"id": ["a", None, "c"]}, "`id` has rows without an id"),
+        ({"id": ["a", None, "c"]}, "`id` has no id in row 1"),
         ({"late": [1.0, None, None]}, "`known` and `late` disagree in row 1"),
     ],
 )
@@ -393,6 +393,27 @@ def test_unsorted(tmp_path: Path) -> None:
 
     assert len(rows) == 4
     assert ingest.intake.unsorted == 2
+
+
+def test_corrections_are_not_out_of_order(tmp_path: Path) -> None:
+    """A row that brings another label of an earlier request is no request out of order."""
+    table = recorded([("a", 0, 1.0, 2), ("b", 1, 0.0, 5), ("a", 0, 0.0, 6), ("c", 2, 1.0, 7)])
+    for piece_rows in (1, 100):
+        intake = read(tmp_path, table, piece_rows=piece_rows)[1].intake
+        assert (intake.unsorted, intake.corrections) == (0, 1)
+
+
+def test_a_row_is_named_by_its_place_in_its_own_file(tmp_path: Path) -> None:
+    """Of several files in several pieces, a refusal names the file and the row in it."""
+    good = recorded([("a", 0, 1.0, 2), ("b", 1, 0.0, 5), ("c", 2, 1.0, 7)])
+    good.write_parquet(tmp_path / "1.parquet")
+    for bad, told in (
+        (good.with_columns(id=pl.Series(["d", None, "e"])), "`id` has no id in row 1"),
+        (good.with_columns(asked=pl.Series([at(3), at(4), None])), "`asked` has no time in row 2"),
+    ):
+        bad.write_parquet(tmp_path / "2.parquet")
+        with pytest.raises(DataError, match=f"2.parquet: {told}"):
+            Ingest(Ask("*.parquet", LABELLED), tmp_path, 1).held()
 
 
 @pytest.mark.parametrize("created", ["created_timestamp", "created"])

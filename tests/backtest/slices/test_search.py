@@ -136,6 +136,22 @@ def test_it_is_said_by_what_slices_are_weighed_and_why() -> None:
     assert found.doubts == ()
 
 
+def test_every_slice_that_is_drawn_has_its_name_beside_it() -> None:
+    """The figure is as high as its slices need, no name is passed over, and the axis says what is differenced."""
+    rng = np.random.default_rng(5)
+    features, clocks = traffic(rng, 60, 100)
+    planted = 0.5 * (features["plan"] == "paid").to_numpy()
+    section = search(features, rng.normal(scale=0.1, size=len(planted)) + planted, clocks, 60).draw(
+        "challenger", "squared error", "label units²"
+    )
+    (figure,) = section.figures
+    names, layout = figure.plotly["data"][0]["y"], figure.plotly["layout"]
+
+    assert (layout["yaxis"]["type"], layout["yaxis"]["dtick"]) == ("category", 1)
+    assert layout["height"] == 110 + 24 * len(names)
+    assert layout["xaxis"]["title"]["text"].startswith("difference (squared error, label units²")
+
+
 def test_the_requests_add_up() -> None:
     """Each request is of the reference, judged, without a label, or too young; and slices by one column with the rare ones are all that is judged."""
     rng = np.random.default_rng(9)

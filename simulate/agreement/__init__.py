@@ -1,0 +1,20 @@
+"""Agreement: how well the tunnel tells what happens on the road, on traces that no calibration has seen.
+
+`observed` is what answers tell of a run, `calibrate` reads stations off such runs and keeps them as a `Road`, `stations` is the
+compiled loop that requests pass, `predict` sends a trace through it, `compare` sets both side by side with intervals and a
+verdict, and `rehearse` does all that against a server.
+"""
+
+from __future__ import annotations
+
+from .calibrate import calibrate
+from .compare import Agreement, Gap, Part, compare
+from .observed import Observed
+from .predict import Prediction, predict
+from .rehearse import Place, Rehearsal, Roadside, rehearse, scale
+from .section import OUTCOMES, draw_agreement
+
+__all__ = [
+    "OUTCOMES", "Agreement", "Gap", "Observed", "Part", "Place", "Prediction", "Rehearsal", "Roadside", "calibrate", "compare",
+    "draw_agreement", "predict", "rehearse", "scale",
+]  # fmt: skip

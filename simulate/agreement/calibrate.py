@@ -1,0 +1,229 @@
+"""Calibration: from a few short runs on the road to the stations that the tunnel lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from windtunnel.errors import DataError
+from windtunnel.road import Loaded, Road
+
+from .predict import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from windtunnel.deployment import BatchPolicy
+    from windtunnel.hardware import Hardware
+
+    from .observed import Observed
+
+    Floats = NDArray[np.float64]
+
+LEAST_REQUESTS = 100
+"""Fewer answers at a load tell too little of it."""
+
+LEAST_BATCHES = 5
+"""Fewer batches of a size, at one load, tell nothing of it."""
+
+MOST_RESUME_S = 0.002
+"""No event loop is longer busy with the answers of a batch before it lets somebody in."""
+
+EARLIEST = 0.01
+"""The share of requests that the clock, or a loop that hiccups, lets into a batch although it was closed."""
+
+GATED = 3
+"""So many must have waited in front of a loop for the time between two of them to tell what it takes of each."""
+
+LEAST_SIZES = 3
+"""Through fewer sizes there is no line that says anything."""
+
+DRAWN = 20
+"""A time of a size counts as many batches as it was seen in, the line through all sizes as many as this."""
+
+CLOSE_S = 4e-6
+"""As near as this is near enough."""
+
+SEEDS = 4
+"""How often a run is sent through the stations again for each guess of what the loop takes."""
+
+
+def calibrate(
+    runs: Sequence[Observed],
+    *,
+    variant: str,
+    sha256: str,
+    hardware: Hardware,
+    ray: str,
+    ingress: str,
+    batch: BatchPolicy,
+    replicas: int,
+    capacity_per_s: float,
+) -> Road:
+    """Read the stations off runs at several loads.
+
+    Service is taken as it was in place: a time by size, a factor by load (Tukey's median polish of the logarithms), and what is
+    left over in the order in which it came. The way outside is that of requests which met nobody; what a shared batch adds to it
+    is a regression. What the event loop takes of each request is the time between two that it let in one after the other; what it takes
+    to begin a batch is how late a request may come and still be in it; what it takes after a batch no answer tells: it is the time
+    with which the stations, sent the very arrivals of the runs, keep requests outside as long as the road did.
+
+    Args:
+        runs: one a load, in any order.
+        variant: the variant's name.
+        sha256: of its file.
+        hardware: of this machine.
+        ray: the version that served.
+        ingress: what stood in front.
+        batch: when a batch leaves.
+        replicas: how many served.
+        capacity_per_s: answers a second of a server that always had more to do.
+
+    Raises:
+        DataError: too few answers at a load, or none that says how long it took.
+    """
+    ordered = sorted(runs, key=_rate_per_s)
+    for each in ordered:
+        if len(each) < LEAST_REQUESTS:
+            raise DataError(
+                f"has {len(each)} answers that say how long they took, and needs {LEAST_REQUESTS}", field="a calibrating run",
+                fix="calibrate for longer, or against a server that sends Server-Timing",
+            )  # fmt: skip
+    free = [each.was_free for each in ordered]
+    company_s, rank_s = _shared(ordered, free)
+    service_s, stretch = _polished(ordered, batch.max_batch)
+    loads = tuple(
+        Loaded(
+            _rate_per_s(run), stretch[at], _residuals(run, service_s * stretch[at]),
+            _own_way(run, company_s, rank_s)[met_nobody], _late(run, met_nobody, batch),
+        )
+        for at, (run, met_nobody) in enumerate(zip(ordered, free, strict=True))
+    )  # fmt: skip
+    entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
+    road = Road(
+        variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, loads, entry_s, dispatch_s, 0.0,
+        company_s, rank_s,
+    )  # fmt: skip
+    return _with_resume(road, ordered)
+
+
+def _rate_per_s(run: Observed) -> float:
+    return (run.asked - 1) / float(run.scheduled_s[-1] - run.scheduled_s[0])
+
+
+def ranks(run: Observed) -> Floats:
+    """The place of each answer among those of its batch, from 0."""
+    order = np.lexsort((run.finished_s, run.batches.of))
+    first = np.searchsorted(run.batches.of[order], run.batches.of[order])
+    rank = np.empty(len(run))
+    rank[order] = np.arange(len(run)) - first
+    return rank
+
+
+def _shared(runs: Sequence[Observed], free: Sequence[NDArray[np.bool_]]) -> tuple[float, float]:
+    """By how much an answer is later for each other in its batch, and for each before it."""
+    rows, late_s = [], []
+    for run, met_nobody in zip(runs, free, strict=True):
+        each = np.stack([run.batch_size - 1.0, ranks(run)], axis=1)[met_nobody]
+        outside_s = run.outside_s[met_nobody]
+        outside_s = np.minimum(outside_s, np.quantile(outside_s, 0.95))
+        rows.append(each - each.mean(axis=0))
+        late_s.append(outside_s - outside_s.mean())
+    slopes = np.linalg.lstsq(np.concatenate(rows), np.concatenate(late_s), rcond=None)[0]
+    return max(0.0, float(slopes[0])), max(0.0, float(slopes[1]))
+
+
+def _own_way(run: Observed, company_s: float, rank_s: float) -> Floats:
+    """The time outside without what the batch added."""
+    return np.maximum(run.outside_s - company_s * (run.batch_size - 1) - rank_s * ranks(run), 1e-6)
+
+
+def _late(run: Observed, met_nobody: NDArray[np.bool_], batch: BatchPolicy) -> Floats:
+    """By how much batches left later than their timer said: those that were not full, and whose first came to an idle loop."""
+    batches = run.batches
+    first_free = np.zeros(len(batches.size), dtype=bool)
+    first_free[batches.of[met_nobody & (run.queue_s == batches.queue_s[batches.of])]] = True
+    late_s = batches.queue_s - batch.max_wait_s
+    timed = first_free & (batches.size < batch.max_batch) & (late_s >= 0.0)
+    return late_s[timed] if timed.any() else np.zeros(1)
+
+
+def _polished(runs: Sequence[Observed], max_batch: int) -> tuple[Floats, list[float]]:
+    """A time for each size and a factor for each load whose product is what batches took, at the middle."""
+    middle = np.full((len(runs), max_batch + 1), np.nan)
+    counts = np.zeros(middle.shape)
+    for at, run in enumerate(runs):
+        for size in range(1, max_batch + 1):
+            each_s = run.batches.model_s[run.batches.size == size]
+            counts[at, size] = len(each_s) if len(each_s) >= LEAST_BATCHES else 0
+            if counts[at, size]:
+                middle[at, size] = np.log(np.median(each_s))
+    known = np.flatnonzero(counts.sum(axis=0) > 0)
+    by_size, by_load = np.zeros(len(known)), np.zeros(len(runs))
+    cells, weights = np.nan_to_num(middle[:, known]), counts[:, known]
+    for _ in range(50):
+        by_size = np.sum(weights * (cells - by_load[:, None]), axis=0) / weights.sum(axis=0)
+        by_load = np.sum(weights * (cells - by_size), axis=1) / weights.sum(axis=1)
+        by_load -= by_load[0]
+    times_s = _filled(known, np.exp(by_size), weights.sum(axis=0), max_batch)
+    return times_s, [float(each) for each in np.exp(by_load)]
+
+
+def _filled(sizes: NDArray[np.int64], times_s: Floats, counts: Floats, max_batch: int) -> Floats:
+    """Times for every size: those that were seen, drawn a little towards the line through all, and that line beyond them."""
+    service_s, every = np.zeros(max_batch + 1), np.arange(1, max_batch + 1)
+    if len(sizes) < LEAST_SIZES:
+        service_s[1:] = np.interp(every, sizes, times_s)
+        return service_s
+    slope_s, base_s = np.polyfit(sizes, times_s, 1, w=np.sqrt(counts) / times_s)
+    line_s = np.maximum(base_s + max(float(slope_s), 0.0) * every, times_s.min())
+    seen = np.interp(every, sizes, times_s)
+    share = np.zeros(max_batch)
+    share[sizes - 1] = counts / (counts + DRAWN)
+    service_s[1:] = np.maximum.accumulate(share * seen + (1.0 - share) * line_s)
+    return service_s
+
+
+def _residuals(run: Observed, expected_s: Floats) -> Floats:
+    """What each batch took, as a share of what was to be expected, in order."""
+    return np.asarray(run.batches.model_s / expected_s[run.batches.size])
+
+
+def _entry_s(runs: Sequence[Observed]) -> float:
+    """What the loop takes of each request: the time between those that it let in one after the other, as it went on."""
+    gaps_s = [gap for run in runs for gap in _gaps_between_gated(run)]
+    return float(np.median(gaps_s)) if gaps_s else 0.0
+
+
+def _gaps_between_gated(run: Observed) -> list[float]:
+    """Between requests of one batch that all came while the batch before was being served, the mean time from one to the next."""
+    gated = run.scheduled_s < run.before_s - float(
+        np.median(run.outside_s[run.was_free]) if run.was_free.any() else 0.0
+    )
+    order = np.flatnonzero(gated)
+    order = order[np.argsort(run.batches.of[order], kind="stable")]
+    of, queue_s = run.batches.of[order], run.queue_s[order]
+    edges = np.flatnonzero(np.diff(of)) + 1
+    return [float(np.ptp(each)) / (len(each) - 1) for each in np.split(queue_s, edges) if len(each) >= GATED]
+
+
+def _with_resume(road: Road, runs: Sequence[Observed]) -> Road:
+    """The road with what its loop takes after a batch, by halving the interval in which it lies."""
+    caps_s = [float(np.quantile(run.outside_s, 0.99)) for run in runs]
+    seen_s = sum(float(np.mean(np.minimum(run.outside_s, cap_s))) for run, cap_s in zip(runs, caps_s, strict=True))
+    low_s, high_s = 0.0, MOST_RESUME_S
+    while high_s - low_s > CLOSE_S:
+        guess = replace(road, resume_s=(low_s + high_s) / 2.0)
+        told_s = sum(_mean_outside_s(guess, run, cap_s) for run, cap_s in zip(runs, caps_s, strict=True))
+        low_s, high_s = (guess.resume_s, high_s) if told_s < seen_s else (low_s, guess.resume_s)
+    return replace(road, resume_s=low_s)
+
+
+def _mean_outside_s(road: Road, run: Observed, cap_s: float) -> float:
+    """How long the stations keep the requests of a run outside, in the mean."""
+    told = predict(road, run.scheduled_s, seed=0, runs=SEEDS)
+    return float(np.mean([np.mean(np.minimum(told.observed(each).outside_s, cap_s)) for each in range(SEEDS)]))

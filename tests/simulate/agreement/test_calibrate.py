@@ -1,0 +1,70 @@
+"""Calibration: stations that are known are found again, from nothing but what answers tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from windtunnel.errors import DataError
+from windtunnel.simulate.agreement import Observed, calibrate
+
+from .conftest import BATCH, MACHINE, SERVICE_S
+
+if TYPE_CHECKING:
+    from windtunnel.road import Road
+
+
+def test_service_is_found_by_size_and_by_load(road: Road) -> None:
+    """The time of each size at each load is within 3%, though no size stands alone."""
+    found = [road.service_s[1:] * each.stretch for each in road.loads]
+    assert np.allclose(found, [SERVICE_S[1:] * stretch for stretch in (1.0, 1.04, 1.1)], rtol=0.03)
+
+
+def test_the_way_outside_is_that_of_those_who_met_nobody(road: Road) -> None:
+    """The median way of a lone request is within 0.2 ms of the truth at every load, waits in front of the loop left out."""
+    truth_s = float(np.median(np.random.default_rng(0).gamma(6.0, 0.0002, 100_000))) + 0.0001
+    assert [float(np.median(each.outside_s)) for each in road.loads] == pytest.approx([truth_s] * 3, abs=2e-4)
+
+
+def test_a_shared_batch_costs_what_it_costs(road: Road) -> None:
+    """The mean delay of answers in a batch of eight, by company and by rank together, is within a third of the truth."""
+    assert 7 * road.company_s + 3.5 * road.rank_s == pytest.approx(7 * 0.00015 + 3.5 * 0.0001, rel=0.34)
+
+
+def test_the_timer_is_as_late_as_it_is(road: Road) -> None:
+    """By how much batches leave later than their timer says: within 0.1 ms at the median."""
+    truth_s = float(np.median(np.maximum(np.random.default_rng(0).gamma(3.0, 0.0001, 100_000), 0.0001)))
+    assert [float(np.median(each.timer_s)) for each in road.loads] == pytest.approx([truth_s] * 3, abs=1e-4)
+
+
+def test_what_the_loop_takes_is_found(road: Road) -> None:
+    """Of each request, of each batch and after it: a tenth, a tenth and three tenths of a millisecond, to within a tenth."""
+    assert [road.entry_s, road.dispatch_s] == pytest.approx([0.0001, 0.0001], abs=5e-5)
+    assert road.resume_s == pytest.approx(0.0003, abs=2e-4)
+
+
+def test_loads_come_out_in_order(road: Road) -> None:
+    """However the runs were given, loads rise."""
+    rates = [each.rate_per_s for each in road.loads]
+    assert rates == sorted(rates)
+
+
+def test_too_few_answers_are_refused(runs: list[Observed]) -> None:
+    """A load with a handful of answers is no load."""
+    names = "scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica", "number"
+    few = replace(runs[0], **{name: getattr(runs[0], name)[:50] for name in names})
+    with pytest.raises(DataError, match="50 answers"):
+        calibrate(
+            [few], variant="m", sha256="", hardware=MACHINE, ray="2.60.0", ingress="", batch=BATCH, replicas=1, capacity_per_s=240.0
+        )  # fmt: skip
+
+
+def test_batches_are_told_apart(runs: list[Observed]) -> None:
+    """Every batch is found once, with as many requests as it says, in the order in which batches ended."""
+    batches = runs[2].batches
+    assert np.bincount(batches.of).tolist() == batches.size.tolist()
+    assert np.all(np.diff(batches.ended_s) >= 0.0)
+    assert len(batches.size) == round(float(np.sum(1.0 / runs[2].batch_size)))

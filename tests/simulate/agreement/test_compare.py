@@ -1,0 +1,122 @@
+"""Comparison: intervals hold what they should, agreement is shown where it is, and not where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from windtunnel.simulate.agreement import Observed, compare, draw_agreement, predict
+from windtunnel.simulate.agreement.compare import LEAST_REQUESTS, ratio_interval, waiting
+
+from .conftest import drive, poisson
+
+if TYPE_CHECKING:
+    from windtunnel.road import Road
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Observed:
+    """A run at half of capacity that no calibration saw, in bursts."""
+    rng = np.random.default_rng(31)
+    calm_s = poisson(120.0, 14000, 32)
+    # the clock runs faster and slower by a third, every two seconds or so
+    return drive(
+        np.cumsum(np.diff(calm_s, prepend=0.0) / np.repeat(rng.uniform(0.67, 1.33, 70), 200)), 33, stretch=1.05
+    )
+
+
+def test_calibrated_stations_agree_with_the_road(road: Road, held_out: Observed) -> None:
+    """On arrivals it never saw the tunnel is shown to be right within 10%, throughput within 2%, batches within 3%."""
+    found = compare(road, predict(road, held_out.scheduled_s, seed=1), held_out, within=0.1)
+    assert found.verdict.outcome == "go"
+    assert max(abs(each.gap) for each in found.gaps[:3]) < 0.1
+    assert abs(found.gaps[3].gap) < 0.02
+    assert abs(found.gaps[4].gap) < 0.03
+    assert [each.quantity for each in found.gaps] == ["p50", "p90", "p99", "throughput", "mean_batch"]
+
+
+def test_a_wrong_model_is_found_out(road: Road, held_out: Observed) -> None:
+    """Isolated service times, a fifth too short: the tunnel is shown to be wrong, and the blame lies with loop or service."""
+    wrong = replace(road, service_s=road.service_s * 0.8)
+    found = compare(wrong, predict(wrong, held_out.scheduled_s, seed=1), held_out, within=0.1)
+    assert found.verdict.outcome == "no-go"
+    assert found.verdict.exit_code == 1
+    assert found.verdict.evidence["largest_part"] in {"loop", "service"}
+    assert found.gaps[0].high < 0.0
+
+
+def test_parts_add_up_to_the_difference(road: Road, held_out: Observed) -> None:
+    """Where the mean latency differs: the parts' differences are the whole."""
+    told = predict(road, held_out.scheduled_s, seed=1, runs=4)
+    found = compare(road, told, held_out, within=0.1)
+    whole_s = float(told.latency_s.mean() - held_out.latency_s.mean())
+    assert sum(each.gap_s for each in found.parts) == pytest.approx(whole_s, abs=1e-9)
+
+
+def test_a_run_that_does_not_count_decides_nothing(road: Road, held_out: Observed) -> None:
+    """Doubts about the driver leave the verdict inconclusive, with exit code 3."""
+    told = predict(road, held_out.scheduled_s, seed=1, runs=2)
+    verdict = compare(road, told, held_out, within=0.1, doubts=("The generators were late.",)).verdict
+    assert (verdict.outcome, verdict.exit_code, verdict.reasons) == ("inconclusive", 3, ("The generators were late.",))
+
+
+def test_a_rate_that_was_never_calibrated_decides_nothing(road: Road) -> None:
+    """Beyond the loads that were measured the tunnel guesses, and says so."""
+    beyond = drive(poisson(215.0, 2000, 5), 6, stretch=1.1)
+    verdict = compare(road, predict(road, beyond.scheduled_s, seed=1, runs=2), beyond, within=0.1).verdict
+    assert verdict.outcome == "inconclusive"
+    assert "never measured" in verdict.reasons[0]
+
+
+def test_lost_answers_count_as_late(road: Road, held_out: Observed) -> None:
+    """Three in a hundred without an answer: the road's p99 is infinite, and throughput is shown to be off."""
+    kept = np.random.default_rng(1).random(len(held_out)) > 0.03
+    names = "scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica", "number"
+    lossy = replace(held_out, **{name: getattr(held_out, name)[kept] for name in names})
+    found = compare(road, predict(road, held_out.scheduled_s, seed=1, runs=2), lossy, within=0.1)
+    assert found.gaps[2].road == np.inf
+    assert found.gaps[2].to_dict()["road"] is None
+    assert found.verdict.outcome == "no-go"
+
+
+def test_intervals_hold_the_truth(made_up: Road) -> None:
+    """Where the stations are true, the intervals of p50, p90 and p99 hold zero in 57 of 60 runs, give or take chance."""
+    held = np.zeros(3)
+    for repeat in range(60):
+        scheduled_s = poisson(140.0, 3000, 100 + repeat)
+        told = predict(made_up, scheduled_s, seed=repeat, runs=4)
+        seen = predict(made_up, scheduled_s, seed=5000 + repeat, runs=1)
+        for at, share in enumerate((0.5, 0.9, 0.99)):
+            low, high, _ = ratio_interval(told.latency_s, seen.latency_s[0], share, 0.95)
+            held[at] += low <= 0.0 <= high
+    assert held.min() >= 52
+
+
+def test_few_requests_carry_no_interval() -> None:
+    """Below the least number of requests nothing is known."""
+    times_s = np.random.default_rng(0).exponential(size=LEAST_REQUESTS - 1)
+    assert ratio_interval(times_s[None], times_s, 0.5, 0.95)[:2] == (-1.0, np.inf)
+
+
+def test_how_many_wait_is_counted_alike() -> None:
+    """At each sending: those sent before whose batch has not begun."""
+    assert waiting(np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.5, 1.5, 2.5, 4.0])).tolist() == [0, 1, 0, 0]
+
+
+def test_the_section_says_what_was_found(road: Road, held_out: Observed) -> None:
+    """The report has both distributions, the parts and the stations, and a verdict."""
+    from types import SimpleNamespace
+
+    told = predict(road, held_out.scheduled_s, seed=1, runs=2)
+    done = SimpleNamespace(
+        agreement=compare(road, told, held_out, within=0.1), road=road, told=told, load=0.5, calibrated=True
+    )
+    section = draw_agreement(done, name="t", server="1 × m")  # type: ignore[arg-type]  # as much of it as is drawn
+    assert [table.caption for table in section.tables] == [
+        "Tunnel and road", "Where the mean latency differs", "The stations as they were measured",
+    ]  # fmt: skip
+    assert [trace["name"] for trace in section.figures[0].plotly["data"]] == ["tunnel", "road"]
+    assert "240 requests/s" in " ".join(section.sentences)

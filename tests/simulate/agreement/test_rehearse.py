@@ -1,0 +1,139 @@
+"""Rehearsal: clocks are scaled, runs are cut into loads, and what tells nothing is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from windtunnel.errors import DataError, MeasurementError
+from windtunnel.request_log import COMPLETED, TIMED_OUT, RequestLog
+from windtunnel.seeds import Seeds
+from windtunnel.simulate.agreement.rehearse import LOADS, Place, Roadside, observe, rehearse, scale
+from windtunnel.trace import Trace
+
+from .conftest import BATCH, MACHINE, drive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from windtunnel.road import Road
+
+PLACE = Place("m", "", MACHINE, "2.60.0", "HAProxy", BATCH, 1)
+
+
+class Synthetic(Roadside):
+    """The synthetic road in a server's place."""
+
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(), SimpleNamespace(), generators=1, seeds=Seeds(3))  # type: ignore[arg-type]  # never asked
+        self.driven: list[tuple[str, int]] = []
+
+    def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
+        """Drive it as `LiveRun` tells of it."""
+        seen = drive(arrivals_s - arrivals_s[0], len(self.driven))
+        self.driven.append((name, len(seen)))
+        return run_of(seen.scheduled_s, seen.finished_s, seen.queue_s, seen.model_s, seen.batch_size)
+
+
+def run_of(
+    scheduled_s: NDArray[np.float64],
+    finished_s: NDArray[np.float64],
+    queue_s: NDArray[np.float64],
+    model_s: NDArray[np.float64],
+    size: NDArray[np.int64],
+) -> Any:
+    """As much of a `LiveRun` as is read."""
+    none = np.zeros(len(scheduled_s), dtype=np.int32)
+    log = RequestLog(
+        scheduled_s, scheduled_s, finished_s, finished_s, none, size.astype(np.int32), none, none + COMPLETED
+    )
+    return SimpleNamespace(
+        log=log, queue_s=queue_s, model_s=model_s, handler_s=queue_s + model_s, reasons=(), valid=True
+    )
+
+
+def test_capacity_is_found_from_an_overload() -> None:
+    """What a server answers that always has more to do: within 5% of what eight a batch make of its times."""
+    found = Synthetic().capacity_per_s()
+    assert found == pytest.approx(8.0 / (0.0012 + 8 * 0.0034 + 8 * 0.0001), rel=0.05)
+
+
+def test_a_trace_is_calibrated_for_driven_and_compared() -> None:
+    """From nothing to a verdict: a probe, an overload, one run at three loads, the trace at its load; and they agree."""
+    side = Synthetic()
+    trace = Trace("held out", np.cumsum(np.random.default_rng(1).exponential(60.0, 9000)))
+    done = rehearse(side, PLACE, trace, load=0.5, duration_s=60.0, within=0.15, calibrate_s=30.0)
+    assert [name for name, _ in side.driven] == ["a probe", "an overload", "a calibrating run", "held out"]
+    assert len(done.road.loads) == len(LOADS)
+    assert done.calibrated
+    assert done.told.scheduled_s[-1] == pytest.approx(60.0, rel=0.01)
+    assert len(done.told.scheduled_s) == pytest.approx(30.0 * done.road.capacity_per_s, rel=0.01)
+    assert done.agreement.verdict.outcome == "go"
+
+
+def test_a_road_that_was_kept_is_not_measured_again(made_up: Road) -> None:
+    """With stations at hand only the trace is driven."""
+    side = Synthetic()
+    trace = Trace("held out", np.cumsum(np.random.default_rng(1).exponential(1.0, 2000)))
+    done = rehearse(side, PLACE, trace, load=0.5, duration_s=10.0, within=0.1, road=made_up)
+    assert [name for name, _ in side.driven] == ["held out"]
+    assert not done.calibrated
+    with pytest.raises(DataError, match="was measured with another"):
+        rehearse(side, replace(PLACE, ray="2.61.0"), trace, load=0.5, duration_s=10.0, within=0.1, road=made_up)
+
+
+def test_others_at_work_leave_it_open(made_up: Road) -> None:
+    """Where others took a third of the processors while the trace was driven nothing is decided."""
+    side = Synthetic()
+    side.strange = 0.33
+    trace = Trace("held out", np.cumsum(np.random.default_rng(1).exponential(1.0, 2000)))
+    done = rehearse(side, PLACE, trace, load=0.5, duration_s=10.0, within=0.1, road=made_up)
+    assert done.strange == 0.33
+    assert done.agreement.verdict.outcome == "inconclusive"
+    assert "others took 33% of the processors" in done.agreement.verdict.reasons[0]
+
+
+def test_a_clock_is_scaled_to_a_rate() -> None:
+    """As many requests as the rate gives in the time, in that time, in the same rhythm."""
+    trace = Trace("t", np.cumsum(np.random.default_rng(1).exponential(7.0, 1000)))
+    scaled = scale(trace, 50.0, 10.0)
+    assert len(scaled) == 500
+    assert scaled.duration_s == pytest.approx(10.0)
+    assert np.allclose(
+        np.diff(scaled.arrivals_s) / np.diff(trace.arrivals_s[:500]), scaled.duration_s / np.ptp(trace.arrivals_s[:500])
+    )
+    assert len(scale(trace, 500.0, 10.0)) == 1000
+
+
+def test_a_beginning_without_time_is_refused() -> None:
+    """Requests of one instant have no rate."""
+    with pytest.raises(DataError, match="at one instant"):
+        scale(Trace("t", np.array([0.0, 0.0, 0.0, 5.0])), 1.0, 2.0)
+
+
+def test_a_server_that_tells_nothing_is_refused() -> None:
+    """Answers without Server-Timing are no stations."""
+    times_s = np.arange(100.0)
+    silent = run_of(times_s, times_s + 0.01, times_s * math.nan, times_s * math.nan, np.zeros(100, dtype=np.int64))
+    with pytest.raises(DataError, match="how long its batch took"):
+        observe(silent, told_of="t")
+
+
+def test_a_server_that_answers_nothing_has_no_capacity() -> None:
+    """Nothing came back: there is no capacity to take a share of."""
+
+    class Dead(Synthetic):
+        def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
+            run = super().drive(name, arrivals_s)
+            run.log = replace(
+                run.log, finished_s=np.full(len(run.log), np.nan), status=np.full(len(run.log), TIMED_OUT, np.int32)
+            )
+            return run
+
+    with pytest.raises(MeasurementError, match="too few"):
+        Dead().capacity_per_s()

@@ -1,0 +1,192 @@
+"""A Road: what lies around a model where it is served for real, as a few stations measured in place."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.deployment import BatchPolicy
+from windtunnel.digest import canonical_json, write_atomically
+from windtunnel.errors import DataError
+from windtunnel.hardware import Hardware
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+FORMAT = "windtunnel.road/1"
+
+SUFFIX = ".road.npz"
+"""Of the file beside a profile: `model.npz` has `model.road.npz`."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was seen on the road at one load.
+
+    Args:
+        rate_per_s: requests a second that were asked.
+        stretch: by how much batches took longer than `Road.service_s`; its product with `residuals` is 1 at the middle.
+        residuals: float64 `[batches]`, each batch's service ÷ (`Road.service_s` of its size × `stretch`), in the order in which
+            they ran, so that a slow moment stays one.
+        outside_s: float64 `[requests]`, seconds from when a request should have been sent to its answer without those in the
+            replica, of requests that came while nothing was being served.
+        timer_s: float64 `[batches]`, by how much batches that waited for company left later than their timer said.
+    """
+
+    rate_per_s: float
+    stretch: float
+    residuals: Floats
+    outside_s: Floats
+    timer_s: Floats
+
+
+@dataclass(frozen=True)
+class Road:
+    """Client, ingress, event loop, model and way back, as they were where the model was served.
+
+    Args:
+        variant: the variant's name.
+        sha256: of its file.
+        hardware: the machine that client, ingress and replicas shared.
+        ray: the version of Ray whose batching it is.
+        ingress: what stood in front of the replicas, such as `haproxy`.
+        batch: when a batch leaves.
+        replicas: how many served.
+        capacity_per_s: requests a second that were answered when there was always another one waiting.
+        service_s: float64 `[max_batch + 1]`, what a batch of each size took, at the middle, where nothing was in its way; its
+            row 0 is zero.
+        loads: what was seen at each load, from the least to the greatest.
+        entry_s: what each request takes of the replica's event loop on its way in.
+        dispatch_s: from when a batch is closed to when it runs; who comes in between is left over for the next.
+        resume_s: from the end of a batch to when the loop lets somebody in again.
+        company_s: by how much an answer is later for each other request that shared its batch.
+        rank_s: by how much an answer is later for each that left before it.
+
+    Raises:
+        DataError: no load, or service times that do not reach the largest batch.
+    """
+
+    variant: str
+    sha256: str
+    hardware: Hardware
+    ray: str
+    ingress: str
+    batch: BatchPolicy
+    replicas: int
+    capacity_per_s: float
+    service_s: Floats
+    loads: tuple[Loaded, ...]
+    entry_s: float
+    dispatch_s: float
+    resume_s: float
+    company_s: float
+    rank_s: float
+
+    def __post_init__(self) -> None:
+        if not self.loads:
+            raise DataError("was measured at no load", field="loads", value=0, fix="calibrate it again")
+        if len(self.service_s) <= self.batch.max_batch:
+            raise DataError(
+                "does not reach the largest batch", field="service_s", value=len(self.service_s) - 1, fix="calibrate it again"
+            )  # fmt: skip
+        if [each.rate_per_s for each in self.loads] != sorted(each.rate_per_s for each in self.loads):
+            raise DataError("are not in order", field="loads", value=[each.rate_per_s for each in self.loads])
+
+    def check(self, hardware: Hardware, ray: str, batch: BatchPolicy, replicas: int) -> None:
+        """Refuse to speak of a road that it was not measured on.
+
+        Raises:
+            DataError: other hardware, another version of Ray, or a server that batches or is replicated otherwise.
+        """
+        pairs = (
+            ("hardware", f"{self.hardware} ({self.hardware.fingerprint})", f"{hardware} ({hardware.fingerprint})"),
+            ("Ray", self.ray, ray),
+            ("batch", str(self.batch), str(batch)),
+            ("replicas", str(self.replicas), str(replicas)),
+        )
+        for name, had, has in pairs:
+            if had != has:
+                raise DataError(
+                    f"was measured with another: {had}, and this is {has}", field=f"{name} of the road",
+                    fix="calibrate it here (leave --road out)" + (
+                        "; whether batches are made as before, tests/simulate/batching/test_ray_serve.py says" if name == "Ray" else ""
+                    ),
+                )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Write the road as one `.npz` file, the same bytes for the same road."""
+        head = {
+            "format": FORMAT, "variant": self.variant, "sha256": self.sha256, "hardware": self.hardware.to_dict(), "ray": self.ray,
+            "ingress": self.ingress, "max_batch": self.batch.max_batch, "max_wait_s": self.batch.max_wait_s, "replicas": self.replicas,
+            "capacity_per_s": self.capacity_per_s, "entry_s": self.entry_s, "dispatch_s": self.dispatch_s, "resume_s": self.resume_s, "company_s": self.company_s, "rank_s": self.rank_s,
+            "loads": [{"rate_per_s": each.rate_per_s, "stretch": each.stretch} for each in self.loads],
+        }  # fmt: skip
+        arrays = {"service_s": self.service_s}
+        for at, each in enumerate(self.loads):
+            arrays |= {f"{name}_{at}": getattr(each, name) for name in _SERIES}
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(zipfile.ZipInfo("road.json"), canonical_json(head))
+            for name, array in arrays.items():
+                part = io.BytesIO()
+                np.save(part, array)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), part.getvalue())
+        write_atomically(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> Road:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: missing, truncated, or another kind of file.
+        """
+        fix = "give one that `windtunnel simulate --agree --out` wrote"
+        if not path.is_file():
+            raise DataError("is not a file", file=path, fix=fix)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return _read(archive)
+        # what zipfile, json and numpy raise on bytes that nobody meant as a road; RuntimeError: "encrypted"
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            KeyError,
+            ValueError,
+            TypeError,
+            EOFError,
+            OSError,
+            RuntimeError,
+        ) as error:
+            raise DataError(f"is not a road ({error})", file=path, fix=fix) from error
+
+
+_SERIES = ("residuals", "outside_s", "timer_s")
+
+
+def _read(archive: zipfile.ZipFile) -> Road:
+    head: dict[str, Any] = json.loads(archive.read("road.json"))
+    if head["format"] != FORMAT:
+        raise ValueError(f"its format is {head['format']}, not {FORMAT}")
+
+    def array(name: str) -> Floats:
+        return np.asarray(np.load(io.BytesIO(archive.read(f"{name}.npy"))), dtype=np.float64)
+
+    loads = tuple(
+        Loaded(each["rate_per_s"], each["stretch"], *(array(f"{name}_{at}") for name in _SERIES))
+        for at, each in enumerate(head["loads"])
+    )
+    return Road(
+        head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["ray"], head["ingress"],
+        BatchPolicy(head["max_batch"], head["max_wait_s"]), head["replicas"], head["capacity_per_s"], array("service_s"), loads,
+        head["entry_s"], head["dispatch_s"], head["resume_s"], head["company_s"], head["rank_s"],
+    )  # fmt: skip
