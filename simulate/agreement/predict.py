@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-RUNS = 16
+RUNS = 32
 """How often a trace is sent through with new luck: what the tunnel says is their mean, with little luck left in it."""
 
 SLACK = 1.1

@@ -50,6 +50,8 @@ def test_a_target_is_driven(windtunnel: Command, home: Path, nothing: str) -> No
     assert found["in_time"] == 1.0
     assert found["not_due"] == 0
     assert not ran.out.startswith("Live")
+    windtunnel("report", "runs/live")
+    assert "Where the time went" in (home / "runs" / "live" / "report.html").read_text()
 
 
 def test_too_high_a_rate_is_refused(windtunnel: Command, nothing: str) -> None:
