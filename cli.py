@@ -786,6 +786,9 @@ def serve(
         int, typer.Option(min=0, help="Requests that a session takes on at once; 0: two batches, at least 16.")
     ] = 0,
     max_body: Annotated[str, typer.Option(help="The longest request that is read.")] = "64MiB",
+    max_json: Annotated[
+        str, typer.Option(help="The longest without binary tensors; others wait while it is read.")
+    ] = "4MiB",
     nan: Annotated[str, typer.Option(help="Inputs that are NaN or infinite: refuse or allow.")] = "refuse",
     log: Annotated[
         Path | None, typer.Option(help="Write what is asked and answered here, as Parquet that backtest reads.")
@@ -809,7 +812,10 @@ def serve(
     from windtunnel.serving.limits import Limits
     from windtunnel.serving.server import Options
 
-    limits = Limits(max_body_bytes=_read("--max-body", parse_bytes, max_body), nan=nan)
+    limits = Limits(
+        max_body_bytes=_read("--max-body", parse_bytes, max_body), nan=nan,
+        max_json_bytes=_read("--max-json", parse_bytes, max_json),
+    )  # fmt: skip
     verbs.serve(
         model, Options(port, host, token_file, limits, max_ongoing), replicas=replicas, most=most, max_batch=max_batch,
         max_wait_s=_read("--max-wait", parse_duration, max_wait) if max_wait else None,

@@ -207,6 +207,17 @@ def test_a_long_body_is_refused_before_it_is_read(variant: Variant) -> None:
     assert answer.status == 413
 
 
+@pytest.mark.parametrize(("binary", "status"), [(False, 413), (True, 400)])
+def test_numbers_as_text_may_be_less_long(variant: Variant, *, binary: bool, status: int) -> None:
+    """A body without binary tensors has a limit of its own, for reading it stops whoever else is served; the way out is told."""
+    room = Room(variant, limits=Limits(max_body_bytes=1000, max_json_bytes=100))
+    length = {"inference_header_content_length": "400"} if binary else {}
+    (answer,) = _ask(room, _post(b"{" + b" " * 399, **length))
+
+    assert answer.status == status
+    assert ("send binary tensors" in _told(answer)) is not binary
+
+
 def test_nan_where_it_is_allowed(variant: Variant) -> None:
     """A model that takes NaN for a missing value gets it, and NaN comes back."""
     (answer,) = _ask(Room(variant, limits=Limits(nan="allow")), _good(float("nan")))

@@ -44,7 +44,7 @@ def test_an_address_of_another_machine() -> None:
         free_port("203.0.113.7", 0)
 
 
-@pytest.mark.parametrize("changes", [{"max_body_bytes": 0}, {"body_s": 0.0}, {"nan": "maybe"}])
+@pytest.mark.parametrize("changes", [{"max_body_bytes": 0}, {"max_json_bytes": 0}, {"body_s": 0.0}, {"nan": "maybe"}])
 def test_limits_that_are_none(changes: dict[str, object]) -> None:
     """Nothing at all is not a limit, and there are two ways with NaN."""
     with pytest.raises(ConfigError):
@@ -58,5 +58,5 @@ def test_options_in_the_command_s_words() -> None:
 
     assert dict(zip(told[::2], told[1::2], strict=True)) == {
         "--port": "81", "--replicas": "2", "--max-batch": "8", "--max-wait": "2500us", "--most": "3", "--host": "127.0.0.1",
-        "--max-body": "1000B", "--nan": "allow", "--token-file": "t", "--max-ongoing": "9",
+        "--max-body": "1000B", "--max-json": "4194304B", "--nan": "allow", "--token-file": "t", "--max-ongoing": "9",
     }  # fmt: skip

@@ -229,20 +229,29 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limits: Li
         raise Refused(
             415, "does not take packed bodies; send them without Content-Encoding", ((b"accept-encoding", b"identity"),)
         )
+    most, binary = limits.max_body_bytes, b"inference-header-content-length" in headers
+    if not binary:
+        most = min(most, limits.max_json_bytes)
     told = headers.get(b"content-length", b"")
-    length = int(told[:19]) if told.isdigit() else limits.max_body_bytes
-    if length > limits.max_body_bytes:
-        raise _too_long(limits)
+    length = int(told[:19]) if told.isdigit() else most
+    if length > most:
+        raise _too_long(most, binary=binary)
     if length <= limits.held_bytes:
-        return await _gather(receive, limits, None)
-    try:
-        async with asyncio.timeout(limits.body_s):
-            return await _gather(receive, limits, part)
-    except TimeoutError as error:
-        raise Refused(408, f"has not come whole in {limits.body_s:g} seconds", ((b"connection", b"close"),)) from error
+        pieces = await _gather(receive, most, None)
+    else:
+        try:
+            async with asyncio.timeout(limits.body_s):
+                pieces = await _gather(receive, most, part)
+        except TimeoutError as error:
+            why = f"has not come whole in {limits.body_s:g} seconds"
+            raise Refused(408, why, ((b"connection", b"close"),)) from error
+    if pieces is None:
+        raise _too_long(most, binary=binary)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _gather(receive: Receive, limits: Limits, part: Part | None) -> bytes:
+async def _gather(receive: Receive, most: int, part: Part | None) -> list[bytes] | None:
+    """The pieces of a body; None where it is longer than so many bytes."""
     pieces: list[bytes] = []
     length, more = 0, True
     while more:
@@ -251,18 +260,20 @@ async def _gather(receive: Receive, limits: Limits, part: Part | None) -> bytes:
             raise Refused(400, "was cut off")
         pieces.append(message.get("body", b""))
         length, more = length + len(pieces[-1]), message.get("more_body", False)
-        if length > limits.max_body_bytes:
-            raise _too_long(limits)
+        if length > most:
+            return None
         if part is not None:
             part.add(len(pieces[-1]))
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return pieces
 
 
-def _too_long(limits: Limits) -> Refused:
-    message = (
-        f"is longer than the {limits.max_body_bytes} bytes that are taken; send fewer rows, or serve with --max-body"
+def _too_long(most: int, *, binary: bool) -> Refused:
+    way = (
+        "send fewer rows, or serve with --max-body"
+        if binary
+        else "send binary tensors or fewer rows, or serve with --max-json and --max-body"
     )
-    return Refused(413, message, ((b"connection", b"close"),))
+    return Refused(413, f"is longer than the {most} bytes that are taken; {way}", ((b"connection", b"close"),))
 
 
 def _error(refused: Refused) -> Answer:

@@ -16,6 +16,8 @@ class Limits:
 
     Args:
         max_body_bytes: the longest body; a longer one is refused before it is read.
+        max_json_bytes: the longest body without binary tensors: numbers as text are read in one piece, 40 ms a megabyte, by the loop that
+            also serves.
         nan: `refuse` inputs that are NaN or infinite, or `allow` them, as a model must that takes NaN for a missing value.
         body_s: how long a body may take to come; it holds a place in the replica meanwhile.
         awaited: requests whose bodies a replica waits for at once, besides those that it has taken on: they take nobody's place.
@@ -32,11 +34,16 @@ class Limits:
     held_bytes: int = 0
     awaited: int = 1000
     awaited_bytes: int = 2**28
+    max_json_bytes: int = 4 * 2**20
 
     def __post_init__(self) -> None:
-        if self.max_body_bytes < 1 or self.body_s <= 0.0:
-            name = "max_body" if self.max_body_bytes < 1 else "body_s"
-            raise ConfigError("must be more than nothing", field=name, value=min(self.max_body_bytes, self.body_s))
+        for name, value in (
+            ("max_body", self.max_body_bytes),
+            ("max_json", self.max_json_bytes),
+            ("body_s", self.body_s),
+        ):
+            if value <= 0:
+                raise ConfigError("must be more than nothing", field=name, value=value)
         if self.nan not in NAN:
             raise ConfigError("is not known", field="nan", value=self.nan, fix="say refuse or allow")
 

@@ -91,7 +91,9 @@ def words(deployment: Deployment | None, options: Options | None) -> list[str]:
         told += ["--max-wait", f"{batch.max_wait_s * 1e6:.0f}us"]
         told += ["--most", str(deployment.most)] if deployment.most else []
     if options is not None:
-        told += ["--host", options.host, "--max-body", f"{options.limits.max_body_bytes}B", "--nan", options.limits.nan]
+        limits = options.limits
+        told += ["--host", options.host, "--max-body", f"{limits.max_body_bytes}B", "--nan", limits.nan]
+        told += ["--max-json", f"{limits.max_json_bytes}B"]
         told += ["--token-file", str(options.token_file)] if options.token_file else []
         told += ["--max-ongoing", str(options.max_ongoing)] if options.max_ongoing else []
     return told
