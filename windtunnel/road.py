@@ -68,7 +68,10 @@ class Road:
         loads: what was seen at each load, from the least to the greatest.
         entry_s: what each request takes of the replica's event loop on its way in.
         dispatch_s: from when a batch is closed to when it runs; who comes in between is left over for the next.
-        resume_s: from the end of a batch to when the loop lets somebody in again.
+        join_s: by how much later a timer fires for each that joins while it runs.
+        resume_s: from the end of a batch to when the loop lets somebody in again, and
+        answer_s: so much more for each request of that batch, which is answered first, and
+        knock_s: so much more for each that has come meanwhile, as all are read before one is let in.
         company_s: by how much an answer is later for each other request that shared its batch.
         rank_s: by how much an answer is later for each that left before it.
 
@@ -88,7 +91,10 @@ class Road:
     loads: tuple[Loaded, ...]
     entry_s: float
     dispatch_s: float
+    join_s: float
     resume_s: float
+    answer_s: float
+    knock_s: float
     company_s: float
     rank_s: float
 
@@ -128,7 +134,8 @@ class Road:
         head = {
             "format": FORMAT, "variant": self.variant, "sha256": self.sha256, "hardware": self.hardware.to_dict(), "ray": self.ray,
             "ingress": self.ingress, "max_batch": self.batch.max_batch, "max_wait_s": self.batch.max_wait_s, "replicas": self.replicas,
-            "capacity_per_s": self.capacity_per_s, "entry_s": self.entry_s, "dispatch_s": self.dispatch_s, "resume_s": self.resume_s, "company_s": self.company_s, "rank_s": self.rank_s,
+            "capacity_per_s": self.capacity_per_s, "entry_s": self.entry_s, "dispatch_s": self.dispatch_s, "join_s": self.join_s, "resume_s": self.resume_s, "answer_s": self.answer_s,
+            "knock_s": self.knock_s, "company_s": self.company_s, "rank_s": self.rank_s,
             "loads": [{"rate_per_s": each.rate_per_s, "stretch": each.stretch} for each in self.loads],
         }  # fmt: skip
         arrays = {"service_s": self.service_s}
@@ -188,5 +195,5 @@ def _read(archive: zipfile.ZipFile) -> Road:
     return Road(
         head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["ray"], head["ingress"],
         BatchPolicy(head["max_batch"], head["max_wait_s"]), head["replicas"], head["capacity_per_s"], array("service_s"), loads,
-        head["entry_s"], head["dispatch_s"], head["resume_s"], head["company_s"], head["rank_s"],
+        head["entry_s"], head["dispatch_s"], head["join_s"], head["resume_s"], head["answer_s"], head["knock_s"], head["company_s"], head["rank_s"],
     )  # fmt: skip

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import nnls
 
 from windtunnel.errors import DataError
 from windtunnel.road import Loaded, Road
-
-from .predict import predict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +29,6 @@ LEAST_REQUESTS = 100
 LEAST_BATCHES = 5
 """Fewer batches of a size, at one load, tell nothing of it."""
 
-MOST_RESUME_S = 0.002
-"""No event loop is longer busy with the answers of a batch before it lets somebody in."""
-
 EARLIEST = 0.01
 """The share of requests that the clock, or a loop that hiccups, lets into a batch although it was closed."""
 
@@ -45,11 +41,8 @@ LEAST_SIZES = 3
 DRAWN = 20
 """A time of a size counts as many batches as it was seen in, the line through all sizes as many as this."""
 
-CLOSE_S = 4e-6
-"""As near as this is near enough."""
-
-SEEDS = 4
-"""How often a run is sent through the stations again for each guess of what the loop takes."""
+FRESH_S = 0.0015
+"""Who has waited so much longer than a batch waits was there before the one before it ended."""
 
 
 def calibrate(
@@ -69,8 +62,8 @@ def calibrate(
     Service is taken as it was in place: a time by size, a factor by load (Tukey's median polish of the logarithms), and what is
     left over in the order in which it came. The way outside is that of requests which met nobody; what a shared batch adds to it
     is a regression. What the event loop takes of each request is the time between two that it let in one after the other; what it takes
-    to begin a batch is how late a request may come and still be in it; what it takes after a batch no answer tells: it is the time
-    with which the stations, sent the very arrivals of the runs, keep requests outside as long as the road did.
+    to begin a batch is how late a request may come and still be in it; what it takes after a batch is a regression on how many
+    it answers and how many have come meanwhile, as each batch tells how long its first request was in.
 
     Args:
         runs: one a load, in any order.
@@ -96,19 +89,23 @@ def calibrate(
     free = [each.was_free for each in ordered]
     company_s, rank_s = _shared(ordered, free)
     service_s, stretch = _polished(ordered, batch.max_batch)
+    join_s = _join_s(ordered, batch)
     loads = tuple(
         Loaded(
             _rate_per_s(run), stretch[at], _residuals(run, service_s * stretch[at]),
-            _own_way(run, company_s, rank_s)[met_nobody], _late(run, met_nobody, batch),
+            _own_way(run, company_s, rank_s)[met_nobody], _late(run, met_nobody, batch, join_s),
         )
         for at, (run, met_nobody) in enumerate(zip(ordered, free, strict=True))
     )  # fmt: skip
     entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
-    road = Road(
-        variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, loads, entry_s, dispatch_s, 0.0,
-        company_s, rank_s,
+    full_s = service_s[-1] * stretch[-1] * float(np.mean(loads[-1].residuals))
+    spare_s = batch.max_batch * (replicas / capacity_per_s - entry_s) - full_s - dispatch_s
+    resume_s, answer_s, knock_s = _resume(ordered, company_s, batch, spare_s)
+    loads = tuple(replace(each, outside_s=np.maximum(each.outside_s - entry_s - knock_s, 1e-6)) for each in loads)
+    return Road(
+        variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, loads, entry_s, dispatch_s,
+        join_s, resume_s, answer_s, knock_s, company_s, rank_s,
     )  # fmt: skip
-    return _with_resume(road, ordered)
 
 
 def _rate_per_s(run: Observed) -> float:
@@ -142,14 +139,28 @@ def _own_way(run: Observed, company_s: float, rank_s: float) -> Floats:
     return np.maximum(run.outside_s - company_s * (run.batch_size - 1) - rank_s * ranks(run), 1e-6)
 
 
-def _late(run: Observed, met_nobody: NDArray[np.bool_], batch: BatchPolicy) -> Floats:
+def _join_s(runs: Sequence[Observed], batch: BatchPolicy) -> float:
+    """By how much later a timer fires for each that joins while it runs: a regression over batches that it closed."""
+    sizes, late_s = [], []
+    for run in runs:
+        batches = run.batches
+        waited_s = batches.queue_s - batch.max_wait_s
+        timed = (batches.size < batch.max_batch) & (waited_s >= 0.0) & (waited_s < FRESH_S)
+        sizes.append(batches.size[timed] - 1.0)
+        late_s.append(waited_s[timed])
+    return (
+        max(0.0, float(np.polyfit(np.concatenate(sizes), np.concatenate(late_s), 1)[0])) if batch.max_batch > 2 else 0.0
+    )
+
+
+def _late(run: Observed, met_nobody: NDArray[np.bool_], batch: BatchPolicy, join_s: float) -> Floats:
     """By how much batches left later than their timer said: those that were not full, and whose first came to an idle loop."""
     batches = run.batches
     first_free = np.zeros(len(batches.size), dtype=bool)
     first_free[batches.of[met_nobody & (run.queue_s == batches.queue_s[batches.of])]] = True
-    late_s = batches.queue_s - batch.max_wait_s
-    timed = first_free & (batches.size < batch.max_batch) & (late_s >= 0.0)
-    return late_s[timed] if timed.any() else np.zeros(1)
+    late_s = batches.queue_s - batch.max_wait_s - join_s * (batches.size - 1)
+    timed = first_free & (batches.size < batch.max_batch) & (batches.queue_s >= batch.max_wait_s)
+    return np.maximum(late_s[timed], 0.0) if timed.any() else np.zeros(1)
 
 
 def _polished(runs: Sequence[Observed], max_batch: int) -> tuple[Floats, list[float]]:
@@ -211,19 +222,51 @@ def _gaps_between_gated(run: Observed) -> list[float]:
     return [float(np.ptp(each)) / (len(each) - 1) for each in np.split(queue_s, edges) if len(each) >= GATED]
 
 
-def _with_resume(road: Road, runs: Sequence[Observed]) -> Road:
-    """The road with what its loop takes after a batch, by halving the interval in which it lies."""
-    caps_s = [float(np.quantile(run.outside_s, 0.99)) for run in runs]
-    seen_s = sum(float(np.mean(np.minimum(run.outside_s, cap_s))) for run, cap_s in zip(runs, caps_s, strict=True))
-    low_s, high_s = 0.0, MOST_RESUME_S
-    while high_s - low_s > CLOSE_S:
-        guess = replace(road, resume_s=(low_s + high_s) / 2.0)
-        told_s = sum(_mean_outside_s(guess, run, cap_s) for run, cap_s in zip(runs, caps_s, strict=True))
-        low_s, high_s = (guess.resume_s, high_s) if told_s < seen_s else (low_s, guess.resume_s)
-    return replace(road, resume_s=low_s)
+def _resume(
+    runs: Sequence[Observed], company_s: float, batch: BatchPolicy, spare_s: float
+) -> tuple[float, float, float]:
+    """What the loop takes after a batch before it lets somebody in: at least, for each that it answers, for each that knocks."""
+    rows, spans_s = [], []
+    for run in runs:
+        found = _resumptions(run, company_s, batch)
+        rows.append(found[:, :2])
+        spans_s.append(found[:, 2])
+    left, span_s = np.concatenate(rows), np.concatenate(spans_s)
+    if len(left) < LEAST_REQUESTS:
+        return 0.0, 0.0, 0.0
+    low_s, high_s = np.quantile(span_s, (0.02, 0.98))
+    # a server that always had more to do answered a full batch and read another in what its capacity leaves it
+    weight = np.sqrt(len(left))
+    columns = np.column_stack([np.ones(len(left)), left])
+    columns = np.vstack([columns, 0.0 * weight * np.array([1.0, batch.max_batch, batch.max_batch])])
+    found = nnls(columns, np.append(np.clip(span_s, max(low_s, 0.0), high_s), 0.0 * weight * max(spare_s, 0.0)))[0]
+    return float(found[0]), float(found[1]), float(found[2])
 
 
-def _mean_outside_s(road: Road, run: Observed, cap_s: float) -> float:
-    """How long the stations keep the requests of a run outside, in the mean."""
-    told = predict(road, run.scheduled_s, seed=0, runs=SEEDS)
-    return float(np.mean([np.mean(np.minimum(told.observed(each).outside_s, cap_s)) for each in range(SEEDS)]))
+def _resumptions(run: Observed, company_s: float, batch: BatchPolicy) -> Floats:
+    """Batches that were gathered from those who knocked when the batch before ended; float64 `[batches, 3]`.
+
+    In columns: the size of the batch before; how many knocked; the time from its end to the first that was let in. Answers tell
+    when a batch began but for the way back, which is as long for the batch before, but for what company adds.
+    """
+    batches, way_s = run.batches, float(np.median(run.outside_s[run.was_free])) if run.was_free.any() else 0.0
+    knocks = np.bincount(
+        run.batches.of, weights=run.scheduled_s < run.before_s - way_s, minlength=len(batches.size)
+    )  # fmt: skip
+    end_s = batches.ended_s - company_s * (batches.size - 1)
+    began_s = end_s - batches.model_s - batches.queue_s
+    replica = np.zeros(len(batches.size), dtype=np.int64)
+    replica[batches.of] = run.replica
+    found = []
+    for each in np.unique(replica):
+        mine = np.flatnonzero(replica == each)
+        before, after = mine[:-1], mine[1:]
+        # who was left over did not knock: its wait began before the batch ended
+        fresh = (
+            (knocks[after] > 0)
+            & (batches.queue_s[after] < batch.max_wait_s + FRESH_S)
+            & (batches.size[after] < batch.max_batch)
+        )
+        span_s = began_s[after] - end_s[before]
+        found.append(np.column_stack([batches.size[before], knocks[after], span_s])[fresh])
+    return np.concatenate(found)

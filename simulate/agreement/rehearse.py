@@ -258,9 +258,9 @@ def _between(seen: Observed, first: int, end: int) -> Observed:
 
 
 def _answers_per_s(run: LiveRun) -> float:
-    """Answers a second between the first tenth and the last."""
+    """Answers a second of the second half but its last tenth: what is new to a server it has met by then."""
     finished_s = np.sort(run.log.finished_s[np.isfinite(run.log.finished_s)])
     if len(finished_s) < PROBE // 2:
         raise MeasurementError("the server answered too few of the first requests for a capacity; is the model right?")
-    first, last = len(finished_s) // 10, len(finished_s) - 1 - len(finished_s) // 10
+    first, last = len(finished_s) // 2, len(finished_s) - 1 - len(finished_s) // 10
     return (last - first) / float(finished_s[last] - finished_s[first])

@@ -47,9 +47,12 @@ class Stations(NamedTuple):
         timer_s: float64 `[loads, points]`, quantiles.
         entry_s: of the event loop, for each request.
         dispatch_s: from when a batch is closed to when the loop stands still for it: who comes in between is left over.
-        resume_s: from the end of a batch to when somebody is let in again.
-        company_s: see `Road`.
-        rank_s: see `Road`.
+        join_s: by how much later a timer fires for each that joins while it runs.
+        resume_s: see `Road`, as the next four.
+        answer_s: of each request of the batch that ended.
+        knock_s: of each request that has come meanwhile.
+        company_s: of the way back.
+        rank_s: of the way back.
         lower: of the two loads that the run as a whole lies between.
         share: how far it lies from it towards the next.
         lowers: int64 `[requests]`, the same of the second around each request.
@@ -65,7 +68,10 @@ class Stations(NamedTuple):
     timer_s: Floats
     entry_s: float
     dispatch_s: float
+    join_s: float
     resume_s: float
+    answer_s: float
+    knock_s: float
     company_s: float
     rank_s: float
     lower: int
@@ -135,10 +141,7 @@ def late_of(s: Stations, start: np.uint64, each: int) -> float:
 
 @njit(nogil=True, cache=True)
 def next_of(free_s: float, wake_s: float, starts_s: float, knocks: bool) -> float:
-    """When an event loop has something to do: someone to let in, a batch to begin, a timer.
-
-    Whoever has knocked is let in before the loop stands still, too late for a batch that is closed.
-    """
+    """When an event loop has something to do: someone to let in, a batch to begin, a timer."""
     if knocks:
         return free_s
     return max(starts_s, free_s) if starts_s < np.inf else max(wake_s, free_s)
@@ -155,6 +158,8 @@ class Loops(NamedTuple):
         answered: int64, how many of those the ingress knows of.
         under_way: int64, how many it believes to be there.
         closed: int64, how many are in a batch that has not begun.
+        resumes: int64, how many were in a batch that has just ended; 0 after that.
+        read: int64, of those who knock, how many were read as the loop went on: nobody keeps them out any more.
         free_s: when the loop can do something.
         wake_s: when the batcher is to be asked again.
         starts_s: when the closed batch begins at the soonest.
@@ -169,6 +174,8 @@ class Loops(NamedTuple):
     answered: Ints
     under_way: Ints
     closed: Ints
+    resumes: Ints
+    read: Ints
     free_s: Floats
     wake_s: Floats
     starts_s: Floats
@@ -181,7 +188,7 @@ def _nearest(loops: Loops) -> tuple[float, int]:
     """The loop that has something to do first, and when."""
     now_s, replica = np.inf, 0
     for each in range(len(loops.came)):
-        knocks = loops.entered[each] < loops.came[each]
+        knocks = loops.read[each] > 0 if loops.closed[each] > 0 else loops.entered[each] < loops.came[each]
         at_s = next_of(loops.free_s[each], loops.wake_s[each], loops.starts_s[each], knocks)
         if at_s < now_s:
             now_s, replica = at_s, each
@@ -208,21 +215,29 @@ def _arrive(loops: Loops, out: Passed, request: int, now_s: float, last: int) ->
 
 @njit(nogil=True, cache=True)
 def _turn(loops: Loops, s: Stations, out: Passed, replica: int, now_s: float) -> None:
-    """Let one in, unless a timer is due, and see whether a batch leaves."""
-    knocks, closed = loops.entered[replica] < loops.came[replica], loops.closed[replica] > 0
-    if knocks and (closed or loops.wake_s[replica] > loops.free_s[replica]):
-        now_s += s.entry_s
+    """Go on after a batch, or let one in, and see whether a batch leaves."""
+    knocks, closed = loops.came[replica] - loops.entered[replica], loops.closed[replica] > 0
+    if loops.resumes[replica] > 0:
+        now_s += s.resume_s + s.answer_s * loops.resumes[replica] + s.knock_s * knocks
+        loops.resumes[replica], loops.read[replica] = 0, knocks
+    elif knocks:
+        now_s += s.entry_s + (0.0 if loops.read[replica] > 0 else s.knock_s)
+        loops.read[replica] = max(loops.read[replica] - 1, 0)
         out.entered_s[loops.line[replica, loops.entered[replica]]] = now_s
+        if loops.entered[replica] > loops.served[replica] + loops.closed[replica]:
+            loops.batching[replica, 1] += s.join_s
         loops.entered[replica] += 1
     loops.free_s[replica] = now_s
-    waiting = loops.entered[replica] - loops.served[replica] - loops.closed[replica]
-    batching, memo = loops.batching[replica], loops.memo[replica]
     if closed:
-        ray_serve.leave_over(now_s, waiting, batching, memo)
+        if loops.closed[replica] >= int(s.batching[0]):
+            waiting = loops.entered[replica] - loops.served[replica] - loops.closed[replica]
+            ray_serve.leave_over(now_s, waiting, loops.batching[replica], loops.memo[replica])
         return
-    count, _, loops.wake_s[replica] = ray_serve.close(now_s, 1, waiting, batching, memo)
+    waiting = loops.entered[replica] - loops.served[replica]
+    count, _, loops.wake_s[replica] = ray_serve.close(now_s, 1, waiting, loops.batching[replica], loops.memo[replica])
     if count > 0:
         loops.closed[replica], loops.starts_s[replica] = count, now_s + s.dispatch_s
+        loops.read[replica] = loops.came[replica] - loops.entered[replica]
 
 
 @njit(nogil=True, cache=True)
@@ -240,7 +255,9 @@ def _serve(loops: Loops, s: Stations, out: Passed, replica: int, service_s: floa
     loops.closed[replica], loops.starts_s[replica] = 0, np.inf
     ray_serve.learn(ends_s, loops.batching[replica], loops.memo[replica])
     # what was left over is looked at before anyone else comes in
-    loops.free_s[replica], loops.wake_s[replica] = ends_s + s.resume_s, ends_s
+    loops.wake_s[replica] = ends_s
+    loops.resumes[replica] = count
+    loops.free_s[replica] = ends_s
     return int(count)
 
 
@@ -280,7 +297,7 @@ def _compile(sources: int) -> Any:
             if cursor < n and came_s[order[cursor]] <= now_s:
                 last = _arrive(loops, out, order[cursor], came_s[order[cursor]], last)
                 cursor += 1
-            elif loops.closed[replica] == 0 or loops.entered[replica] < loops.came[replica]:
+            elif loops.closed[replica] == 0 or loops.read[replica] > 0:
                 _turn(loops, s, out, replica, now_s)
             else:
                 first = loops.line[replica, loops.served[replica]]
@@ -319,6 +336,6 @@ def _idle(stations: Stations, requests: int) -> Loops:
     """Event loops that nobody has asked anything yet."""
     n, batching = stations.replicas, np.tile(stations.batching, (stations.replicas, 1))
     return Loops(
-        np.zeros((n, requests), dtype=np.int64), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), np.zeros(n),
+        np.zeros((n, requests), dtype=np.int64), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), np.zeros(n),
         np.full(n, np.inf), np.full(n, np.inf), batching, np.zeros((n, RayServeBatching.memo)),
     )  # fmt: skip

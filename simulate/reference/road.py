@@ -36,7 +36,10 @@ class Course(NamedTuple):
         late_s: by how much a timer is late, by the number of the batch (replicas come first).
         entry_s: of the loop, for a request.
         dispatch_s: from when a batch is closed to when the loop stands still for it.
-        resume_s: from the end of a batch to when somebody is let in again.
+        join_s: by how much later a timer fires for each that joins while it runs.
+        resume_s: from the end of a batch to when the loop goes on, and
+        answer_s: so much more for each request of that batch, and
+        knock_s: so much more for each that has come meanwhile.
         company_s: of the way back, for each other request of the batch.
         rank_s: of the way back, for each answer before it.
     """
@@ -46,7 +49,10 @@ class Course(NamedTuple):
     late_s: Callable[[int], float]
     entry_s: float = 0.0
     dispatch_s: float = 0.0
+    join_s: float = 0.0
     resume_s: float = 0.0
+    answer_s: float = 0.0
+    knock_s: float = 0.0
     company_s: float = 0.0
     rank_s: float = 0.0
 
@@ -59,6 +65,7 @@ class Replica:
         self.inbox: deque[int] = deque()
         self.queue: deque[int] = deque()
         self.closed: list[int] = []
+        self.resumes = self.read = 0
         self.under_way: list[int] = []
         self.free_s, self.wake_s, self.begins_s = 0.0, math.inf, math.inf
         self.twin = BlockedRayServeTwin(batching)
@@ -67,36 +74,47 @@ class Replica:
     def wind(self, number: int) -> None:
         """The next timer is late by its own luck."""
         late_s = max(self.course.late_s(number) - self.course.dispatch_s, 0.0)
-        timed = replace(self.batching, max_wait_s=self.batching.max_wait_s + late_s)
-        self.twin.batching = self.twin.gathering.batching = timed
+        self.time(self.batching.max_wait_s + late_s)
+
+    def time(self, max_wait_s: float) -> None:
+        """The timer takes so long."""
+        self.twin.batching = self.twin.gathering.batching = replace(self.batching, max_wait_s=max_wait_s)
 
     @property
     def next_s(self) -> float:
         """When its loop has something to do."""
-        if self.inbox:
+        if self.read if self.closed else self.inbox:
             return self.free_s
         return max(self.free_s, self.begins_s if self.closed else self.wake_s)
 
     @property
     def is_due(self) -> bool:
         """Whether the batch that was closed begins now."""
-        return bool(self.closed) and not self.inbox
+        return bool(self.closed) and not self.read
 
     def turn(self, entered_s: dict[int, float]) -> None:
-        """Take one in, unless a timer is due, and see whether a batch leaves."""
+        """Go on after a batch, or take one in, and see whether a batch leaves."""
         now_s = self.next_s
-        if self.inbox and (self.closed or self.wake_s > self.free_s):
-            now_s += self.course.entry_s
+        if self.resumes:
+            course = self.course
+            now_s += course.resume_s + course.answer_s * self.resumes + course.knock_s * len(self.inbox)
+            self.resumes, self.read = 0, len(self.inbox)
+        elif self.inbox:
+            now_s += self.course.entry_s + (0.0 if self.read else self.course.knock_s)
+            self.read = max(self.read - 1, 0)
             entered_s[self.inbox[0]] = now_s
+            if self.queue:
+                self.time(self.twin.batching.max_wait_s + self.course.join_s)
             self.queue.append(self.inbox.popleft())
         self.free_s = now_s
         if self.closed:
-            self.twin.leave_over(now_s, len(self.queue))
+            if len(self.closed) >= self.batching.max_batch:
+                self.twin.leave_over(now_s, len(self.queue))
             return
         leaves, _, self.wake_s = self.twin.close(now_s, 1, len(self.queue), -math.inf, now_s)
         if leaves:
             self.closed = [self.queue.popleft() for _ in range(leaves)]
-            self.begins_s = now_s + self.course.dispatch_s
+            self.begins_s, self.read = now_s + self.course.dispatch_s, len(self.inbox)
 
 
 def drive_slowly(scheduled_s: Sequence[float], batching: RayServeBatching, replicas: int, course: Course) -> list[Step]:
@@ -153,4 +171,4 @@ def _serve(replica: Replica, batch: int, entered_s: dict[int, float], steps: dic
         steps[request] = Step(entered_s[request], begins_s, ends_s, ends_s + back_s, size, replica.number)
     replica.twin.learn(ends_s, size, ends_s - begins_s, 0.0)
     replica.closed, replica.begins_s = [], math.inf
-    replica.free_s, replica.wake_s = ends_s + course.resume_s, ends_s
+    replica.free_s, replica.wake_s, replica.resumes = ends_s, ends_s, size

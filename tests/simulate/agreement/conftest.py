@@ -37,7 +37,7 @@ def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: float = 1.0) 
         lambda each: (way_s[each] / 3.0, way_s[each] * 2.0 / 3.0),
         lambda batch, size, _first: float(SERVICE_S[size] * factor[batch]),
         lambda batch: float(late_s[batch]),
-        entry_s=0.0001, dispatch_s=0.0001, resume_s=0.0003, company_s=0.00015, rank_s=0.0001,
+        entry_s=0.0001, dispatch_s=0.0001, join_s=0.00005, resume_s=0.0006, answer_s=0.0001, knock_s=0.0002, company_s=0.00015, rank_s=0.0001,
     )  # fmt: skip
     batching = RayServeBatching(BATCH.max_batch, BATCH.max_wait_s, blocking=True, python=(3, 11))
     steps = drive_slowly(scheduled_s.tolist(), batching, 1, course)
@@ -82,19 +82,6 @@ def made_up() -> Road:
         for rate, stretch in ((50.0, 1.0), (165.0, 1.1))
     )
     return Road(
-        "m",
-        "",
-        MACHINE,
-        "2.60.0",
-        "HAProxy",
-        BATCH,
-        1,
-        240.0,
-        SERVICE_S,
-        loads,
-        0.0001,
-        0.0001,
-        0.0003,
-        0.00015,
-        0.0001,
-    )
+        "m", "", MACHINE, "2.60.0", "HAProxy", BATCH, 1, 240.0, SERVICE_S, loads, entry_s=1e-4, dispatch_s=1e-4, join_s=5e-5,
+        resume_s=6e-4, answer_s=1e-4, knock_s=2e-4, company_s=1.5e-4, rank_s=1e-4,
+    )  # fmt: skip

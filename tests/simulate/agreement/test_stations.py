@@ -18,7 +18,7 @@ def make_stations(batching: RayServeBatching, replicas: int, rng: np.random.Gene
     return Stations(
         batching.settings(), replicas, service_s, np.array([1.0, 1.2]), rng.lognormal(0.0, 0.2, (2, 50)),
         np.sort(rng.gamma(2.0, 0.0005, (2, 64)), axis=1), np.sort(rng.exponential(0.0003, (2, 64)), axis=1),
-        0.0002, 0.0004, 0.0003, 0.0001, 0.00015, 0, 0.3,
+        0.0002, 0.0004, 0.0001, 0.0003, 0.0001, 0.0002, 0.0001, 0.00015, 0, 0.3,
         np.zeros(requests, dtype=np.int64), rng.uniform(size=requests),
     )  # fmt: skip
 
@@ -35,7 +35,8 @@ def course_of(stations: Stations, seed: int, requests: int) -> Course:
         lambda request: (ways[request], ways[request]),
         lambda batch, size, first: service_of(stations, starts[SERVICE], batch, size, first),
         lambda each: between(stations.timer_s, stations.lower, stations.share, uniform_from(starts[TIMER], each)),
-        stations.entry_s, stations.dispatch_s, stations.resume_s, stations.company_s, stations.rank_s,
+        stations.entry_s, stations.dispatch_s, stations.join_s, stations.resume_s, stations.answer_s, stations.knock_s,
+        stations.company_s, stations.rank_s,
     )  # fmt: skip
 
 
@@ -64,7 +65,8 @@ def test_a_lone_request_takes_its_way_its_timer_and_its_service() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.01] * 8]), np.ones(1), one, one * 0.002, one * 0.0004, 0.0001, 0.0003, 0.0, 0.1, 0.1, 0, 0.0,
+        batching.settings(), 1, np.array([0.0, *[0.01] * 8]), np.ones(1), one, one * 0.002, one * 0.0004, 0.0001, 0.0003, 0.0, 0.0, 0.0, 0.0,
+        0.1, 0.1, 0, 0.0,
         np.zeros(3, dtype=np.int64), np.zeros(3),
     )  # fmt: skip
     passed = pass_through(np.array([1.0, 2.0]), stations, 1)
@@ -77,22 +79,36 @@ def test_a_request_that_meets_a_busy_loop_waits_outside() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.0, 0.0003, 0.0, 0.0, 0, 0.0,
+        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.0, 0.0, 0.0003, 0.0004, 0.0002,
+        0.0, 0.0, 0, 0.0,
         np.zeros(3, dtype=np.int64), np.zeros(3),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.05]), stations, 1)
-    assert passed.entered_s[1] == pytest.approx(0.1051 + 0.0003 + 0.0001)
+    assert passed.entered_s[1] == pytest.approx(0.1053 + 0.0003 + 0.0004 + 0.0002 + 0.0001)
     assert passed.started_s[1] - passed.entered_s[1] == pytest.approx(0.005)
 
 
-def test_who_comes_between_closing_and_service_waits_for_two() -> None:
-    """The queue holds the one who came in between through the whole service of the batch that was closed before."""
-    batching = RayServeBatching(8, 0.005, blocking=True, python=(3, 11))
+def test_who_has_knocked_as_a_full_batch_is_closed_is_left_over() -> None:
+    """Three come while a batch runs, and two fill the next: the third is let in before that runs, and goes alone right after it."""
+    batching = RayServeBatching(2, 0.005, blocking=True, python=(3, 11))
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 0.0, 0.0, 0, 0.0,
-        np.zeros(3, dtype=np.int64), np.zeros(3),
+        batching.settings(), 1, np.array([0.0, 0.1, 0.1]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 0.0, 0.0, 0.0,
+        0.0, 0.0, 0, 0.0, np.zeros(4, dtype=np.int64), np.zeros(4),
     )  # fmt: skip
-    passed = pass_through(np.array([0.0, 0.0055, 0.05]), stations, 1)
-    assert passed.batch_size.tolist() == [1, 1, 1]
-    assert passed.started_s[1] - passed.entered_s[1] == pytest.approx(0.0061 + 0.1 - 0.0056 + 0.001)
+    passed = pass_through(np.array([0.0, 0.05, 0.06, 0.07]), stations, 1)
+    assert passed.batch_size.tolist() == [1, 2, 2, 1]
+    assert passed.entered_s[3] < passed.started_s[1]
+    assert passed.started_s[3] - passed.ended_s[1] == pytest.approx(0.001)
+
+
+def test_a_timer_is_later_for_each_that_joins() -> None:
+    """Two that come while the first waits for company put it off by half a millisecond each."""
+    batching = RayServeBatching(8, 0.005, blocking=True)
+    one = np.full((1, 4), 1.0)
+    stations = Stations(
+        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0, 0.0, 0.0005, 0.0, 0.0, 0.0,
+        0.0, 0.0, 0, 0.0, np.zeros(3, dtype=np.int64), np.zeros(3),
+    )  # fmt: skip
+    passed = pass_through(np.array([0.0, 0.001, 0.002]), stations, 1)
+    assert passed.started_s == pytest.approx([0.006] * 3)
