@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -203,9 +204,11 @@ def test_what_is_no_request(served: Served, sent: bytes) -> None:
     """Lines that are no HTTP and bodies that end early are refused or hung up on, and the next one is served."""
     host, port = served.root.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as raw:
-        raw.sendall(sent)
-        raw.shutdown(socket.SHUT_WR)
-        first = raw.recv(65536)
+        first = b""
+        with contextlib.suppress(OSError):  # hung up on before all was said
+            raw.sendall(sent)
+            raw.shutdown(socket.SHUT_WR)
+            first = raw.recv(65536)
 
     assert first == b"" or first.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4"))
     assert _infer(served, [1])[0] == 200
