@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from windtunnel.deployment import BatchPolicy
 from windtunnel.digest import canonical_json, write_atomically
-from windtunnel.errors import DataError
+from windtunnel.errors import DataError, naming
 from windtunnel.hardware import Hardware
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FORMAT = "windtunnel.road/1"
-
-SUFFIX = ".road.npz"
-"""Of the file beside a profile: `model.npz` has `model.road.npz`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,9 @@ class Loaded:
         outside_s: float64 `[requests]`, seconds from when a request should have been sent to its answer without those in the
             replica, of requests that came while nothing was being served.
         timer_s: float64 `[batches]`, by how much batches that waited for company left later than their timer said.
+
+    Raises:
+        DataError: a rate or a stretch that is none, or times of which there are none, or some that are no numbers.
     """
 
     rate_per_s: float
@@ -48,6 +49,12 @@ class Loaded:
     residuals: Floats
     outside_s: Floats
     timer_s: Floats
+
+    def __post_init__(self) -> None:
+        for name in ("rate_per_s", "stretch"):
+            _check_number(name, getattr(self, name), above=True)
+        for name in _SERIES:
+            _check_times(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,10 @@ class Road:
         knock_s: so much more for each that has come meanwhile, as all are read before one is let in.
         company_s: by how much an answer is later for each other request that shared its batch.
         rank_s: by how much an answer is later for each that left before it.
+        doubts: why what was measured does not count; empty where it does.
 
     Raises:
-        DataError: no load, or service times that do not reach the largest batch.
+        DataError: no load, service times that do not reach the largest batch, or figures that are none.
     """
 
     variant: str
@@ -97,6 +105,7 @@ class Road:
     knock_s: float
     company_s: float
     rank_s: float
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.loads:
@@ -106,17 +115,30 @@ class Road:
                 "does not reach the largest batch", field="service_s", value=len(self.service_s) - 1, fix="calibrate it again"
             )  # fmt: skip
         if [each.rate_per_s for each in self.loads] != sorted(each.rate_per_s for each in self.loads):
-            raise DataError("are not in order", field="loads", value=[each.rate_per_s for each in self.loads])
+            raise DataError(
+                "are not in order", field="loads", value=[each.rate_per_s for each in self.loads], fix="calibrate it again"
+            )  # fmt: skip
+        _check_times("service_s", self.service_s[1:])
+        _check_number("capacity_per_s", self.capacity_per_s, above=True)
+        for name in _SPANS:
+            _check_number(name, getattr(self, name))
+        if not isinstance(self.replicas, int) or self.replicas < 1:
+            raise DataError("is no number of replicas", field="replicas", value=self.replicas, fix="calibrate it again")
 
-    def check(self, hardware: Hardware, ray: str, batch: BatchPolicy, replicas: int) -> None:
+    def check(
+        self, *, variant: str, sha256: str, hardware: Hardware, ray: str, ingress: str, batch: BatchPolicy, replicas: int
+    ) -> None:  # fmt: skip
         """Refuse to speak of a road that it was not measured on.
 
         Raises:
-            DataError: other hardware, another version of Ray, or a server that batches or is replicated otherwise.
+            DataError: another model, other hardware, another version of Ray or ingress, or a server that batches or is replicated
+                otherwise.
         """
         pairs = (
+            ("model", f"{self.variant} ({self.sha256[:12]})", f"{variant} ({sha256[:12]})"),
             ("hardware", f"{self.hardware} ({self.hardware.fingerprint})", f"{hardware} ({hardware.fingerprint})"),
             ("Ray", self.ray, ray),
+            ("ingress", self.ingress, ingress),
             ("batch", str(self.batch), str(batch)),
             ("replicas", str(self.replicas), str(replicas)),
         )
@@ -124,7 +146,7 @@ class Road:
             if had != has:
                 raise DataError(
                     f"was measured with another: {had}, and this is {has}", field=f"{name} of the road",
-                    fix="calibrate it here (leave --road out)" + (
+                    fix="calibrate it here (leave --road out, or name another file)" + (
                         "; whether batches are made as before, tests/simulate/batching/test_ray_serve.py says" if name == "Ray" else ""
                     ),
                 )  # fmt: skip
@@ -136,7 +158,7 @@ class Road:
             "ingress": self.ingress, "max_batch": self.batch.max_batch, "max_wait_s": self.batch.max_wait_s, "replicas": self.replicas,
             "capacity_per_s": self.capacity_per_s, "entry_s": self.entry_s, "dispatch_s": self.dispatch_s, "join_s": self.join_s, "resume_s": self.resume_s, "answer_s": self.answer_s,
             "knock_s": self.knock_s, "company_s": self.company_s, "rank_s": self.rank_s,
-            "loads": [{"rate_per_s": each.rate_per_s, "stretch": each.stretch} for each in self.loads],
+            "loads": [{"rate_per_s": each.rate_per_s, "stretch": each.stretch} for each in self.loads], "doubts": list(self.doubts),
         }  # fmt: skip
         arrays = {"service_s": self.service_s}
         for at, each in enumerate(self.loads):
@@ -161,7 +183,7 @@ class Road:
         if not path.is_file():
             raise DataError("is not a file", file=path, fix=fix)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with naming(file=path), zipfile.ZipFile(path) as archive:
                 return _read(archive)
         # what zipfile, json and numpy raise on bytes that nobody meant as a road; RuntimeError: "encrypted"
         except (
@@ -178,6 +200,20 @@ class Road:
 
 
 _SERIES = ("residuals", "outside_s", "timer_s")
+
+_SPANS = "entry_s", "dispatch_s", "join_s", "resume_s", "answer_s", "knock_s", "company_s", "rank_s"
+
+
+def _check_number(name: str, value: float, *, above: bool = False) -> None:
+    """Refuse what is not finite, below zero, or zero where it must be above."""
+    if not math.isfinite(value) or value < 0.0 or (above and value == 0.0):
+        raise DataError("is no such figure", field=name, value=value, fix="calibrate it again")
+
+
+def _check_times(name: str, times: Floats) -> None:
+    """Refuse a series without anything in it, or with something in it that is no time."""
+    if times.ndim != 1 or not len(times) or not np.all(np.isfinite(times)) or times.min() < 0.0:
+        raise DataError("is no series of times", field=name, fix="calibrate it again")
 
 
 def _read(archive: zipfile.ZipFile) -> Road:
@@ -196,4 +232,5 @@ def _read(archive: zipfile.ZipFile) -> Road:
         head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["ray"], head["ingress"],
         BatchPolicy(head["max_batch"], head["max_wait_s"]), head["replicas"], head["capacity_per_s"], array("service_s"), loads,
         head["entry_s"], head["dispatch_s"], head["join_s"], head["resume_s"], head["answer_s"], head["knock_s"], head["company_s"], head["rank_s"],
+        tuple(head["doubts"]),
     )  # fmt: skip

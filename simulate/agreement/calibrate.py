@@ -59,8 +59,8 @@ def calibrate(
 ) -> Road:
     """Read the stations off runs at several loads.
 
-    Service is taken as it was in place: a time by size, a factor by load (Tukey's median polish of the logarithms), and what is
-    left over in the order in which it came. The way outside is that of requests which met nobody; what a shared batch adds to it
+    Service is taken as it was in place: a time by size, a factor by load (weighted means in turn of the logarithms of medians, as
+    in Tukey's median polish), and what is left over in the order in which it came. The way outside is that of requests which met nobody; what a shared batch adds to it
     is a regression. What the event loop takes of each request is the time between two that it let in one after the other; what it takes
     to begin a batch is how late a request may come and still be in it; what it takes after a batch is a regression on how many
     it answers and how many have come meanwhile, as each batch tells how long its first request was in.
@@ -77,15 +77,15 @@ def calibrate(
         capacity_per_s: answers a second of a server that always had more to do.
 
     Raises:
-        DataError: too few answers at a load, or none that says how long it took.
+        DataError: too few answers at a load, none that says how long it took, or no size of batch that was seen often enough.
     """
-    ordered = sorted(runs, key=_rate_per_s)
-    for each in ordered:
+    for each in runs:
         if len(each) < LEAST_REQUESTS:
             raise DataError(
                 f"has {len(each)} answers that say how long they took, and needs {LEAST_REQUESTS}", field="a calibrating run",
-                fix="calibrate for longer, or against a server that sends Server-Timing",
+                fix="calibrate for longer (--calibrate), or see in the server's log why it does not answer",
             )  # fmt: skip
+    ordered = sorted(runs, key=_rate_per_s)
     free = [each.was_free for each in ordered]
     company_s, rank_s = _shared(ordered, free)
     service_s, stretch = _polished(ordered, batch.max_batch)
@@ -98,9 +98,7 @@ def calibrate(
         for at, (run, met_nobody) in enumerate(zip(ordered, free, strict=True))
     )  # fmt: skip
     entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
-    full_s = service_s[-1] * stretch[-1] * float(np.mean(loads[-1].residuals))
-    spare_s = batch.max_batch * (replicas / capacity_per_s - entry_s) - full_s - dispatch_s
-    resume_s, answer_s, knock_s = _resume(ordered, company_s, batch, spare_s)
+    resume_s, answer_s, knock_s = _resume(ordered, company_s, batch)
     loads = tuple(replace(each, outside_s=np.maximum(each.outside_s - entry_s - knock_s, 1e-6)) for each in loads)
     return Road(
         variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, loads, entry_s, dispatch_s,
@@ -148,9 +146,10 @@ def _join_s(runs: Sequence[Observed], batch: BatchPolicy) -> float:
         timed = (batches.size < batch.max_batch) & (waited_s >= 0.0) & (waited_s < FRESH_S)
         sizes.append(batches.size[timed] - 1.0)
         late_s.append(waited_s[timed])
-    return (
-        max(0.0, float(np.polyfit(np.concatenate(sizes), np.concatenate(late_s), 1)[0])) if batch.max_batch > 2 else 0.0
-    )
+    others = np.concatenate(sizes)
+    if len(np.unique(others)) < 2:  # through one size goes no line, be it that timers close no others, or none at all
+        return 0.0
+    return max(0.0, float(np.polyfit(others, np.concatenate(late_s), 1)[0]))
 
 
 def _late(run: Observed, met_nobody: NDArray[np.bool_], batch: BatchPolicy, join_s: float) -> Floats:
@@ -173,6 +172,11 @@ def _polished(runs: Sequence[Observed], max_batch: int) -> tuple[Floats, list[fl
             counts[at, size] = len(each_s) if len(each_s) >= LEAST_BATCHES else 0
             if counts[at, size]:
                 middle[at, size] = np.log(np.median(each_s))
+        if not counts[at].any():
+            raise DataError(
+                f"at {_rate_per_s(run):.3g} requests/s has no size of batch that it saw {LEAST_BATCHES} times", field="a calibrating run",
+                fix="calibrate for longer (--calibrate), or serve smaller batches (--max-batch)",
+            )  # fmt: skip
     known = np.flatnonzero(counts.sum(axis=0) > 0)
     by_size, by_load = np.zeros(len(known)), np.zeros(len(runs))
     cells, weights = np.nan_to_num(middle[:, known]), counts[:, known]
@@ -222,9 +226,7 @@ def _gaps_between_gated(run: Observed) -> list[float]:
     return [float(np.ptp(each)) / (len(each) - 1) for each in np.split(queue_s, edges) if len(each) >= GATED]
 
 
-def _resume(
-    runs: Sequence[Observed], company_s: float, batch: BatchPolicy, spare_s: float
-) -> tuple[float, float, float]:
+def _resume(runs: Sequence[Observed], company_s: float, batch: BatchPolicy) -> tuple[float, float, float]:
     """What the loop takes after a batch before it lets somebody in: at least, for each that it answers, for each that knocks."""
     rows, spans_s = [], []
     for run in runs:
@@ -235,11 +237,7 @@ def _resume(
     if len(left) < LEAST_REQUESTS:
         return 0.0, 0.0, 0.0
     low_s, high_s = np.quantile(span_s, (0.02, 0.98))
-    # a server that always had more to do answered a full batch and read another in what its capacity leaves it
-    weight = np.sqrt(len(left))
-    columns = np.column_stack([np.ones(len(left)), left])
-    columns = np.vstack([columns, 0.0 * weight * np.array([1.0, batch.max_batch, batch.max_batch])])
-    found = nnls(columns, np.append(np.clip(span_s, max(low_s, 0.0), high_s), 0.0 * weight * max(spare_s, 0.0)))[0]
+    found = nnls(np.column_stack([np.ones(len(left)), left]), np.clip(span_s, max(low_s, 0.0), high_s))[0]
     return float(found[0]), float(found[1]), float(found[2])
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from windtunnel.quantity import format_share
 from windtunnel.simulate.spread import ratio_error, student
 from windtunnel.verdict import Verdict
 
@@ -79,6 +80,13 @@ class Gap:
     def breaks(self) -> bool:
         """Whether it is shown to be beyond the bound."""
         return self.low > self.bound or self.high < -self.bound
+
+    @property
+    def ends(self) -> str:
+        """Its interval in words: no gap lies below −100%, so a least one there is none."""
+        if self.low <= -1.0:
+            return f"up to {self.high:+.1%}" if math.isfinite(self.high) else "not known"
+        return f"{self.low:+.1%} to {self.high:+.1%}" if math.isfinite(self.high) else f"{self.low:+.1%} or more"
 
     def to_dict(self) -> dict[str, Any]:
         """The gap as JSON values; null where unknown."""
@@ -177,7 +185,8 @@ def compare(
     A quantile's interval is the set of ratios that the data do not refute: the share of answers within `ratio` × the tunnel's
     quantile on the road, less the tunnel's own share, has a mean over stretches of consecutive requests, and Student's interval
     of it, widened by its autocorrelation (see `Spread`), holds zero or does not. It is never narrower than the luck by which the
-    tunnel's own runs differ: few clusters of slow requests make a p99, and a run cannot know how few. Agreement is shown where every judged interval
+    tunnel's own runs differ, each of which has a calibration of its own, drawn anew: few clusters of slow requests make a p99, and
+    neither a run nor a calibration of a minute can know how few. Agreement is shown where every judged interval
     lies within its bound (an equivalence test: Schuirmann, J. Pharmacokin. Biopharm. 15, 1987; all must hold, so none need be
     wider for the others), disagreement where one lies beyond of intervals that hold together (Bonferroni).
 
@@ -189,21 +198,23 @@ def compare(
         confidence: of each interval.
         doubts: why the road's run does not count; the verdict is inconclusive then.
     """
-    latency_s = _in_order(told.scheduled_s, seen)
+    told_s, latency_s = told.latency_s, _in_order(told.scheduled_s, seen)
     judged = len(QUANTILES) + 1
     gaps, surer = (
         (
-            *_quantile_gaps(told.latency_s, latency_s, within, level),
+            *_quantile_gaps(told_s, latency_s, within, level),
             _throughput_gap(told, seen, within * THROUGHPUT, level),
             _batch_gap(told, seen, level),
         )
         for level in (confidence, 1.0 - (1.0 - confidence) / judged)
     )
     shares = np.concatenate([np.arange(0.0, 0.99, 0.01), np.arange(0.99, 0.9995, 0.001)])
-    curves = _curves(told.latency_s, latency_s, shares)
-    largest = _largest(told.latency_s, latency_s)
+    curves = _curves(told_s, latency_s, shares)
+    largest = _largest(told_s, latency_s)
     parts, tail = (_parts(road, told, seen, slowest) for slowest in (False, True))
-    verdict = _judge(gaps, surer, parts, within, confidence, (*doubts, *_own_doubts(told)))
+    verdict = _judge(
+        gaps, surer, parts, within, confidence, doubts=(*doubts, *_own_doubts(told)), lost=_lost(told, seen)
+    )
     return Agreement(
         gaps, largest, parts, tail, _sizes(road, told, seen), _queues(told, seen), curves, shares, verdict, confidence
     )  # fmt: skip
@@ -287,10 +298,10 @@ def _throughput_gap(told: Prediction, seen: Observed, within: float, confidence:
     edges = np.linspace(begin_s, float(told.scheduled_s[-1]), BLOCKS + 1)
     mine = np.mean([np.histogram(run.finished_s, edges)[0] for run in told.runs], axis=0)
     theirs = np.histogram(seen.finished_s, edges)[0].astype(np.float64)
-    if len(seen) < LEAST_REQUESTS:
+    answering = int(np.count_nonzero(theirs))
+    if len(seen) < LEAST_REQUESTS or answering < 2:
         return Gap("throughput", tunnel, road, tunnel / road - 1.0, -1.0, math.inf, within)
-    error = ratio_error(mine, theirs)
-    reach = student(BLOCKS, confidence) * error
+    reach = student(answering, confidence) * ratio_error(mine, theirs)
     gap = tunnel / road - 1.0
     return Gap("throughput", tunnel, road, gap, gap - reach, gap + reach, within)
 
@@ -367,7 +378,16 @@ def _own_doubts(told: Prediction) -> tuple[str, ...]:
     """Why the tunnel's own word does not count."""
     if not told.extrapolated:
         return ()
-    return ("the trace asks for a rate at which the road was never measured",)
+    if told.beyond == 1.0:
+        return ("the trace asks for a rate at which the road was never measured",)
+    why = "near its capacity the line grows for as long as that lasts, and a hundredth of speed decides how far"
+    return (f"{told.beyond:.0%} of the requests come while more is asked than the road was measured at: {why}",)
+
+
+def _lost(told: Prediction, seen: Observed) -> tuple[str, ...]:
+    """How many requests the road did not answer, where there are any: they count as answered late without end."""
+    lost = len(told.scheduled_s) - len(seen)
+    return (f"{lost:,} of {len(told.scheduled_s):,} requests had no answer that tells of its batch",) if lost else ()
 
 
 def _judge(
@@ -376,7 +396,9 @@ def _judge(
     parts: tuple[Part, ...],
     within: float,
     confidence: float,
+    *,
     doubts: tuple[str, ...],
+    lost: tuple[str, ...],
 ) -> Verdict:
     """Agreement needs every interval within its bound, so each may stand alone; disagreement one of several beyond it, so they hold at once."""
     judged = [each for each in gaps if math.isfinite(each.bound)]
@@ -384,20 +406,27 @@ def _judge(
     worst = max(parts, key=lambda part: abs(part.gap_s))
     evidence = {each.quantity: each.gap for each in gaps} | {"within": within, "largest_part": worst.part}
     if doubts:
-        return Verdict("inconclusive", doubts, ("measure again where nothing else runs",), evidence)
+        return Verdict(
+            "inconclusive",
+            (*doubts, *lost),
+            ("measure again where nothing else runs, at a load that the road was measured at",),
+            evidence,
+        )
     if broken:
-        told = tuple(f"{_sentence(each)}, which is beyond {each.bound:.0%}" for each in broken)
+        told = tuple(f"{_sentence(each)}, which is beyond {format_share(each.bound)}" for each in broken)
         where = f"most of it in the mean is {worst.part}: {worst.gap_s * 1e3:+.2f} ms"
-        return Verdict("no-go", (*told, where), ("calibrate the road anew, or name what is missing in it",), evidence)
+        return Verdict(
+            "no-go", (*told, *lost, where), ("calibrate the road anew, or name what is missing in it",), evidence
+        )
     if open_:
-        told = tuple(f"{_sentence(each)}, and {each.bound:.0%} was asked" for each in open_)
-        return Verdict("inconclusive", told, ("measure for longer (--duration)",), evidence)
-    told = (f"tunnel and road agree within {within:.0%} with {confidence:.0%} confidence",)
-    return Verdict("go", (*told, *(_sentence(each) for each in judged)), (), evidence)
+        told = tuple(f"{_sentence(each)}, and {format_share(each.bound)} was asked" for each in open_)
+        longer = "measure for longer (--duration), with a trace that has as many requests"
+        return Verdict("inconclusive", (*told, *lost), (longer,), evidence)
+    told = (f"tunnel and road agree within {format_share(within)} with {format_share(confidence)} confidence",)
+    return Verdict("go", (*told, *(_sentence(each) for each in judged), *lost), (), evidence)
 
 
 def _sentence(gap: Gap) -> str:
-    """Such as `p99 is 4.1% above the road's (between 1.0% and 7.2%)`."""
+    """Such as `the tunnel's p99 is 4.1% above the road's (+1.0% to +7.2%)`."""
     side = "above" if gap.gap >= 0 else "below"
-    ends = (f"{each:+.1%}" if math.isfinite(each) else "unknown" for each in (gap.low, gap.high))
-    return f"the tunnel's {gap.quantity} is {abs(gap.gap):.1%} {side} the road's ({' to '.join(ends)})"
+    return f"the tunnel's {gap.quantity} is {abs(gap.gap):.1%} {side} the road's ({gap.ends})"

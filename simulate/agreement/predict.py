@@ -14,6 +14,8 @@ from .observed import Observed
 from .stations import Passed, Stations, pass_through
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from windtunnel.road import Road
@@ -27,8 +29,19 @@ RUNS = 32
 SLACK = 1.1
 """A rate may lie so far beyond those that the road was measured at."""
 
-AROUND_S = 0.5
-"""Load is what comes this long before and after."""
+PIECES = 12
+"""Of a calibrating run: a slow moment lasts no longer than one."""
+
+AROUND_S, AROUND_REQUESTS = 0.5, 25
+"""Load is what comes this long before and after, or long enough for so many requests at the highest load that was measured: where
+one comes a second, a second around a request holds that one and tells no load."""
+
+WHILE_S, WHILE_REQUESTS = 2.5, 300
+"""A trace asks for more than the road was measured at where so much comes this long, or long enough for so many requests at the
+highest load that was measured, before and after: a shorter burst is only a queue."""
+
+MOST_BEYOND = 0.01
+"""So many requests of a trace may come in such a while; more of them are its p99."""
 
 POINTS = 2048
 """Quantiles of a way or a timer."""
@@ -41,12 +54,18 @@ class Prediction:
     Args:
         scheduled_s: float64 `[requests]`.
         runs: what became of the requests in each run.
-        extrapolated: whether the trace asks for more, or less, than the road was measured at.
+        beyond: the share of requests in whiles in which the trace asks for more than the road was measured at; all of them
+            where it asks for less than that in the mean.
     """
 
     scheduled_s: Floats
     runs: tuple[Passed, ...]
-    extrapolated: bool
+    beyond: float
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether the trace asks for more, or less, than the road was measured at."""
+        return self.beyond > MOST_BEYOND
 
     @property
     def latency_s(self) -> Floats:
@@ -66,18 +85,44 @@ class Prediction:
 def predict(road: Road, scheduled_s: Floats, *, seed: int, runs: int = RUNS) -> Prediction:
     """Send a trace down the road in the tunnel.
 
+    Each run has luck of its own, and a calibration of its own: the batches that were measured, drawn again in pieces (Kunsch's moving
+    blocks, Ann. Statist. 17, 1989). By so much as the runs then differ nobody can know the road who measured it for so short a time.
+
     Args:
         road: the stations.
         scheduled_s: float64, sorted: when each request should be sent.
         seed: of all chance; zero or more.
         runs: how often.
     """
+    stations, rng = stations_at(road, scheduled_s), np.random.default_rng(seed)
+    series = [each.residuals for each in road.loads]
     passed = tuple(
-        pass_through(scheduled_s, stations_at(road, scheduled_s), seed * runs + each) for each in range(runs)
+        pass_through(scheduled_s, stations._replace(residuals=redrawn(series, rng)), seed * runs + each)
+        for each in range(runs)
     )
-    rate_per_s = mean_rate_per_s(scheduled_s)
-    outside = not road.loads[0].rate_per_s / SLACK <= rate_per_s <= road.loads[-1].rate_per_s * SLACK
-    return Prediction(scheduled_s, passed, outside)
+    calm = mean_rate_per_s(scheduled_s) * SLACK < road.loads[0].rate_per_s
+    most_per_s = road.loads[-1].rate_per_s
+    above = rates_around(scheduled_s, max(WHILE_S, WHILE_REQUESTS / most_per_s)) > most_per_s * SLACK
+    return Prediction(scheduled_s, passed, 1.0 if calm else float(np.mean(above)))
+
+
+def redrawn(series: Sequence[Floats], rng: np.random.Generator) -> Floats:
+    """Each load's series put together anew from pieces of it that begin anywhere; float64 `[loads, batches]`, all as long as the longest.
+
+    Example:
+        >>> redrawn([np.arange(48.0)], np.random.default_rng(3))[0, :6]
+        array([38., 39., 40., 41.,  4.,  5.])
+    """
+    longest = max(len(each) for each in series)
+    return np.stack([np.resize(_redrawn(each, rng), longest) for each in series])
+
+
+def _redrawn(residuals: Floats, rng: np.random.Generator) -> Floats:
+    batches = len(residuals)
+    length = max(batches // PIECES, 1)
+    begins = rng.integers(0, batches, -(-batches // length))
+    at = (begins[:, None] + np.arange(length)).reshape(-1)[:batches] % batches
+    return np.asarray(residuals[at])
 
 
 def mean_rate_per_s(scheduled_s: Floats) -> float:
@@ -85,15 +130,15 @@ def mean_rate_per_s(scheduled_s: Floats) -> float:
     return (len(scheduled_s) - 1) / float(scheduled_s[-1] - scheduled_s[0])
 
 
-def rates_around(scheduled_s: Floats) -> Floats:
-    """Requests a second in the second around each request; less of it where the trace begins or ends.
+def rates_around(scheduled_s: Floats, around_s: float = AROUND_S) -> Floats:
+    """Requests a second in the time around each request, a second of it; less where the trace begins or ends.
 
     Example:
         >>> rates_around(np.arange(0.0, 4.0, 0.25))[[0, 8]].tolist()
         [6.0, 5.0]
     """
     first, last = scheduled_s[0], scheduled_s[-1]
-    begin_s, end_s = np.maximum(scheduled_s - AROUND_S, first), np.minimum(scheduled_s + AROUND_S, last)
+    begin_s, end_s = np.maximum(scheduled_s - around_s, first), np.minimum(scheduled_s + around_s, last)
     counts = np.searchsorted(scheduled_s, end_s, side="right") - np.searchsorted(scheduled_s, begin_s)
     return np.asarray(counts / np.maximum(end_s - begin_s, 1e-9))
 
@@ -109,7 +154,8 @@ def between_loads(road: Road, rates_per_s: Floats) -> tuple[Ints, Floats]:
 def stations_at(road: Road, scheduled_s: Floats) -> Stations:
     """The stations as the compiled loop takes them: at the load of each moment."""
     lower, share = between_loads(road, np.array([mean_rate_per_s(scheduled_s)]))
-    lowers, shares = between_loads(road, rates_around(scheduled_s))
+    around_s = max(AROUND_S, AROUND_REQUESTS / road.loads[-1].rate_per_s)
+    lowers, shares = between_loads(road, rates_around(scheduled_s, around_s))
     batching = RayServeBatching(
         road.batch.max_batch, road.batch.max_wait_s, blocking=True, python=(sys.version_info.major, sys.version_info.minor)
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from windtunnel.errors import DataError, MeasurementError
 from windtunnel.quantity import format_duration, format_figure
+from windtunnel.request_log import COMPLETED
 from windtunnel.simulate.live import LiveRun, Schedule, drive
 from windtunnel.trace import Trace
 
@@ -37,14 +39,21 @@ LOADS = (0.2, 0.5, 0.8)
 CALIBRATING_S = 51.0
 """How long at all of them."""
 
-PAUSE_S = 1.5
-"""Between two loads, so that nothing is left of the first."""
+TRIES = 3
+"""How often it is driven where others were at work, or the generators late."""
+
+PAUSE_S, PAUSE_REQUESTS = 1.5, 20
+"""Between two loads, or as long as so many requests take at capacity, so that nothing is left of the first."""
 
 LEAST_SENT = 120
 """Requests at each of them, however long they take."""
 
-PROBE = 64
-"""Requests sent at once to see how fast the server is at all."""
+PROBE, PROBE_ROUNDS = 64, 4
+"""Requests sent at once to see how fast the server is at all; more where they would not fill so many batches of every replica, as
+answers of one batch come all at once and tell no rate."""
+
+LEAST_ANSWERS = 8
+"""From fewer answers no capacity is taken."""
 
 OVERLOAD = 1.3
 """By how much more than it seems to bear it is asked, to see what it bears."""
@@ -122,32 +131,38 @@ class Roadside:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.target, self.bodies, self.generators, self.seeds, self.say = target, bodies, generators, seeds, say
-        self.doubts: tuple[str, ...] = ()
         self.strange: float | None = None
 
     def drive(self, name: str, arrivals_s: Floats) -> LiveRun:
-        """Send requests at these times; `strange` is then what others took of the processors meanwhile."""
+        """Send requests at these times; `strange` is then what others took of the processors meanwhile.
+
+        Raises:
+            KeyboardInterrupt: it was stopped by hand.
+        """
         schedule, strangers = Schedule.of(Trace(name, arrivals_s), self.bodies), Strangers()
         run = drive(self.target, schedule, self.bodies, generators=self.generators, seeds=self.seeds)
         self.strange = strangers.share()
+        if not math.isnan(run.stopped_s):  # by Ctrl-C: a part of a run is not compared with a whole one
+            raise KeyboardInterrupt
         return run
 
-    def capacity_per_s(self) -> float:
+    def capacity_per_s(self, at_once: int = 1) -> float:
         """Answers a second of a server that always has more to do.
+
+        Args:
+            at_once: how many requests it takes to fill a batch of every replica.
 
         Raises:
             MeasurementError: it answers nothing.
         """
-        at_once = np.append(np.zeros(PROBE), 0.001)
-        rate = _answers_per_s(self.drive("a probe", at_once))
+        probe_s = np.append(np.zeros(max(PROBE, PROBE_ROUNDS * at_once)), 0.001)
+        rate = _answers_per_s(self.drive("a probe", probe_s))
         count = max(int(OVERLOAD * rate * OVERLOADED_S), PROBE)
         return _answers_per_s(self.drive("an overload", np.arange(count) / (OVERLOAD * rate)))
 
     def calibrate(self, place: Place, lasts_s: float = CALIBRATING_S) -> Road:
         """Measure the road at several loads, one after the other, for so long in all."""
-        capacity = self.capacity_per_s()
-        self.say(f"  it answers {format_figure(capacity)} requests/s at most; calibrating at "
-                 f"{', '.join(f'{each:.0%}' for each in LOADS)} of it")  # fmt: skip
+        capacity = self.capacity_per_s(place.batch.max_batch * place.replicas)
         stretches, begin_s = [], 0.0
         rng = self.seeds.stream("arrivals", 1)
         for load in LOADS:
@@ -155,13 +170,20 @@ class Roadside:
                 1.0 / (load * capacity), max(int(load * capacity * lasts_s / len(LOADS)), LEAST_SENT)
             )
             stretches.append(begin_s + np.cumsum(gaps_s))
-            begin_s = float(stretches[-1][-1]) + PAUSE_S
-        run = self.drive("a calibrating run", np.concatenate(stretches))
-        reasons = tuple(f"while the road was calibrated: {reason}" for reason in run.reasons)
-        self.doubts = (*reasons, *doubt(self.strange, "while the road was calibrated"))
+            begin_s = float(stretches[-1][-1]) + max(PAUSE_S, PAUSE_REQUESTS / capacity)
+        arrivals_s = np.concatenate(stretches)
+        self.say(f"  it answers {format_figure(capacity)} requests/s at most; calibrating at "
+                 f"{', '.join(f'{each:.0%}' for each in LOADS)} of it, for {format_duration(float(arrivals_s[-1]))}")  # fmt: skip
+        for _ in range(TRIES):
+            run = self.drive("a calibrating run", arrivals_s)
+            reasons = tuple(f"while the road was calibrated: {reason}" for reason in run.reasons)
+            doubts = (*reasons, *doubt(self.strange, "while the road was calibrated"))
+            if not doubts:
+                break
+            self.say(f"  {doubts[0]}")
         seen = observe(run, told_of="a calibrating run")
         parts = _split(seen, [len(each) for each in stretches])
-        return calibrate(parts, capacity_per_s=capacity, **vars(place))
+        return replace(calibrate(parts, capacity_per_s=capacity, **vars(place)), doubts=doubts)
 
 
 def rehearse(
@@ -178,6 +200,9 @@ def rehearse(
 ) -> Rehearsal:
     """Drive a trace at a share of capacity, tell it in the tunnel, and compare.
 
+    A generator that did not keep up, or others at work on the machine, leave the verdict inconclusive, be it while calibrating (in
+    this run, or in the one that the road is from) or afterwards.
+
     Args:
         roadside: the server.
         place: what it is.
@@ -189,15 +214,12 @@ def rehearse(
         calibrate_s: how long it is measured.
         confidence: of each interval.
 
-    A generator that did not keep up, or others at work on the machine, leave the verdict inconclusive, be it while calibrating or
-    afterwards.
-
     Raises:
         DataError: a road of another place, or a server that does not say how long batches took.
         MeasurementError: a server that answers nothing.
     """
     if road is not None:
-        road.check(place.hardware, place.ray, place.batch, place.replicas)
+        road.check(**vars(place))
     measured = roadside.calibrate(place, calibrate_s) if road is None else road
     scaled = scale(trace, load * measured.capacity_per_s, duration_s)
     roadside.say(
@@ -206,7 +228,7 @@ def rehearse(
     run = roadside.drive(trace.name, scaled.arrivals_s)
     seen = observe(run, told_of=trace.name)
     told = predict(measured, run.log.scheduled_s, seed=roadside.seeds.number("service") % 2**31)
-    doubts = (*roadside.doubts, *run.reasons, *doubt(roadside.strange, "while the trace was driven"))
+    doubts = (*measured.doubts, *run.reasons, *doubt(roadside.strange, "while the trace was driven"))
     agreement = compare(measured, told, seen, within=within, confidence=confidence, doubts=doubts)
     return Rehearsal(measured, road is None, told, seen, run, agreement, load, roadside.strange)
 
@@ -236,7 +258,7 @@ def observe(run: LiveRun, *, told_of: str) -> Observed:
     if not len(seen):
         raise DataError(
             "has no answer that says how long its batch took", field=told_of,
-            fix="drive a server that sends Server-Timing and X-Batch-Size (windtunnel serve), or none of its requests was answered",
+            fix="drive a server that sends Server-Timing and X-Batch-Size (windtunnel serve), and see in its log whether it answers",
         )  # fmt: skip
     return seen
 
@@ -258,9 +280,19 @@ def _between(seen: Observed, first: int, end: int) -> Observed:
 
 
 def _answers_per_s(run: LiveRun) -> float:
-    """Answers a second of the second half but its last tenth: what is new to a server it has met by then."""
-    finished_s = np.sort(run.log.finished_s[np.isfinite(run.log.finished_s)])
-    if len(finished_s) < PROBE // 2:
-        raise MeasurementError("the server answered too few of the first requests for a capacity; is the model right?")
+    """Answers a second of the second half but its last tenth: what is new to a server it has met by then.
+
+    Refusals, and those who waited in vain, are no answers. Of a server that had not answered half of them when nobody waited any
+    more, the rate since the first was sent: to one that slow its first requests are like any other.
+    """
+    log = run.log
+    finished_s = np.sort(log.finished_s[log.status == COMPLETED])
+    if len(finished_s) < LEAST_ANSWERS:
+        raise MeasurementError(
+            f"the server answered {len(finished_s)} of {len(log)} requests, too few for a capacity; is the model right, or does it "
+            "take many seconds a request?"
+        )
+    if 2 * len(finished_s) < len(log):
+        return len(finished_s) / float(finished_s[-1] - log.scheduled_s[0])
     first, last = len(finished_s) // 2, len(finished_s) - 1 - len(finished_s) // 10
     return (last - first) / float(finished_s[last] - finished_s[first])

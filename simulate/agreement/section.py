@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.quantity import format_duration, format_figure
+from windtunnel.quantity import format_duration, format_figure, format_share
 from windtunnel.report.section import Figure, Section, Table
 
 if TYPE_CHECKING:
@@ -69,16 +69,10 @@ def _gaps(gaps: Sequence[Gap]) -> Table:
     rows = []
     for each in gaps:
         show = format_duration if each.quantity.startswith("p") else format_figure
-        bound = f"{each.bound:.0%}" if math.isfinite(each.bound) else "—"
-        rows.append((each.quantity, show(each.tunnel), show(each.road), f"{each.gap:+.1%}", _ends(each), bound))
+        bound = format_share(each.bound) if math.isfinite(each.bound) else "—"
+        rows.append((each.quantity, show(each.tunnel), show(each.road), f"{each.gap:+.1%}", each.ends, bound))
     columns = "quantity", "tunnel", "road", "gap", "interval", "allowed"
     return Table("Tunnel and road", columns, tuple(rows))
-
-
-def _ends(gap: Gap) -> str:
-    if not (math.isfinite(gap.low) and math.isfinite(gap.high)) or gap.low <= -1.0:
-        return "not known"
-    return f"{gap.low:+.1%} to {gap.high:+.1%}"
 
 
 MEANING = {

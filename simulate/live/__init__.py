@@ -11,10 +11,10 @@ from .bodies import Bodies
 from .drive import drive
 from .flown import flown
 from .live_run import LiveRun
-from .schedule import Schedule
+from .schedule import Schedule, peak_per_s
 from .screen import screen
 from .section import draw_live
 from .slow import Slow
 from .target import Target
 
-__all__ = ["Bodies", "LiveRun", "Schedule", "Slow", "Target", "draw_live", "drive", "flown", "screen"]
+__all__ = ["Bodies", "LiveRun", "Schedule", "Slow", "Target", "draw_live", "drive", "flown", "peak_per_s", "screen"]

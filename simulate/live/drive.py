@@ -131,7 +131,7 @@ def drive(
     """
     orders = {
         "address": target.address, "most_connections": most_connections, "manners": manners_of(client, slow, drain_s),
-        "keep": keep,
+        "keep": keep, "alone": generators == 1,  # several would all choose the same core
     }  # fmt: skip
     arrays = _arrays(schedule, bodies, client, slow, seeds or Seeds())
     parts = [np.arange(first, len(schedule), generators) for first in range(generators)]

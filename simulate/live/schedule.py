@@ -52,8 +52,7 @@ class Schedule:
     @property
     def peak_per_s(self) -> float:
         """Requests in the busiest second."""
-        from_s, until_s = self.scheduled_s, self.scheduled_s + 1.0
-        return float(np.max(np.searchsorted(from_s, until_s) - np.arange(len(self))))
+        return peak_per_s(self.scheduled_s)
 
     @staticmethod
     def of(trace: Trace, bodies: Bodies, duration_s: float = np.inf) -> Schedule:
@@ -96,3 +95,13 @@ class Schedule:
         turn = np.where(key >= 0, key, np.arange(count))
         body = (first[size] + turn % counts[size]).astype(np.int32)
         return Schedule(times_s[:count].copy(), body, size, key)
+
+
+def peak_per_s(times_s: NDArray[np.float64]) -> float:
+    """Requests in the busiest second of sorted times.
+
+    Example:
+        >>> peak_per_s(np.array([0.0, 0.1, 1.05, 1.06, 1.07]))
+        4.0
+    """
+    return float(np.max(np.searchsorted(times_s, times_s + 1.0) - np.arange(len(times_s))))

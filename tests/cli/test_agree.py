@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         (["model.onnx", "--load", "99%"], "`--load` (='99%') is no share of capacity that a server bears"),
         (["model.onnx", "--within", "0%"], "`--within` (='0%') must lie between 0% and 100%"),
         (["model.onnx", "--calibrate", "1s"], "`--calibrate` (='1s') is too short"),
+        (["model.onnx", "--load", "95.4%"], "`--load` (='95.4%') is no share of capacity that a server bears"),
         (["model.onnx", "--road", "model.onnx"], "is not a road"),
+        (["model.onnx", "--road", "nowhere/model.road.npz"], "lies in a folder that is not there; make it first"),
+        (["model.onnx", "--size", "n=1,2"], "makes several classes"),
         ([], "`MODEL and --target` need exactly one"),
     ],
 )
@@ -49,7 +52,7 @@ def test_its_options_have_no_place_elsewhere(windtunnel: Command) -> None:
 
 
 def test_a_server_is_compared_with_the_tunnel(windtunnel: Command, home: Path) -> None:
-    """A real server, calibrated and driven for seconds: every figure is told of both, the road is kept, and is read the second time."""
+    """A real server, calibrated and driven for seconds: every figure is told of both, and the road is kept, in its own place too where nothing disturbed it."""
     words = (
         "simulate", "--agree", "model.onnx", "--arrivals", "poisson(rate=5)", "--requests", "5000", "--load", "30%", "--duration", "3s",
         "--max-batch", "4", "--max-wait", "2ms", "--replicas", "1", "--calibrate", "3s", "--within", "50%", "--road", "model.road.npz",
@@ -57,7 +60,7 @@ def test_a_server_is_compared_with_the_tunnel(windtunnel: Command, home: Path) -
     )  # fmt: skip
     ran = windtunnel(*words)
     found = ran.document
-    road = Road.load(home / "model.road.npz")
+    road = Road.load(next((home / "runs/agree").rglob("road.npz")))
 
     assert ran.code in {0, 1, 3}, ran.err
     assert [each["quantity"] for each in found["agreement"]] == ["p50", "p90", "p99", "throughput", "mean_batch"]
@@ -66,5 +69,6 @@ def test_a_server_is_compared_with_the_tunnel(windtunnel: Command, home: Path) -
     assert found["valid"] == (not found["invalid_because"])
     assert found["calibrated"]
     assert found["completed"] == found["requests"]
+    assert (home / "model.road.npz").exists() == (not road.doubts)
     assert found["capacity_per_s"] == road.capacity_per_s
     assert [each.rate_per_s for each in road.loads] == found["calibrated_at_per_s"]

@@ -54,9 +54,11 @@ def test_a_target_is_driven(windtunnel: Command, home: Path, nothing: str) -> No
     assert "Where the time went" in (home / "runs" / "live" / "report.html").read_text()
 
 
-def test_too_high_a_rate_is_refused(windtunnel: Command, nothing: str) -> None:
-    """More in one second than was allowed is refused before it is sent."""
-    ran = windtunnel("simulate", "--live", "--target", nothing, "--model", "null", "--arrivals", "poisson(rate=500)", "--requests", "900",
+@pytest.mark.parametrize("there", [True, False])
+def test_too_high_a_rate_is_refused(windtunnel: Command, nothing: str, there: bool) -> None:
+    """More in one second than was allowed is refused before it is sent, and before anyone is asked."""
+    target = nothing if there else "http://127.0.0.1:9"
+    ran = windtunnel("simulate", "--live", "--target", target, "--model", "null", "--arrivals", "poisson(rate=500)", "--requests", "900",
                      "--most-rate", "100")  # fmt: skip
 
     assert ran.code == 2
@@ -73,7 +75,7 @@ def test_too_high_a_rate_is_refused(windtunnel: Command, nothing: str) -> None:
         (["tiny.onnx", "--model", "m"], "`--model` is for a --target"),
         ([], "`MODEL and --target` need exactly one"),
         (["tiny.onnx", "--batcher", "ray-serve"], "`--batcher` is for the tunnel"),
-        (["tiny.onnx", "--duration", "5h"], "`--duration` (='18000s') must be above zero and at most 4h"),
+        (["tiny.onnx", "--duration", "5h"], "`--duration` (='5 h') must be above zero and at most 4h"),
         (["tiny.onnx", "--most-rate", "1e9"], "`--most-rate` (=1000000000.0) must be above zero"),
         (["tiny.onnx", "--scenario", "replica-loss"], "`--scenario`"),
         (["tiny.onnx", "--data", "gone.parquet"], "gone.parquet: `--data` cannot be read"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def make_road() -> Road:
 
 def test_a_road_is_kept_whole(tmp_path: Path) -> None:
     """What is read is what was written, and the same road is the same bytes."""
-    road = make_road()
+    road = replace(make_road(), doubts=("others were at work",))
     road.save(tmp_path / "a.road.npz")
     read = Road.load(tmp_path / "a.road.npz")
     assert {**vars(read), "loads": 0, "service_s": 0} == {**vars(road), "loads": 0, "service_s": 0}
@@ -58,13 +58,20 @@ def test_a_road_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_another_place_is_refused() -> None:
-    """Other hardware, another Ray, other batches or replicas: a road says nothing of them."""
-    road, place = make_road(), (MACHINE, "2.60.0", BatchPolicy(2, 0.005), 1)
-    road.check(*place)
-    other = (replace(MACHINE, cores=4.0), "2.61.0", BatchPolicy(4, 0.005), 2)
-    for at, each in enumerate(other):
+    """Another model, other hardware, another Ray or ingress, other batches or replicas: a road says nothing of them."""
+    road = make_road()
+    place: dict[str, Any] = {
+        "variant": "m", "sha256": "ab", "hardware": MACHINE, "ray": "2.60.0", "ingress": "HAProxy", "batch": BatchPolicy(2, 0.005),
+        "replicas": 1,
+    }  # fmt: skip
+    road.check(**place)
+    other = {
+        "sha256": "cd", "hardware": replace(MACHINE, cores=4.0), "ray": "2.61.0", "ingress": "Serve's own proxy",
+        "batch": BatchPolicy(4, 0.005), "replicas": 2,
+    }  # fmt: skip
+    for name, each in other.items():
         with pytest.raises(DataError, match="was measured with another"):
-            road.check(*(each if at == index else same for index, same in enumerate(place)))  # type: ignore[arg-type]  # by position
+            road.check(**place | {name: each})
 
 
 def test_what_is_no_road_is_refused(tmp_path: Path) -> None:
@@ -83,6 +90,27 @@ def test_a_road_without_loads_or_sizes_is_none() -> None:
         {"loads": ()},
         {"service_s": np.zeros(2)},
         {"loads": (replace(road.loads[0], rate_per_s=90.0), road.loads[0])},
+        {"service_s": np.array([0.0, np.nan, 0.2])},
+        {"capacity_per_s": 0.0},
+        {"knock_s": -1.0},
+        {"replicas": 0},
     ):
-        with pytest.raises(DataError):
+        with pytest.raises(DataError, match="calibrate it again"):
             replace(road, **wrong)
+
+
+def test_a_load_without_times_is_none(tmp_path: Path) -> None:
+    """Figures that are no numbers, and series that are empty, are refused; read from a file, the file is named."""
+    road = make_road()
+    for wrong in (
+        {"stretch": np.nan},
+        {"rate_per_s": 0.0},
+        {"residuals": np.empty(0)},
+        {"timer_s": np.array([np.inf])},
+    ):
+        with pytest.raises(DataError, match="is no s"):
+            replace(road.loads[0], **wrong)
+    object.__setattr__(road.loads[0], "outside_s", np.empty(0))
+    road.save(tmp_path / "a.road.npz")
+    with pytest.raises(DataError, match=r"a\.road\.npz: `outside_s` is no series of times"):
+        Road.load(tmp_path / "a.road.npz")

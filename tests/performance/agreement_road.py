@@ -16,7 +16,7 @@ import importlib
 import json
 import random
 import tempfile
-import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,14 +100,17 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
     found = []
     with serving(variant.path, Deployment(variant.name, 1, BATCH, 1, 0.0)) as served:
         target = Target.find(served.root, served.url.rpartition("/")[2])
-        side = Roadside(target, Bodies.of(target, [rows_of(variant)]), generators=1, seeds=Seeds(asked.seed), say=print)
+        side = Roadside(
+            target,
+            Bodies.of(target, [rows_of(variant)]),
+            generators=1,
+            seeds=Seeds(asked.seed),
+            say=partial(print, flush=True),
+        )
         place = Place(
             variant.name, variant.sha256, Hardware.detect(), version("ray"), served.notes or "HAProxy", BATCH, 1
         )  # fmt: skip
-        began_s = time.monotonic()
         road = side.calibrate(place)
-        time.monotonic() - began_s
-        ", ".join(f"{each.stretch:.3f}" for each in road.loads)
         if asked.keep is not None:
             road.save(asked.keep / f"{name}.road.npz")
         turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads]

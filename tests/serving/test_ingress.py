@@ -52,6 +52,27 @@ def test_what_the_wrapper_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]
     assert not [line for line in lines if "log" in line]
     assert lines.count("    timeout http-request 7s") == lines.count("    option http-buffer-request") == 1
+    at = lines.index("    bind *:8000")
+    assert [each.split(" if {")[0] for each in lines[at + 1 : at + 3]] == [
+        "    http-request deny deny_status 400",
+        "    http-request deny deny_status 404",
+    ]
+    assert lines[at + 1].endswith(r"traceparent|tracestate):.*[\x80-\xff] }")
+    assert sum("http-request deny" in line for line in lines) == 2
+
+
+def test_it_listens_where_it_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray has the replicas on loopback; HAProxy's own address is another, also where that has slashes or brackets for sed."""
+    monkeypatch.setattr(ingress, "find_haproxy", lambda: ("/bin/echo", ""))
+    wrapper = ingress.prepare(tmp_path, 7.0, ["[::1]:8000", "127.0.0.1:8000"])[0]["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(CONFIGURATION)
+    subprocess.run([wrapper, "-f", str(path)], capture_output=True, check=True)
+    lines = path.read_text().splitlines()
+    at = lines.index("frontend http_frontend")
+
+    assert lines[at + 1 : at + 3] == ["    bind [::1]:8000", "    bind 127.0.0.1:8000"]
+    assert sum("http-request deny" in line for line in lines) == 2
 
 
 def test_each_server_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,23 @@ def test_metadata_and_health(served: Served) -> None:
     assert _ask(served, "GET", "/v2/models/other/ready")[0] == 404
 
 
+def test_another_address_is_not_another_servers(served: Served, tmp_path: Path) -> None:
+    """Beside it a server at another address of this machine: each answers with its own model, and only one wants a token."""
+    token = tmp_path / "token"
+    token.write_text("of-the-second-one-0123")
+    token.chmod(0o600)
+    model, alone = _model(tmp_path / "more.onnx"), Deployment("more", 1, BatchPolicy(1, 0.0), 1, 0.0)
+    with serving(model, alone, Options(port=0, host="127.0.0.2", token_file=token)) as second:
+        bearer = {"Authorization": "Bearer of-the-second-one-0123"}
+        assert second.root.startswith("http://127.0.0.2:")
+        assert _ask(second, "GET", "/v2/models/more")[0] == 401
+        assert _ask(second, "GET", "/v2/models/more", None, **bearer)[0] == 200
+        assert _ask(second, "GET", "/v2/models/rows", None, **bearer)[0] == 404
+        assert _ask(served, "GET", "/v2/models/rows")[0] == 200
+        listening = {address for pid in _descendants(second.pid) for address in _listening(pid, ("ray::ServeRepli",))}
+        assert listening == {"127.0.0.1"}
+
+
 def test_company_shares_a_batch_and_only_the_culprit_pays(served: Served) -> None:
     """Four come at once, one of them with a row that the model does not have: three are answered, one gets a 500."""
     answers = _together(served, [lambda s, k=k: _infer(s, [k]) for k in (0, 99, 2, 3)])
@@ -212,6 +229,17 @@ def test_what_is_no_request(served: Served, sent: bytes) -> None:
 
     assert first == b"" or first.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4"))
     assert _infer(served, [1])[0] == 200
+
+
+@pytest.mark.parametrize("name", ["X-Request-Id", "X-Session-Id", "serve-multiplexed-model-id", "Traceparent"])
+def test_headers_that_are_no_text(served: Served, name: str) -> None:
+    """What Ray reads as text and is none is refused as the caller's mistake; in a header that nobody reads it may stand."""
+    body, headers = write_request({"k": np.array([1])}, binary=True)
+    path = "/v2/models/rows/infer"
+
+    assert _ask(served, "POST", path, body, **headers, **{name: "a\xff"})[0] == 400
+    assert _ask(served, "POST", path, body, **headers, **{name: "a-1"})[0] == 200
+    assert _ask(served, "POST", path, body, **headers, User_Agent=f"{name}: \xff")[0] == 200
 
 
 def test_what_is_counted_can_be_read(served: Served) -> None:

@@ -81,6 +81,7 @@ def test_what_json_has_no_number_for(name: str) -> None:
         ([[1, 2], [3, 4]], "FP32", [4, 1]),
         ([1, 2], "FP32", [3]),
         ([1], "FP32", [10**12, 10**12]),
+        ([], "FP32", [0, 10**30]),
         ("nonsense", "FP32", [8]),
         (None, "FP32", [1]),
     ],
@@ -103,6 +104,8 @@ def test_json_that_does_not_fill(data: Any, name: str, shape: list[int]) -> None
         (b"\0\0\0\0\0\0", "BYTES", [1 + 10**15], "fewer than the lengths"),
         (b"\1\0\0\0\xff", "BYTES", [1], "not UTF-8 in element 0"),
         (b"", "BYTES", [1], "fewer than the lengths"),
+        (b"", "FP32", [0, 10**30], "which no array has"),
+        (b"", "BYTES", [10**30, 0], "which no array has"),
     ],
 )
 def test_bytes_that_do_not_fill(data: bytes, name: str, shape: list[int], needle: str) -> None:

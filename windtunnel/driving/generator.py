@@ -33,6 +33,7 @@ from gevent.fileobject import FileObject
 
 from windtunnel.driving.connections import Connections
 from windtunnel.driving.course import Course, Load, Manners
+from windtunnel.driving.seat import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,9 @@ WARM_S = 0.2
 
 EVERY_S = 0.5
 """How often it says how far it is."""
+
+LOOK_S = 0.1
+"""How often it looks for the core with the least to do."""
 
 SPARE_FILES = 64
 """Files that a process may need besides connections."""
@@ -112,11 +116,18 @@ class Generator:
             told=self._told("infer"),
             keep=self.orders["keep"],
         )
-        teller = gevent.spawn(self._tell, self.course)
+        beside = [gevent.spawn(self._tell, self.course)]
+        beside += [gevent.spawn(self._sit)] if self.realtime and self.orders["alone"] else []
         self.course.run(self.start_s)
-        teller.kill()
+        gevent.killall(beside)
         self.course.connections.close()
         self._write(self.course, most)
+
+    def _sit(self) -> None:
+        seat = Seat()
+        while True:
+            gevent.sleep(LOOK_S)
+            seat.change(LOOK_S)
 
     def _tell(self, course: Course) -> None:
         while True:

@@ -63,18 +63,26 @@ def build_app(
     """
     from ray import serve
 
-    from windtunnel.serving.ready import Ready
-
-    served, name = replace(variant, path=variant.path.resolve()), served_name(variant)
     ongoing = max_ongoing or max(16, 2 * batch.max_batch)
     # a replica that has a batch to run and the next to gather is busy
     scaling = {"min_replicas": replicas, "max_replicas": most, "target_ongoing_requests": 2.0 * batch.max_batch}
     number: dict[str, Any] = {"autoscaling_config": scaling} if most > replicas else {"num_replicas": replicas}
-
     # who is taken on is decided when a body has come, by the desk: one that trickles would else hold a place
-    @serve.deployment(name=name, max_ongoing_requests=ongoing + limits.awaited, **number)
+    deployed = serve.deployment(
+        name=served_name(variant), max_ongoing_requests=ongoing + limits.awaited, **number
+    )(replica_class(batch))  # fmt: skip
+    place = replace(variant, path=variant.path.resolve())
+    return deployed.bind(place, meters, seat, {"limits": limits, "token": token, "meters": meters, "ongoing": ongoing})
+
+
+def replica_class(batch: BatchPolicy) -> Any:
+    """What runs in each replica; made here, as Serve's decorator wants to know the batch, and Ray must not be imported before."""
+    from ray import serve
+
+    from windtunnel.serving.ready import Ready
+
     class Model:
-        def __init__(self) -> None:
+        def __init__(self, served: Variant, meters: Path | None, seat: Seat | None, rules: dict[str, Any]) -> None:
             from windtunnel.runtime import open_session
 
             context = serve.get_replica_context()
@@ -82,10 +90,7 @@ def build_app(
             warm_up(self.session)
             self.meter = Meter(meters / f"{context.replica_tag}.meter" if meters else None)
             rank = context.rank.rank if context.rank is not None else 0
-            self.desk = Desk(
-                served, self.infer, limits=limits, token=token, meter=self.meter, meters=meters, replica=rank,
-                ongoing=ongoing,
-            )  # fmt: skip
+            self.desk = Desk(served, self.infer, meter=self.meter, replica=rank, **rules)
             self.table = seat.take(self.meter.add) if seat is not None else None
 
         def __del__(self) -> None:
@@ -112,7 +117,7 @@ def build_app(
             made = await self.desk.answer(scope["method"], scope["path"], scope["headers"], request.receive)
             return Ready(made)
 
-    return Model.bind()  # type: ignore[attr-defined]  # the decorator made a deployment of the class
+    return Model
 
 
 def signed(function: Function) -> Function:

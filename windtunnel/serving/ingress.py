@@ -5,21 +5,26 @@ Ray Serve's own proxy is a Python process that every byte goes through: 6.7 ms o
 machine: its folder, ports and sockets are fixed. Here each server has its own.
 
 What Ray's configuration leaves open is closed by a wrapper that stands in for the binary (`RAY_SERVE_HAPROXY_BINARY_PATH`): its page of
-statistics listens on loopback only, headers and bodies that trickle are given up, HTTP/2 is not spoken, and no datagram is sent to a log for every request.
+statistics listens on loopback only, so do Ray's own pages, headers and bodies that trickle are given up, HTTP/2 is not spoken, and no datagram is sent to a log for every request.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from windtunnel.serving.tied import tied
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WRAPPER = """\
 #!/bin/sh
@@ -30,11 +35,22 @@ for each; do
     -e '/^    log /d' \\
     -e '/^    option \\(httplog\\|log-health-checks\\)$/d' \\
     -e '/^defaults$/,/^frontend/ s/^    mode http$/&\\n    option http-buffer-request\\n    option disable-h2-upgrade\\n    timeout http-request {body_s}s/;' \\
+    -e '/^frontend http_frontend$/,/^    bind / s/^    bind .*/{front}/' \\
     "$each"
   previous=$each
 done
 exec {command} "$@"
 """
+
+
+READ_BY_RAY = r"x.request.id|x.session.id|serve.multiplexed.model.id|traceparent|tracestate"
+"""Headers that Ray reads as UTF-8 before a request is ours, and fails on where they are not."""
+
+_RULES = (
+    rf"http-request deny deny_status 400 if {{ req.hdrs -m reg (?im)^({READ_BY_RAY}):.*[\x80-\xff] }}",
+    "http-request deny deny_status 404 if { path_beg -i /-/ } !{ src 127.0.0.0/8 ::1 }",
+)
+"""What is answered in front of the replicas: what Ray would fail on, and Ray's own pages, which ask nobody for a token."""
 
 
 HELD_BYTES = 8192
@@ -48,12 +64,17 @@ _LEAN = {
 Ray's own metrics go to an agent that nobody asks, for 20 µs a request; ours are at /metrics."""
 
 
-def prepare(folder: Path, body_s: float) -> tuple[dict[str, str], str]:
+def prepare(folder: Path, body_s: float, addresses: Sequence[str] = ()) -> tuple[dict[str, str], str]:
     """Get HAProxy ready for one server.
+
+    Ray lets replicas listen where HAProxy does, and tells HAProxy to find them on this node's own address, 127.0.0.1. So Ray is to be
+    told that address, and HAProxy others: at any other the replicas could be reached past it, and who is found in their place is
+    nobody, or another server's replica.
 
     Args:
         folder: of this server alone; HAProxy's files and sockets lie there.
         body_s: how long a request may take to come.
+        addresses: where HAProxy listens, such as `[::1]:8000`; where Ray says if there are none.
 
     Returns:
         What must stand in the environment before Ray is imported, and why HAProxy is not used; empty where it is.
@@ -62,7 +83,11 @@ def prepare(folder: Path, body_s: float) -> tuple[dict[str, str], str]:
     if why:
         return {"RAY_SERVE_ENABLE_HA_PROXY": "0", **_LEAN}, why
     wrapper = folder / "haproxy"
-    wrapper.write_text(WRAPPER.format(command=shlex.join(tied([binary])), body_s=max(1, round(body_s))))
+    # for sed a backslash, a slash and an ampersand mean something, and a line goes on as \\n
+    lines = [*(f"bind {each}" for each in addresses), *_RULES]
+    front = r"\n".join("    " + re.sub(r"[\\/&]", r"\\\g<0>", each) for each in lines)
+    front = front if addresses else r"&\n" + front
+    wrapper.write_text(WRAPPER.format(command=shlex.join(tied([binary])), body_s=max(1, round(body_s)), front=front))
     wrapper.chmod(0o700)
     metrics, stats, fallback = free_ports(3)
     return {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import ipaddress
 import logging
 import os
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from windtunnel.variant import Variant
 
 
+LOOPBACK = "127.0.0.1"
+
 STARTING_S = 30.0
 """So long the ingress may take to find the replicas."""
 
@@ -56,7 +60,7 @@ class Options:
     """
 
     port: int = 8000
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     token_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
     max_ongoing: int = 0
@@ -93,7 +97,7 @@ def serve_until_interrupted(
     ready: Callable[[str, tuple[str, ...]], None],
     company: Company | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> None:
+) -> int:
     """Serve a model until Ctrl-C or SIGTERM; then answer what is in flight and leave nothing running.
 
     Args:
@@ -104,15 +108,17 @@ def serve_until_interrupted(
         company: who is beside the model: a canary, a shadow, a log.
         say: told what these have to say later.
 
+    Returns:
+        How many requests had no answer yet when the time for that was over.
+
     Raises:
-        KeyboardInterrupt: when it was told to stop.
         ConfigError: the port is taken, the address is not this machine's, or the token cannot be used.
         MissingError: Ray cannot be started.
     """
     token = read_token(options.token_file) if options.token_file else ""
     port = free_port(options.host, options.port)
     with _Stop() as stop, _folder() as folder:
-        environment, why_not = prepare(folder, options.limits.body_s)
+        environment, why_not = prepare(folder, options.limits.body_s, addresses(options.host, port))
         os.environ.update(environment)
         notes = [] if not why_not else [f"without HAProxy, many times slower for small models: {why_not}"]
         limits = replace(options.limits, held_bytes=0 if why_not else HELD_BYTES)
@@ -120,13 +126,18 @@ def serve_until_interrupted(
         if not options.is_loopback:
             notes.append(f"others can reach {options.host}: requests must carry the token of {options.token_file}")
         side = nullcontext() if company is None else seated(company, deployment, port, say)
-        with _running(variant, deployment, options, port=port, token=token, folder=folder, stop=stop, side=side):
+        # behind HAProxy nobody but it reaches the replicas
+        inner = options.host if why_not else LOOPBACK
+        with _running(
+            variant, deployment, options, inner=inner, port=port, token=token, folder=folder, stop=stop, side=side
+        ):
             ready(f"http://{_bracketed(options.host)}:{port}/v2/models/{served_name(variant)}", tuple(notes))
             stop.wait()
             until_s = time.monotonic() + options.drain_s
             drain(folder, until_s)
             _await(lambda: not in_flight(folder), until_s)
-    raise KeyboardInterrupt
+            left = in_flight(folder)
+    return left
 
 
 class _Stop:
@@ -168,6 +179,7 @@ def _running(
     deployment: Deployment,
     options: Options,
     *,
+    inner: str,
     port: int,
     token: str,
     folder: Path,
@@ -184,7 +196,7 @@ def _running(
     _start_ray(ray, max(deployment.replicas, deployment.most) + 2)
     stop.listen()  # Ray put handlers of its own in place
     try:
-        serve.start(http_options={"host": options.host, "port": port}, **quiet)
+        serve.start(http_options={"host": inner, "port": port}, **quiet)
         with side as seat:
             app = build_app(
                 variant, deployment.batch, deployment.replicas, most=deployment.most, max_ongoing=options.max_ongoing,
@@ -198,8 +210,10 @@ def _running(
                 raise MissingError(f"nothing answers at {options.host}:{port}, though Ray Serve says that it runs")
             yield
     finally:
-        serve.shutdown()  # type: ignore[no-untyped-call]  # ray
-        ray.shutdown()
+        # Serve ends its controller while that is still answering, and Ray prints that as an error
+        with contextlib.redirect_stdout(io.StringIO()):
+            serve.shutdown()  # type: ignore[no-untyped-call]  # ray
+            ray.shutdown()
 
 
 def _start_ray(ray: Any, cpus: int) -> None:
@@ -208,7 +222,7 @@ def _start_ray(ray: Any, cpus: int) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
         "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=cpus,
-        _node_ip_address="127.0.0.1",
+        _node_ip_address=LOOPBACK,
     )  # fmt: skip
 
 
@@ -231,9 +245,20 @@ def free_port(host: str, port: int) -> int:
         return int(held.getsockname()[1])
 
 
+def addresses(host: str, port: int) -> list[str]:
+    """Where HAProxy listens: where it was asked to, and on loopback, where Ray looks after it.
+
+    Example:
+        >>> addresses("127.0.0.1", 80), addresses("0.0.0.0", 80), addresses("::1", 80)
+        (['127.0.0.1:80'], ['0.0.0.0:80'], ['[::1]:80', '127.0.0.1:80'])
+    """
+    every = {LOOPBACK, "0.0.0.0", "::"}  # noqa: S104  # compared, not listened on
+    return [f"{each}:{port}" for each in (_bracketed(host), *([] if host in every else [LOOPBACK]))]
+
+
 def _answers(host: str, port: int) -> bool:
     """Whether requests find their way to a replica."""
-    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not listened on
+    own = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104  # compared, not listened on
     asked = http.client.HTTPConnection(own, port, timeout=5.0)
     try:
         asked.request("GET", "/v2/health/ready")

@@ -86,12 +86,20 @@ def from_json(data: Any, datatype: str, shape: Sequence[int]) -> NDArray[Any]:
     if raw.size != math.prod(shape) or (raw.ndim != 1 and list(raw.shape) != list(shape)):
         raise DataError(f"has data of the shape {list(raw.shape)} that do not fill {Brief(list(shape))}")
     if raw.size == 0:
-        return np.empty(shape, dtype)
+        return _shaped(np.empty(0, dtype), shape)
     if datatype == "BYTES":
         return _texts(raw).reshape(shape)
     if datatype == "UINT64" and raw.dtype.kind == "f":  # numpy's way with whole numbers on both sides of 2⁶³
         raw = _whole(np.array(data, dtype=object))
     return _numbers(raw, datatype).reshape(shape)
+
+
+def _shaped(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """An array that fills a shape; no array has an axis beyond 64 bits, though none of it be there."""
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"has the shape {Brief(list(shape))}, which no array has") from error
 
 
 def _texts(raw: NDArray[Any]) -> NDArray[Any]:
@@ -151,7 +159,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int]) -> NDArray
     """
     count = math.prod(shape)
     if datatype == "BYTES":
-        return _read_texts(data, count).reshape(shape)
+        return _shaped(_read_texts(data, count), shape)
     dtype = _BYTE_ORDERED[datatype]
     if count * dtype.itemsize != len(data):
         raise DataError(
@@ -159,7 +167,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int]) -> NDArray
         )
     if datatype == "BOOL" and len(data) and np.frombuffer(data, np.uint8).max() > 1:
         raise DataError("has a BOOL that is neither 0 nor 1")
-    array = np.frombuffer(data, dtype).astype(_NATIVE[datatype], copy=False).reshape(shape)
+    array = _shaped(np.frombuffer(data, dtype).astype(_NATIVE[datatype], copy=False), shape)
     return array if array.flags.aligned else array.copy()  # runtimes read a number at a time
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.errors import ConfigError, naming
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
+from windtunnel.quantity import format_share
 from windtunnel.road import Road as Stations
 from windtunnel.seeds import Seeds
 
@@ -39,8 +40,8 @@ USUAL_S = 120.0
 LEAST_S, MOST_S = 3.0, 3600.0
 """How long a road is measured at least, and at most."""
 
-MOST_LOAD = 0.95
-"""Beyond this share of capacity a queue has no figures that two runs would share."""
+MOST_LOAD = 0.88
+"""A tenth beyond the highest load that a road is measured at: what comes after is never decided."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Wish:
         load: the share of capacity at which the trace comes.
         within: how far the tunnel's quantiles may lie from the road's, as a share; throughput a fifth of it.
         stations: where the road's stations are kept: read where the file is there, else measured and written; measured, and kept
-            in the run folder alone, where None.
+            in the run folder alone, where None, or where it was disturbed.
         calibrate_s: how long they are measured, all loads together.
 
     Raises:
@@ -66,11 +67,13 @@ class Wish:
     def __post_init__(self) -> None:
         if not 0.0 < self.load <= MOST_LOAD:
             raise ConfigError(
-                "is no share of capacity that a server bears", field="--load", value=f"{self.load:.0%}",
+                "is no share of capacity that a server bears", field="--load", value=format_share(self.load),
                 fix=f"give one up to {MOST_LOAD:.0%}",
             )  # fmt: skip
         if not 0.0 < self.within < 1.0:
-            raise ConfigError("must lie between 0% and 100%", field="--within", value=f"{self.within:.0%}")
+            raise ConfigError(
+                "must lie between 0% and 100%", field="--within", value=format_share(self.within), fix="give 10%"
+            )
         if not LEAST_S <= self.calibrate_s <= MOST_S:
             raise ConfigError(
                 "is too short, or too long, to measure a road", field="--calibrate", value=f"{self.calibrate_s:g}s",
@@ -113,6 +116,12 @@ def agree(
             "says nothing of how it batches, and the tunnel must know", field="--target", value=road.target,
             fix="give the model to serve: windtunnel simulate --agree MODEL",
         )  # fmt: skip
+    if len(road.classes) > 1:
+        raise ConfigError(
+            "makes several classes, and the tunnel knows the road of one", field="--size", value=", ".join(road.classes), fix="give one length"
+        )  # fmt: skip
+    if wish.stations is not None and not wish.stations.parent.is_dir():
+        raise ConfigError("lies in a folder that is not there", field="--road", value=str(wish.stations), fix="make it first")  # fmt: skip
     # what a server does once it need not do again
     inputs = {"traffic": traffic.digest(), "asked_at": str(time.time_ns())}
     parameters = {
@@ -151,11 +160,19 @@ def _agree(
     done.road.save(work / "road.npz")
     done.run.log.to_frame().write_parquet(work / "requests.parquet")
     if wish.stations is not None and kept is None:
-        done.road.save(wish.stations)
-        progress.say(f"the road's stations are kept in {wish.stations}")
+        _keep(done.road, wish.stations, progress)
     section = draw_agreement(done, name=traffic.name, server=f"{deployment}")
     section = replace(section, sentences=(*section.sentences, *filter(None, [traffic.left_out])))
     return _result(done, traffic), section, done.agreement.verdict
+
+
+def _keep(road: Stations, path: Path, progress: Progress) -> None:
+    """Write the stations down for other runs, unless they would leave every one of these inconclusive."""
+    if road.doubts:
+        progress.say(f"the road's stations are not kept in {path}: {road.doubts[0]}")
+        return
+    road.save(path)
+    progress.say(f"the road's stations are kept in {path}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from windtunnel.errors import ConfigError, naming
 from windtunnel.progress import SILENT, Progress
+from windtunnel.quantity import format_duration
 from windtunnel.seeds import Seeds
 
 from .adversary import USUAL_FACTOR, Foe, add
@@ -125,7 +126,7 @@ class Road:
             )
         self._check_idle()
         if self.duration_s is not None and not 0.0 < self.duration_s <= LONGEST_S:
-            raise ConfigError("must be above zero and at most 4h", field="--duration", value=f"{self.duration_s:g}s", fix="drive in parts")  # fmt: skip
+            raise ConfigError("must be above zero and at most 4h", field="--duration", value=format_duration(self.duration_s), fix="drive in parts")  # fmt: skip
         if not 0.0 < self.most_rate <= MOST_RATE:
             raise ConfigError(
                 f"must be above zero and at most {MOST_RATE:,.0f}", field="--most-rate", value=self.most_rate
@@ -254,12 +255,13 @@ def _live(work: Path, *, asked: _Asked, progress: Progress) -> tuple[dict[str, A
         progress.say(f"  {sentence}")
     road, trace = asked.road, asked.traffic.trace
     assert trace is not None
+    lasts_s = USUAL_DURATION_S if road.duration_s is None else road.duration_s
+    _check_rate(trace, road, lasts_s)
     with _target(road, progress) as (target, deployment, variant):
         progress.say(f"  {target.name} at {target.url} ({target.model.server})")
         feeds = _feeds(road, variant or target.signature, target.signature, asked.seeds)
         bodies = Bodies.of(target, feeds)
-        schedule = Schedule.of(trace, bodies, USUAL_DURATION_S if road.duration_s is None else road.duration_s)
-        _check_rate(schedule, road)
+        schedule = Schedule.of(trace, bodies, lasts_s)
         left_out = len(trace) - len(schedule)
         cut = f", {left_out:,} later ones left out" if left_out else ""
         progress.say(
@@ -322,10 +324,15 @@ def _rows(signature: Signature, sizes: dict[str, int], classes: int) -> int:
     return max(1, min(ROWS, MOST_BYTES // 2 // classes // max(row, 1)))
 
 
-def _check_rate(schedule: Schedule, road: Road) -> None:
-    if schedule.peak_per_s > road.most_rate:
+def _check_rate(trace: Trace, road: Road, lasts_s: float) -> None:
+    """Refuse more than was allowed before a server is started for it."""
+    from windtunnel.simulate.live import peak_per_s
+
+    times_s = trace.arrivals_s - trace.arrivals_s[0]
+    most = peak_per_s(times_s[times_s <= lasts_s])
+    if most > road.most_rate:
         raise ConfigError(
-            f"is less than the {schedule.peak_per_s:,.0f} requests that fall due in the busiest second", field="--most-rate",
+            f"is less than the {most:,.0f} requests that fall due in the busiest second", field="--most-rate",
             value=road.most_rate, fix=f"give a lower --speed, or allow more, up to {MOST_RATE:,.0f}",
         )  # fmt: skip
 
@@ -350,6 +357,9 @@ def _told(
     if asked.promise is not None and share is not None:
         section, more = judged(section, asked.promise, share)
         changes += more
+    elif section.outcome == "go":
+        said = "No promise was given (--slo): this says that the run counts and the server lived, not that it was fast enough."
+        section = replace(section, sentences=(*section.sentences, said))
     if not run.valid:
         # what was seen is not the server's, whatever it looks like
         section = replace(section, outcome="inconclusive")

@@ -43,7 +43,6 @@ def serve(
     Raises:
         ConfigError: fewer at most than at least, an option that cannot be heeded.
         ModelError: no model.
-        KeyboardInterrupt: when it was told to stop.
     """
     from windtunnel.run import open_variant
     from windtunnel.serving.server import serve_until_interrupted
@@ -59,8 +58,11 @@ def serve(
     def ready(url: str, notes: tuple[str, ...]) -> None:
         progress.say(f"ready: {url}" + (f" ({'; '.join(notes)})" if notes else ""))
 
-    serve_until_interrupted(
+    left = serve_until_interrupted(
         variant, replace(deployment, most=most or 0), options, ready=ready, company=company, say=progress.say
+    )
+    progress.say(
+        "stopped; " + (f"{left} requests got no answer in time" if left else "what was in flight was answered")
     )
 
 

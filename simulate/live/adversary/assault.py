@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+from windtunnel.errors import MeasurementError
 
 from .content import Bodies, Datatypes, Documents, Shapes, Values
 from .conversation import Pause, Turn
@@ -38,9 +41,15 @@ BLOCK = 1 << 16
 LONGEST_ANSWER = 1 << 24
 """More is not listened to."""
 
+MOST_BYTES = 1 << 29
+"""So much is made beforehand to be sent, and so much is kept of what was answered; where it is reached no more is begun."""
+
+OUR_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+"""What a connection fails with for want of something on this side, which is no server's fault."""
+
 End = Literal["answered", "closed", "refused", "hung", "left", "held", "cut", "garbled"]
 """How a conversation ended: with an answer to everything; closed by the server; not even begun, for nobody answers; neither within the limit;
-left by the adversary; kept open to the end, as it may be; open when the assault was over; with what is no HTTP."""
+left by the adversary, or too long to be heard out; kept open to the end, as it may be; open when the assault was over; with what is no HTTP."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Hostility:
 
     Args:
         rate_per_s: quick conversations begun in a second.
-        most: of them at all.
+        most: conversations at all, slow and idle ones too.
         quick: at once.
         slow: connections that trickle, at once.
         idle: connections that do nothing.
@@ -112,22 +121,23 @@ async def converse(
         limit_s: when it hangs.
     """
     began_s, line = time.monotonic(), _Line(conversation)
-    end: End = "refused"
+    end: End = "hung"
     sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     sock.setblocking(False)
     sender: asyncio.Task[None] | None = None
     try:
         async with asyncio.timeout(None if conversation.held else limit_s):
             await asyncio.get_running_loop().sock_connect(sock, address)
-            end = "hung"
             sender = asyncio.create_task(_send(sock, conversation.steps))
             end = await _listen(sock, line, sender)
     except TimeoutError:
-        pass
-    except OSError:
-        pass  # nobody answers there
+        pass  # it hangs
+    except OSError as error:  # of the connection's beginning: later ones are its end
+        if error.errno in OUR_OWN:
+            raise
+        end = "refused"
     except asyncio.CancelledError:
-        end = "held" if conversation.held else "cut"
+        end = _stopped(line, late=time.monotonic() - began_s > limit_s)
     finally:
         if sender is not None:
             sender.cancel()
@@ -137,11 +147,20 @@ async def converse(
     return Outcome(family, number, conversation, end, tuple(line.replies() or ()), time.monotonic() - began_s)
 
 
+def _stopped(line: _Line, *, late: bool) -> End:
+    """How a conversation ends that we end: one that may stay open had to be answered first, where it asked something."""
+    if not line.conversation.held:
+        return "cut"
+    if len(line.replies() or ()) >= len(line.conversation.meant):
+        return "held"
+    return "hung" if late else "cut"
+
+
 async def _send(sock: socket.socket, steps: Sequence[Step]) -> None:
     """Do what is to be done; a server that does not listen any more has said, or will, what it has to say."""
     loop = asyncio.get_running_loop()
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for step in steps:
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
@@ -164,13 +183,15 @@ async def _listen(sock: socket.socket, line: _Line, sender: asyncio.Task[None]) 
         except OSError:  # reset
             piece = b""
         line.heard += piece
-        line.ended = not piece or len(line.heard) > LONGEST_ANSWER
+        if len(line.heard) > LONGEST_ANSWER:
+            return "left"
+        line.ended = not piece
         replies = line.replies()
         if replies is None:
             return "garbled"
         if len(replies) >= wanted and not line.conversation.held:
             await _linger(sock, line)
-            return "answered"
+            return "garbled" if line.replies() is None else "answered"
     return "answered" if len(line.replies() or ()) >= wanted else "closed"
 
 
@@ -201,6 +222,8 @@ class Assault:
         self.begin_s, self.until_s = begin_s, until_s
         self.outcomes: list[Outcome] = []
         self.crashes: int | None = None
+        self._begun = self._kept_bytes = 0
+        self._error: Exception | None = None
         self._start_s: float | None = None
         self._told, self._over = threading.Event(), threading.Event()
         self._made = {family: enumerate(family().conversations(material, seeds)) for family in hostility.families}
@@ -211,10 +234,13 @@ class Assault:
     def _plan(self) -> Iterator[tuple[str, int, Conversation]]:
         """The quick ones, a family at a time in turn."""
         families = [each for each in self.hostility.families if each.pace == "quick"]
-        lasts_s = self.until_s - self.begin_s
+        lasts_s, held_bytes = self.until_s - self.begin_s, 0
         for at in range(min(self.hostility.most, int(self.hostility.rate_per_s * lasts_s)) if families else 0):
             family = families[at % len(families)]
             number, conversation = next(self._made[family])
+            held_bytes += conversation.size_bytes
+            if held_bytes > MOST_BYTES:
+                return
             yield family.name, number, conversation
 
     def heed(self, progress: Progress) -> None:
@@ -237,8 +263,17 @@ class Assault:
         self._over.set()
         self._told.set()
         self._thread.join()
+        if self._error is not None and kind is None:
+            raise MeasurementError(f"the adversary did not come to its end: {self._error}") from self._error
 
     def _run(self) -> None:
+        try:
+            self._come()
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where the block ends
+            self._error = error
+
+    def _come(self) -> None:
+        """Come when it is time, and see who is gone afterwards."""
         self._told.wait()
         if self._start_s is None or self._over.wait(max(0.0, self._start_s + self.begin_s - time.monotonic())):
             return
@@ -260,28 +295,34 @@ class Assault:
         watch = asyncio.create_task(asyncio.to_thread(self._over.wait, max(0.0, until_s - time.monotonic())))
         held: asyncio.Future[Any] = asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.wait([watch, held], return_when=asyncio.FIRST_COMPLETED)
+        self._over.set()  # first: who is closing a connection does not hear that he is cancelled, and must begin no other
         for task in tasks:
             task.cancel()
-        self._over.set()  # nobody is left who watches for it
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
 
+    def _goes_on(self) -> bool:
+        """Whether another conversation may be begun."""
+        return not self._over.is_set() and self._begun < self.hostility.most and self._kept_bytes < MOST_BYTES
+
     async def _hold(self, family: str, number: int, conversation: Conversation) -> End:
+        self._begun += 1
         outcome = await converse(self.address, family, number, conversation, self.hostility.limit_s)
         self.outcomes.append(outcome)
+        self._kept_bytes += sum(len(reply.body) for reply in outcome.replies)
         return outcome.end
 
     async def _quickly(self, quick: Iterator[tuple[int, tuple[str, int, Conversation]]], began_s: float) -> None:
         """One after the other, none before it is due."""
         for at, each in quick:
             await asyncio.sleep(began_s + at / self.hostility.rate_per_s - time.monotonic())
-            if await self._hold(*each) == "cut":
+            if not self._goes_on() or await self._hold(*each) == "cut":
                 return
 
     async def _slowly(self, family: type[Family], until_s: float) -> None:
         """One after the other, as long as there is time to see how it ends."""
-        while True:
+        while self._goes_on():
             number, conversation = next(self._made[family])
             ended = await self._hold(family.name, number, conversation)
             if ended in ("cut", "held") or time.monotonic() > until_s - self.hostility.limit_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +41,18 @@ def _mutate(how: Callable[[bytes, Chance], bytes], name: str) -> Callable[[Mater
         length = int(headers[HEADER_LENGTH]) if HEADER_LENGTH in headers else None
         within = length is None or length <= len(changed)
         meant = sense(changed, length, material.target.signature) if within else MALFORMED
-        return Conversation(name, (material.post(changed, headers),), (meant,))
+        return Conversation(name, (material.post(changed, headers),), (_tame(meant),))
 
     return make
+
+
+def _tame(meant: Meaning) -> Meaning:
+    """None where numbers are so large that the order in which a model adds their products decides what is finite."""
+    if not isinstance(meant, Mapping):
+        return meant
+    floats = [array[np.isfinite(array)] for array in meant.values() if array.dtype.kind == "f"]
+    wild = any((np.abs(each) > np.sqrt(np.finfo(each.dtype).max)).any() for each in floats)
+    return None if wild else meant
 
 
 def _truncated(body: bytes, chance: Chance) -> bytes:
@@ -108,6 +118,11 @@ def _unknown(_feeds: Any) -> None:
     return None
 
 
+def _unless_single(feeds: Any) -> Meaning:
+    """A nest around one number may be that number to some."""
+    return None if next(iter(feeds.values())).size == 1 else MALFORMED
+
+
 def _of_no_kind(chance: Chance) -> Any:
     """A value that nothing in a request may have."""
     return choose(chance, (None, True, 7.5, "x", [[]], {"a": {}}, -1, [None]))
@@ -147,26 +162,21 @@ def _deep(told: Json, chance: Chance) -> bytes:
     return json.dumps(told).replace('"DEEP"', inside * depth + "1" + outside * depth).encode()
 
 
-def _number(told: Json, chance: Chance) -> bytes:
-    data = told["inputs"][0]["data"]
-    data[int(chance.integers(len(data)))] = "NUMBER"
-    number = choose(
-        chance,
-        (
-            "1e400",
-            "-1e400",
-            "9" * 400,
-            "9" * 20_000,
-            "1e-400",
-            "18446744073709551616",
-            "1.5e",
-            "0x10",
-            "01",
-            "--1",
-            "+1",
-        ),
-    )
-    return json.dumps(told).replace('"NUMBER"', number).encode()
+def _number(among: tuple[str, ...]) -> Callable[[Json, Chance], bytes]:
+    def put(told: Json, chance: Chance) -> bytes:
+        data = told["inputs"][0]["data"]
+        data[int(chance.integers(len(data)))] = "NUMBER"
+        number: str = choose(chance, among)
+        return json.dumps(told).replace('"NUMBER"', number).encode()
+
+    return put
+
+
+LARGE = ("1e400", "-1e400", "9" * 400, "9" * 20_000, "1e-400", "18446744073709551616")
+"""Numbers of JSON (RFC 8259, section 6) that no dtype holds."""
+
+ILL = ("1.5e", "0x10", "01", "--1", "+1", ".5", "1_0")
+"""What looks like a number, and is none in JSON."""
 
 
 def _twice(told: Json, chance: Chance) -> bytes:
@@ -190,9 +200,12 @@ def _trailing(told: Json, chance: Chance) -> bytes:
     return json.dumps(told).encode() + behind
 
 
-def _more_inputs(told: Json, chance: Chance) -> Json:
-    first = told["inputs"][0]
-    return told | {"inputs": [*told["inputs"], first if chance.random() < 0.5 else first | {"name": "no-such-input"}]}
+def _input_twice(told: Json, _chance: Chance) -> Json:
+    return told | {"inputs": [*told["inputs"], told["inputs"][0]]}
+
+
+def _unknown_input(told: Json, _chance: Chance) -> Json:
+    return told | {"inputs": [*told["inputs"], told["inputs"][0] | {"name": "no-such-input"}]}
 
 
 def _shared_memory(told: Json, _chance: Chance) -> Json:
@@ -206,10 +219,12 @@ class Documents(Family):
 
     name = "json"
     kinds = (
-        _edit(_deep, "nested deep"), _edit(_number, "numbers beyond all", meant=_unknown), _edit(_twice, "a key twice"),
+        _edit(_deep, "nested deep", meant=_unless_single), _edit(_number(LARGE), "numbers beyond all", meant=_unknown),
+        _edit(_number(ILL), "numbers that are none"), _edit(_twice, "a key twice", meant=_same),  # either value may count, and the other is void
         _edit(_field, "a field of another kind"), _edit(_missing, "a field missing"), _edit(_inputs, "no inputs"),
         _edit(_side, "id, parameters or outputs of another kind", meant=_same), _edit(_whole_other, "another document"),
-        _edit(_ill_text, "text that is none"), _edit(_trailing, "something behind it"), _edit(_more_inputs, "more inputs than there are"),
+        _edit(_ill_text, "text that is none"), _edit(_trailing, "something behind it"), _edit(_input_twice, "an input twice", meant=_same),
+        _edit(_unknown_input, "more inputs than there are"),
         _edit(_shared_memory, "shared memory"),
     )  # fmt: skip
 
@@ -226,8 +241,15 @@ def _shape(how: Callable[[list[int], Chance], Any], name: str) -> Callable[[Mate
         if name == "empty" and "data" in first:
             first["data"] = []
         head = json.dumps(told).encode()
-        lengths = {HEADER_LENGTH: str(len(head))} if HEADER_LENGTH in headers else {}
-        return Conversation(name, (material.post(head + body[length:], dict(headers) | lengths),))
+        binary = HEADER_LENGTH in headers
+        lengths = {HEADER_LENGTH: str(len(head))} if binary else {}
+        # no rows at all may be answered with none
+        meant = (
+            sense(head + body[length:], len(head) if binary else None, material.target.signature)
+            if name == "empty"
+            else MALFORMED
+        )
+        return Conversation(name, (material.post(head + body[length:], dict(headers) | lengths),), (meant,))
 
     return make
 

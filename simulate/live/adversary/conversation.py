@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +70,7 @@ class Conversation:
         must: whether each of them has to be answered with 200; else a refusal (4xx or 5xx) or a closed connection is right too.
         held: whether the server may keep the connection open and say nothing.
         linger_s: how long is listened after the last answer that is expected, for one too many.
+        other: whether it is no HTTP/1.1, so that an answer may be none either.
     """
 
     name: str
@@ -78,11 +79,22 @@ class Conversation:
     must: bool = False
     held: bool = False
     linger_s: float = 0.0
+    other: bool = False
 
     @property
     def leaves(self) -> bool:
         """Whether it goes away without waiting for an answer."""
         return self.steps[-1] in (Turn.RESET, Turn.LEAVE)
+
+    @property
+    def size_bytes(self) -> int:
+        """What its steps take of memory: what is sent again and again is there once.
+
+        Example:
+            >>> Conversation("a drip", (b"POST", *[Pause(0.5), b" "] * 9)).size_bytes
+            5
+        """
+        return sum(map(len, {each for each in self.steps if isinstance(each, bytes)}))
 
     def begun(self, most: int = 160) -> str:
         """Its first bytes, as one line that can be read."""
@@ -145,13 +157,3 @@ class Material:
         lines += [f"{name}: {value}" for name, value in pairs]
         lines += [] if length is None else [f"Content-Length: {length}"]
         return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
-
-
-def again(conversation: Conversation, *more: Step) -> Conversation:
-    """The same with further steps.
-
-    Example:
-        >>> again(Conversation("x", (b"a",)), Turn.RESET).leaves
-        True
-    """
-    return replace(conversation, steps=(*conversation.steps, *more))

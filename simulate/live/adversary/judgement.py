@@ -60,7 +60,7 @@ class Tally:
         tried: conversations.
         answered: ended with an answer,
         dropped: or with a closed connection.
-        left: broken off by the adversary; there is no answer to be judged.
+        left: broken off by the adversary; no answer to be judged, or not all of it.
         held: kept open to the end, as they may be.
         cut: open when the assault was over, and younger than the limit.
         hung: open longer than that.
@@ -90,6 +90,8 @@ class Tally:
 
 def judge(outcome: Outcome, oracle: Oracle | None) -> tuple[Fault, str]:
     """What was wrong with a reaction, and in words; empty where nothing was."""
+    if outcome.end == "garbled" and outcome.conversation.other:
+        return "", ""
     if outcome.end in ("hung", "garbled"):
         return outcome.end, SAID[outcome.end]
     if outcome.end == "refused":
@@ -105,7 +107,9 @@ def judge(outcome: Outcome, oracle: Oracle | None) -> tuple[Fault, str]:
                 return "wrong", wrong
         elif outcome.conversation.must and reply.status not in TOO_BUSY and not _fails_alone(meant, at, oracle):
             return "unanswered", f"refused what is well-formed with {reply.status}"
-    short = outcome.conversation.must and outcome.end == "closed" and len(outcome.replies) < len(meant)
+    # who says that he closes need not answer what came behind (RFC 9112, section 9.6)
+    said_so = bool(outcome.replies) and outcome.replies[-1].closes
+    short = outcome.conversation.must and outcome.end == "closed" and len(outcome.replies) < len(meant) and not said_so
     busy = any(reply.status in TOO_BUSY for reply in outcome.replies)
     return (
         ("unanswered", f"hung up after {len(outcome.replies)} of {len(meant)} answers")

@@ -81,9 +81,15 @@ class Oracle:
             found = outputs[name]
             if found.shape != expected.shape:
                 return f"{name} of the shape {list(found.shape)} where the model alone gives {list(expected.shape)}"
+            if _text(found) != _text(expected):
+                return f"{name} of another kind than the model alone gives"
             if not _same(found, expected, self.slack.get(name, 0.0)):
                 return f"another {name} than the model alone gives"
         return ""
+
+
+def _text(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "OSU"
 
 
 def _alike(a: Arrays, b: Arrays) -> bool:
@@ -100,7 +106,8 @@ def _slack(alone: NDArray[Any], together: NDArray[Any]) -> float:
     if alone.dtype.kind != "f":
         return 0.0 if np.array_equal(alone, together) else np.nan
     finite = np.abs(alone[np.isfinite(alone)])
-    apart = np.abs(alone - together)
+    with np.errstate(invalid="ignore"):  # infinite both times
+        apart = np.abs(alone - together)
     # twice what was seen in one company, for others are worse
     return float(max(ROUNDING * finite.max(initial=0.0), 2.0 * apart[np.isfinite(apart)].max(initial=0.0)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from .conversation import Arrays
 
 
+_INTERIM = re.compile(rb"HTTP/1\.[0-9] 1(?!01)[0-9]{2}\b")
+"""How an answer begins that another follows (RFC 9110, section 15.2); 101 is the last one in HTTP."""
+
+_SWITCHING = http.client.SWITCHING_PROTOCOLS
+
+
 @dataclass(frozen=True)
 class Reply:
     """One HTTP answer.
@@ -24,11 +31,13 @@ class Reply:
         status: of HTTP.
         headers: by name.
         body: all of it.
+        closes: whether it says that no other follows.
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    closes: bool = False
 
     @property
     def taken(self) -> bool:
@@ -39,7 +48,12 @@ class Reply:
         """The outputs in it; None where there are none to be read."""
         try:
             return read_answer(self.body, self.headers)
-        except DataError:
+        except (
+            DataError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ):  # lists for names, shapes that no array has: it is a stranger's
             return None
 
 
@@ -55,7 +69,7 @@ class _Heard(io.BytesIO):
 
 
 def read_replies(heard: bytes, *, ended: bool) -> list[Reply] | None:
-    r"""The whole answers that bytes begin with; interim ones (1xx) are passed over.
+    r"""The whole answers that bytes begin with; interim ones (1xx) are passed over, and what follows a change of protocol.
 
     Args:
         heard: since the connection was opened.
@@ -75,16 +89,21 @@ def read_replies(heard: bytes, *, ended: bool) -> list[Reply] | None:
         begin = said.tell()
         if heard[begin : begin + 5] != b"HTTP/"[: len(heard) - begin]:
             return None
-        if heard.find(b"\r\n\r\n", begin) < 0:
+        if (end := heard.find(b"\r\n\r\n", begin)) < 0:
             return found
+        if _INTERIM.match(heard, begin):
+            said.seek(end + 4)
+            continue
         answer = http.client.HTTPResponse(said)  # type: ignore[arg-type]  # it asks a socket for its file only
         try:
             answer.begin()
             if answer.length is None and not answer.chunked and not ended:
                 return found
-            found.append(Reply(answer.status, dict(answer.getheaders()), answer.read()))
+            found.append(Reply(answer.status, dict(answer.getheaders()), answer.read(), answer.will_close))
         except (http.client.IncompleteRead, ValueError):  # its body, or its last chunk, is not there yet
             return found
         except http.client.HTTPException:
             return None
+        if answer.status == _SWITCHING:
+            return found
     return found

@@ -32,7 +32,7 @@ def sense(body: bytes, header_length: int | None, signature: Signature) -> Meani
 
     Returns:
         The inputs; `MALFORMED` where there is no reading it; None where one server may take it and another not, such as a key
-        that stands twice or 1.0 where a whole number belongs.
+        that stands twice, no rows, or 1.0 where a whole number belongs.
 
     Example:
         >>> from windtunnel.variant import Signature, Tensor
@@ -49,12 +49,12 @@ def sense(body: bytes, header_length: int | None, signature: Signature) -> Meani
         feeds, used = _feeds(told, raw, signature)
     except _UnsureError:
         return None
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):  # of another kind, or nest
         return MALFORMED
     rows = {len(array) if array.ndim else 0 for array in feeds.values()}
-    if used != len(raw) or len(rows) != 1 or 0 in rows:
+    if used != len(raw) or len(rows) != 1:
         return MALFORMED
-    return None if unsure else feeds
+    return None if unsure or 0 in rows else feeds
 
 
 class _UnsureError(Exception):

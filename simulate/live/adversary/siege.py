@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.errors import ConfigError, DataError
+from windtunnel.errors import ConfigError
 from windtunnel.quantity import format_duration, format_figure
-from windtunnel.serving.protocol import read_answer
 
 from .judgement import SAID, findings_of, tally
+from .replies import Reply
 from .spared import BEGIN, UNTIL, spared
 
 if TYPE_CHECKING:
@@ -87,12 +87,7 @@ class Siege:
                 found.append(
                     f"{len(own):,} times it {_verb(said)} (first: {own[0].family}, {own[0].kind}, no. {own[0].number})."
                 )
-        if self.spared.under_lost and not self.spared.calm_lost:
-            found.append(
-                f"{self.spared.under_lost:,} of {self.spared.under:,} honest requests were not answered while the adversary was there, "
-                "and all others were."
-            )
-        return found
+        return [*found, *self._told_lost()]
 
     @property
     def factor(self) -> Interval | None:
@@ -110,6 +105,16 @@ class Siege:
         if factor is None or not self.believed or factor.high > self.held_to:
             return "inconclusive", told, ["a longer --duration on a quieter machine, or a higher --factor"]
         return "go", told, []
+
+    def _told_lost(self) -> list[str]:
+        """What was lost by the adversary's fault, where there is such; what the generators did not send is theirs."""
+        side = self.spared
+        if not side.under_lost or not self.believed:
+            return []
+        said = f"{side.under_lost:,} of {side.under:,} honest requests were not answered while the adversary was there, and "
+        if not side.calm_lost:
+            return [f"{said}all others were."]
+        return [f"{said}{side.before_lost:,} of {side.before:,} before it came."] if side.lost_more else []
 
     def _told_factor(self) -> list[str]:
         factor = self.factor
@@ -136,7 +141,7 @@ class Siege:
 
 
 def _verb(said: str) -> str:
-    return said if said.startswith(("answered", "refused", "neither", "nobody")) else f"gave {said}"
+    return said if said.startswith(("answered", "refused", "neither")) else f"gave {said}"
 
 
 def _finite(told: dict[str, Any]) -> dict[str, Any]:
@@ -195,10 +200,7 @@ def _compared(run: LiveRun, oracle: Oracle | None, rows: Sequence[Arrays]) -> tu
         return 0, 0, []
     wrong = []
     for at, body in enumerate(heard.bodies):
-        try:
-            outputs = read_answer(body, heard.headers(at))
-        except DataError:
-            outputs = None
+        outputs = Reply(200, heard.headers(at), body).read()
         wrong.append(oracle.differs(rows[int(heard.message[at])], outputs))
     kept = heard.answer[heard.answer >= 0]
     ill = np.array([bool(each) for each in wrong], dtype=bool)

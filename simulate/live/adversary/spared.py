@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import hypergeom
 
 from windtunnel.request_log import COMPLETED
 from windtunnel.stats import unpaired_ratio_interval
@@ -30,6 +31,10 @@ BEGIN, UNTIL = 0.25, 0.75
 """From which share of a run to which the adversary is there; the rest is without it, before and after, so that drift is in both."""
 
 
+CHANCE = 0.01
+"""Where so many requests as were lost are lost by chance less often than this, they are the adversary's doing."""
+
+
 @dataclass(frozen=True)
 class Spared:
     """Honest requests with and without the adversary.
@@ -39,6 +44,8 @@ class Spared:
         under: and with it.
         calm_lost: of the first, how many were not answered,
         under_lost: and of the others.
+        before: how many of the first fell due before it came: later ones may still suffer from it,
+        before_lost: and how many of these were not answered.
         calm_s: their latency's quantiles by name,
         under_s: and the others'.
         factor: by how much a stretch's quantile grew, geometric mean with its interval; None where a side has no requests.
@@ -48,9 +55,17 @@ class Spared:
     under: int
     calm_lost: int
     under_lost: int
+    before: int
+    before_lost: int
     calm_s: dict[str, float]
     under_s: dict[str, float]
     factor: dict[str, Interval | None]
+
+    @property
+    def lost_more(self) -> bool:
+        """Whether more were lost with it than before it came, by more than chance: Fisher's exact test, one-sided."""
+        lost, asked = self.under_lost + self.before_lost, self.under + self.before
+        return bool(hypergeom.sf(self.under_lost - 1, asked, lost, self.under) < CHANCE)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values."""
@@ -91,8 +106,8 @@ def spared(log: RequestLog, begin_s: float, until_s: float) -> Spared:
     quiet = [*_stretches(latency_s[before & answered], half), *_stretches(latency_s[after & answered], half)]
     hostile = _stretches(latency_s[under & answered], STRETCHES)
     return Spared(
-        int(calm.sum()), int(under.sum()), int((calm & ~answered).sum()), int((under & ~answered).sum()), quantiles["calm"],
-        quantiles["under"], {name: _factor(hostile, quiet, share) for name, share in QUANTILES.items()},
+        int(calm.sum()), int(under.sum()), int((calm & ~answered).sum()), int((under & ~answered).sum()),
+        int(before.sum()), int((before & ~answered).sum()), quantiles["calm"], quantiles["under"], {name: _factor(hostile, quiet, share) for name, share in QUANTILES.items()},
     )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def _smuggled(material: Material, chance: Chance) -> Conversation:
     if (
         chance.random() < 0.5
     ):  # who goes by the length takes the hidden one for a part of the body; who goes by chunks does not
-        message = material.head(both, length=len(chunked) + len(hidden)) + chunked
+        message = material.head(both, length=len(chunked) + len(hidden)) + chunked + hidden
         return Conversation("chunks and a length", (message, Pause(0.05), Turn.HALF_CLOSE), (feeds,), linger_s=0.2)
     coded = choose(chance, ("xchunked", "chunked, identity", "identity, chunked, identity", "\x0bchunked"))
     message = material.head(dict(headers) | {"Transfer-Encoding": coded}) + chunked
@@ -169,7 +169,7 @@ def _version(material: Material, chance: Chance) -> Conversation:
 def _http_version(material: Material, chance: Chance) -> Conversation:
     body, headers = _json(material, chance)
     spoken = choose(chance, ("HTTP/1.1 extra", "HTTQ/1.1", "HTTP/x", "SSH-2.0-x"))
-    return Conversation("another HTTP", (material.head(headers, length=len(body), version=spoken) + body,))
+    return Conversation("another HTTP", (material.head(headers, length=len(body), version=spoken) + body,), other=True)
 
 
 def _no_http(_material: Material, chance: Chance) -> Conversation:
@@ -184,7 +184,7 @@ def _no_http(_material: Material, chance: Chance) -> Conversation:
             b"\r\n" * 500 + b"x\r\n\r\n",
         ),
     )
-    return Conversation("no HTTP", (ill, Turn.HALF_CLOSE))
+    return Conversation("no HTTP", (ill, Turn.HALF_CLOSE), other=True)
 
 
 def _many_headers(material: Material, chance: Chance) -> Conversation:
@@ -215,16 +215,18 @@ def _upgraded(material: Material, chance: Chance) -> Conversation:
         {"Connection": "Upgrade", "Upgrade": "TLS/1.0"},
     ))  # fmt: skip
     head = material.head(other, method="GET")
-    return Conversation("another protocol", (head, Pause(0.05), Turn.HALF_CLOSE))
+    return Conversation("another protocol", (head, Pause(0.05), Turn.HALF_CLOSE), other=True)
 
 
 def _ill_headers(material: Material, chance: Chance) -> Conversation:
-    body, _ = _json(material, chance)
+    """Headers that should be refused; whoever takes them must still be right."""
+    feeds = material.row(chance)
+    body, _ = write_request(feeds, binary=False)
     ill = choose(
         chance, (b"X Y: 1\r\n", b"X: a\0b\r\n", b": v\r\n", b"X\r\n", b"\x80\xff: 1\r\n", b"Content-Length : 3\r\n")
     )
     head = material.head({"Content-Type": "application/json"}, length=len(body))
-    return Conversation("headers that are none", (head[:-2] + ill + b"\r\n" + body,), (None,))
+    return Conversation("headers that are none", (head[:-2] + ill + b"\r\n" + body,), (feeds,))
 
 
 class Places(Family):
@@ -262,13 +264,15 @@ class Oversized(Family):
     kinds = (_oversized, _large, _flood)
 
 
+_gzip = functools.partial(gzip.compress, mtime=0)
+"""Without the time of day, so that the same is sent again."""
+
+
 @functools.cache
 def _packed(byte: bytes, times: int) -> bytes:
     """So many times a thousandfold nothing."""
-    packed = byte * INFLATED_BYTES
-    for _ in range(times):
-        packed = gzip.compress(packed, 9)
-    return packed
+    inner = byte * INFLATED_BYTES if times == 1 else _packed(byte, times - 1)
+    return _gzip(inner)
 
 
 def _bomb(material: Material, chance: Chance) -> Conversation:
@@ -282,12 +286,13 @@ def _bomb(material: Material, chance: Chance) -> Conversation:
 
 def _padded_bomb(material: Material, chance: Chance) -> Conversation:
     """An honest request, packed, and behind it nothing, a thousandfold."""
-    body, headers = _json(material, chance)
-    packed = gzip.compress(body) + _packed(b" ", 1)  # members follow one another (RFC 1952, section 2.2)
+    feeds = material.row(chance)
+    body, headers = write_request(feeds, binary=False)
+    packed = _gzip(body) + _packed(b" ", 1)  # members follow one another (RFC 1952, section 2.2)
     return Conversation(
         "an honest request and a thousandfold",
         (material.post(packed, headers | {"Content-Encoding": "gzip"}),),
-        (None,),
+        (feeds,),
     )
 
 
@@ -295,25 +300,31 @@ def _packed_honest(material: Material, chance: Chance) -> Conversation:
     """An honest request, packed: refused, or answered as it means."""
     feeds = material.row(chance)
     body, headers = write_request(feeds, binary=material.binary(chance))
-    name, pack = choose(chance, (("gzip", gzip.compress), ("deflate", zlib.compress)))
+    name, pack = choose(chance, (("gzip", _gzip), ("deflate", zlib.compress)))
     return Conversation("packed", (material.post(pack(body), headers | {"Content-Encoding": name}),), (feeds,))
 
 
 def _ill_packed(material: Material, chance: Chance) -> Conversation:
     body, headers = _json(material, chance)
-    packed = gzip.compress(body)
-    ill = choose(chance, (packed[:-9], packed[: len(packed) // 2], body, b"\x1f\x8b" + chance.bytes(200)))
-    return Conversation(
-        "packed badly",
-        (material.post(ill, headers | {"Content-Encoding": choose(chance, ("gzip", "br", "zstd", "nonsense"))}),),
-    )
+    packed = _gzip(body)
+    ill = choose(chance, (packed[:-9], packed[: len(packed) // 2], b"\x1f\x8b" + chance.bytes(200)))
+    coding = choose(chance, ("gzip", "br", "zstd", "nonsense"))
+    return Conversation("packed badly", (material.post(ill, headers | {"Content-Encoding": coding}),))
+
+
+def _not_packed(material: Material, chance: Chance) -> Conversation:
+    """An honest request that says that it is packed: a server need not heed that (RFC 9110, section 8.4), but must be right."""
+    feeds = material.row(chance)
+    body, headers = write_request(feeds, binary=False)
+    coding = choose(chance, ("gzip", "br", "zstd", "nonsense"))
+    return Conversation("not packed at all", (material.post(body, headers | {"Content-Encoding": coding}),), (feeds,))
 
 
 class Bombs(Family):
     """Packed bodies: bombs, honest ones, and broken ones."""
 
     name = "decompression bombs"
-    kinds = (_bomb, _padded_bomb, _packed_honest, _ill_packed)
+    kinds = (_bomb, _padded_bomb, _packed_honest, _ill_packed, _not_packed)
 
 
 def _heard_out(material: Material, chance: Chance) -> Conversation:

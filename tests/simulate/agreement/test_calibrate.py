@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from windtunnel.deployment import BatchPolicy
 from windtunnel.errors import DataError
 from windtunnel.simulate.agreement import Observed, calibrate
 
-from .conftest import BATCH, MACHINE, SERVICE_S
+from .conftest import BATCH, MACHINE, SERVICE_S, drive
 
 if TYPE_CHECKING:
     from windtunnel.road import Road
+
+COLUMNS = "scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica", "number"
+
+PLACE = {
+    "variant": "m", "sha256": "", "hardware": MACHINE, "ray": "2.60.0", "ingress": "", "batch": BATCH, "replicas": 1, "capacity_per_s": 240.0,
+}  # fmt: skip
 
 
 def test_service_is_found_by_size_and_by_load(road: Road) -> None:
@@ -54,12 +61,38 @@ def test_loads_come_out_in_order(road: Road) -> None:
 
 def test_too_few_answers_are_refused(runs: list[Observed]) -> None:
     """A load with a handful of answers is no load."""
-    names = "scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica", "number"
-    few = replace(runs[0], **{name: getattr(runs[0], name)[:50] for name in names})
+    few = replace(runs[0], **{name: getattr(runs[0], name)[:50] for name in COLUMNS})
     with pytest.raises(DataError, match="50 answers"):
-        calibrate(
-            [few], variant="m", sha256="", hardware=MACHINE, ray="2.60.0", ingress="", batch=BATCH, replicas=1, capacity_per_s=240.0
-        )  # fmt: skip
+        calibrate([few], **PLACE)  # type: ignore[arg-type]  # by name
+
+
+def test_a_load_without_answers_is_refused(runs: list[Observed]) -> None:
+    """A server that died while it was calibrated: what is missing is said."""
+    none = replace(runs[2], **{name: getattr(runs[2], name)[:0] for name in COLUMNS})
+    with pytest.raises(DataError, match="0 answers"):
+        calibrate([*runs[:2], none], **PLACE)  # type: ignore[arg-type]  # by name
+
+
+def test_sizes_that_were_hardly_seen_are_refused(runs: list[Observed]) -> None:
+    """Batches of which every size came less than five times say nothing of service, and that is said."""
+    sizes = np.repeat(np.arange(2, 9), np.arange(2, 9) * 4)
+    times_s = np.arange(float(len(sizes)))
+    ended_s = np.repeat(np.cumsum(np.full(28, 1.0)), np.repeat(np.arange(2, 9), 4))
+    zero_s = np.zeros(len(sizes))
+    rare = Observed(
+        times_s, times_s[-1] + ended_s, zero_s, zero_s + 0.006, zero_s + 0.01, sizes, zero_s.astype(np.int64), np.arange(len(sizes)),
+        len(sizes),
+    )  # fmt: skip
+    with pytest.raises(DataError, match="no size of batch that it saw 5 times"):
+        calibrate([runs[0], rare], **PLACE)  # type: ignore[arg-type]  # by name
+
+
+def test_batches_that_no_timer_closed_are_calibrated(runs: list[Observed]) -> None:
+    """Where the timer is so long that every batch is full, or only lone requests ran out of it, nothing is known of who joins."""
+    long = BatchPolicy(8, 10.0)
+    assert calibrate(runs, **{**PLACE, "batch": long}).join_s == 0.0  # type: ignore[arg-type]  # by name
+    alone = drive(np.arange(150.0), 9)
+    assert calibrate([alone], **PLACE).join_s == 0.0  # type: ignore[arg-type]  # by name
 
 
 def test_batches_are_told_apart(runs: list[Observed]) -> None:

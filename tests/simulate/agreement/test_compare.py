@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from windtunnel.simulate.agreement import Observed, compare, draw_agreement, predict
+from windtunnel.simulate.agreement import Gap, Observed, compare, draw_agreement, predict
 from windtunnel.simulate.agreement.compare import LEAST_REQUESTS, ratio_interval, waiting
+from windtunnel.simulate.agreement.predict import stations_at
 
 from .conftest import drive, poisson
 
@@ -71,6 +72,25 @@ def test_a_rate_that_was_never_calibrated_decides_nothing(road: Road) -> None:
     assert "never measured" in verdict.reasons[0]
 
 
+def test_a_while_beyond_what_was_calibrated_decides_nothing(road: Road) -> None:
+    """Half of capacity in the mean, and nine tenths of it for a while: how many came then is told, and nothing is decided."""
+    calm_s, busy_s = poisson(100.0, 3000, 5), poisson(215.0, 2000, 6)
+    both = drive(np.concatenate([calm_s, calm_s[-1] + busy_s]), 7, stretch=1.1)
+    told = predict(road, both.scheduled_s, seed=1, runs=2)
+    verdict = compare(road, told, both, within=0.1).verdict
+    assert not predict(road, calm_s, seed=1, runs=1).extrapolated
+    assert 0.2 < told.beyond < 0.41
+    assert verdict.outcome == "inconclusive"
+    assert f"{told.beyond:.0%} of the requests" in verdict.reasons[0]
+
+
+def test_a_slow_server_is_told_at_the_load_that_it_has(made_up: Road) -> None:
+    """Of a server that was measured at 0.3 and 1 requests a second, 0.4 come: it is told near the lower load, not at the higher."""
+    loads = tuple(replace(each, rate_per_s=rate) for each, rate in zip(made_up.loads, (0.3, 1.0), strict=True))
+    stations = stations_at(replace(made_up, loads=loads), poisson(0.4, 2000, 3))
+    assert stations.shares.mean() == pytest.approx((0.4 - 0.3) / 0.7, abs=0.1)
+
+
 def test_lost_answers_count_as_late(road: Road, held_out: Observed) -> None:
     """Three in a hundred without an answer: the road's p99 is infinite, and throughput is shown to be off."""
     kept = np.random.default_rng(1).random(len(held_out)) > 0.03
@@ -80,6 +100,7 @@ def test_lost_answers_count_as_late(road: Road, held_out: Observed) -> None:
     assert found.gaps[2].road == np.inf
     assert found.gaps[2].to_dict()["road"] is None
     assert found.verdict.outcome == "no-go"
+    assert f"{len(held_out) - len(lossy):,} of 14,000 requests had no answer" in " ".join(found.verdict.reasons)
 
 
 def test_intervals_hold_the_truth(made_up: Road) -> None:
@@ -97,6 +118,25 @@ def test_few_requests_carry_no_interval() -> None:
     """Below the least number of requests nothing is known."""
     times_s = np.random.default_rng(0).exponential(size=LEAST_REQUESTS - 1)
     assert ratio_interval(times_s[None], times_s, 0.5, 0.95)[:2] == (-1.0, np.inf)
+
+
+def test_answers_of_one_stretch_carry_no_interval(road: Road) -> None:
+    """All but one request in five seconds, and that an hour later: there is no stretch to compare throughput with, and no crash."""
+    burst_s = np.append(np.sort(np.random.default_rng(1).uniform(0.0, 5.0, 1300)), 3600.0)
+    seen = drive(burst_s, 2)
+    found = compare(road, predict(road, burst_s, seed=1, runs=2), seen, within=0.1)
+    assert (found.gaps[3].quantity, found.gaps[3].high) == ("throughput", np.inf)
+
+
+def test_bounds_are_told_as_they_are(road: Road, held_out: Observed) -> None:
+    """A bound of half a per cent is not told as none, and of an interval no end is told that is not known."""
+    verdict = compare(road, predict(road, held_out.scheduled_s, seed=1, runs=2), held_out, within=0.005).verdict
+    assert "0.5%" in verdict.reasons[0]
+    ends = [
+        Gap("p99", 1.0, 1.0, 0.0, low, high).ends
+        for low, high in ((-0.1, 0.2), (-1.0, 0.2), (-0.1, np.inf), (-1.0, np.inf))
+    ]
+    assert ends == ["-10.0% to +20.0%", "up to +20.0%", "-10.0% or more", "not known"]
 
 
 def test_how_many_wait_is_counted_alike() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from windtunnel.errors import DataError, MeasurementError
-from windtunnel.request_log import COMPLETED, TIMED_OUT, RequestLog
+from windtunnel.request_log import COMPLETED, SHED, TIMED_OUT, RequestLog
 from windtunnel.seeds import Seeds
 from windtunnel.simulate.agreement.rehearse import LOADS, Place, Roadside, observe, rehearse, scale
 from windtunnel.trace import Trace
@@ -124,6 +124,64 @@ def test_a_server_that_tells_nothing_is_refused() -> None:
     silent = run_of(times_s, times_s + 0.01, times_s * math.nan, times_s * math.nan, np.zeros(100, dtype=np.int64))
     with pytest.raises(DataError, match="how long its batch took"):
         observe(silent, told_of="t")
+
+
+def test_a_slow_server_has_the_capacity_that_it_has() -> None:
+    """A second a request: 30 of 65 are answered while somebody waits, the others given up at one instant; that is one a second."""
+
+    class Slow(Synthetic):
+        def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
+            self.driven.append((name, len(arrivals_s)))
+            at_s = np.arange(1.0, len(arrivals_s) + 1.0) + arrivals_s[0]
+            until_s = arrivals_s[-1] + 30.0
+            run = run_of(arrivals_s, np.minimum(at_s, until_s), at_s, at_s, np.ones(len(at_s), dtype=np.int64))
+            run.log = replace(run.log, status=np.where(at_s < until_s, COMPLETED, TIMED_OUT).astype(np.int32))
+            return run
+
+    side = Slow()
+    assert side.capacity_per_s() == pytest.approx(1.0, rel=0.05)
+    assert side.driven == [("a probe", 65), ("an overload", 64)]
+
+
+def test_refusals_are_no_answers() -> None:
+    """Three of four requests are turned away at once: capacity is what was answered."""
+
+    class Full(Synthetic):
+        def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
+            run = super().drive(name, arrivals_s)
+            turned_away = np.arange(len(arrivals_s)) % 4 > 0
+            finished_s = np.where(turned_away, run.log.scheduled_s + 1e-4, run.log.finished_s)
+            run.log = replace(
+                run.log, finished_s=finished_s, status=np.where(turned_away, SHED, COMPLETED).astype(np.int32)
+            )
+            return run
+
+    assert Full().capacity_per_s() < 240.0 / 3.0
+
+
+def test_large_batches_are_probed_with_more() -> None:
+    """So many at once that every replica has four batches to serve, for the answers of one come all at once."""
+    side = Synthetic()
+    side.capacity_per_s(32)
+    assert side.driven[0] == ("a probe", 129)
+
+
+def test_a_road_that_was_disturbed_leaves_later_runs_open(made_up: Road) -> None:
+    """Whatever was amiss while it was calibrated is amiss for whoever uses it afterwards."""
+    trace = Trace("held out", np.cumsum(np.random.default_rng(1).exponential(1.0, 2000)))
+    road = replace(made_up, doubts=("while the road was calibrated others took 30% of the processors",))
+    done = rehearse(Synthetic(), PLACE, trace, load=0.5, duration_s=10.0, within=0.1, road=road)
+    assert done.agreement.verdict.outcome == "inconclusive"
+    assert road.doubts[0] in done.agreement.verdict.reasons
+
+
+def test_what_disturbs_a_calibration_is_kept() -> None:
+    """Others at work all the while: it is tried again, twice, and the road says so."""
+    side = Synthetic()
+    side.strange = 0.33
+    road = side.calibrate(PLACE, 20.0)
+    assert [name for name, _ in side.driven].count("a calibrating run") == 3
+    assert "others took 33%" in road.doubts[0]
 
 
 def test_a_server_that_answers_nothing_has_no_capacity() -> None:

@@ -48,6 +48,34 @@ def test_reactions(meant: Any, must: bool, end: Any, replies: tuple[Reply, ...],
     assert judge(outcome, None)[0] == ("" if fault == "wrong" else fault)
 
 
+def test_who_says_that_he_closes_may() -> None:
+    """Requests behind an answer that ends the connection need not be answered (RFC 9112, section 9.6)."""
+    talk = Conversation("c", (b"x",), (X, X), must=True)
+    replies = [Reply(200, {}, _says(2.0).body, closes) for closes in (True, False)]
+
+    assert [judge(Outcome("f", 0, talk, "closed", (each,), 0.1), None)[0] for each in replies] == ["", "unanswered"]
+
+
+def test_what_is_no_http_may_be_answered_alike() -> None:
+    """A server that speaks HTTP/2 or TLS may say so to who begins with it."""
+    talks = [Conversation("c", (b"x",), other=other) for other in (True, False)]
+
+    assert [judge(Outcome("f", 0, each, "garbled", (), 0.1), None)[0] for each in talks] == ["", "garbled"]
+
+
+def test_an_answer_of_any_kind_can_be_judged() -> None:
+    """Names that are lists, shapes that no array has and text for numbers are wrong answers, and raise nothing."""
+    oracle = Oracle.of(lambda feeds: {"y": feeds["x"].sum(axis=1)}, [X], stack=True)
+    good = {"name": "y", "datatype": "FP64", "shape": [1], "data": [2.0]}
+    kinds: list[dict[str, Any]] = [
+        {"name": []}, {"shape": [0, 10**30], "data": []}, {"datatype": "BYTES", "data": ["2.0"]},
+        {"name": {}, "parameters": {"binary_data_size": 0}},
+    ]  # fmt: skip
+    for ill in kinds:
+        reply = Reply(200, {}, json.dumps({"outputs": [good | ill]}).encode())
+        assert judge(Outcome("f", 0, Conversation("c", (b"x",), (X,)), "answered", (reply,), 0.1), oracle)[0] == "wrong"
+
+
 def test_tally_counts_each_once() -> None:
     """What was tried is what was answered, dropped, left, held, cut or hung."""
     talk = Conversation("c", (b"x",))
@@ -78,3 +106,7 @@ def test_replies_in_pieces() -> None:
     assert statuses(interim + sized) == [(400, b"bad")]
     assert (statuses(endless), statuses(endless, ended=True)) == ([], [(500, b"oops")])
     assert statuses(b"SSH-2.0-x") is None
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
+    assert [statuses((interim + hints + sized)[:at]) for at in (len(interim), len(interim) + 9, -1)] == [[], [], []]
+    assert statuses(interim + hints + sized) == [(400, b"bad")]
+    assert statuses(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n\0\0\x12\4\0") == [(101, b"")]

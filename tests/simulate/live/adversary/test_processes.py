@@ -42,3 +42,4 @@ def test_who_hands_over_is_not_missed() -> None:
 def test_elsewhere_nothing_is_known() -> None:
     """Of a server on another machine processes are not to be seen, nor where nobody listens."""
     assert Processes.serving(("192.0.2.1", 80)).gone() is None
+    assert Processes.serving(("127.0.0.1", 1)).gone() is None

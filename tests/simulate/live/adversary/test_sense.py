@@ -41,6 +41,18 @@ def test_malformed_and_unsure() -> None:
     assert sense(half, None, SIGNATURE) is MALFORMED
     assert sense(float_key, None, SIGNATURE) is None
     assert sense(json.dumps(body).replace('"shape": [1]', '"shape": [2]').encode(), None, SIGNATURE) is MALFORMED
+    body["inputs"][0]["parameters"] = 7
+    assert sense(json.dumps(body).encode(), None, SIGNATURE) is MALFORMED
+
+
+def test_no_rows() -> None:
+    """Nothing may be answered with nothing, or refused."""
+    inputs = [
+        {"name": "x", "datatype": "FP32", "shape": [0, 2], "data": []},
+        {"name": "k", "datatype": "INT64", "shape": [0], "data": []},
+    ]
+
+    assert sense(json.dumps({"inputs": inputs}).encode(), None, SIGNATURE) is None
 
 
 @settings(deadline=None, max_examples=300)

@@ -18,7 +18,7 @@ from windtunnel.simulate.live.adversary.siege import Siege, times_of
 from windtunnel.simulate.live.adversary.spared import spared
 
 
-def _log(seed: int, times: float, *, lost: int = 0) -> RequestLog:
+def _log(seed: int, times: float, *, lost: int = 0, before: int = 0) -> RequestLog:
     """4,000 requests in 40 s, exponential latencies that are so many times longer between 10 and 30 s, some of them lost."""
     chance = np.random.default_rng(seed)
     due_s = np.sort(chance.uniform(0.0, 40.0, 4000))
@@ -26,6 +26,7 @@ def _log(seed: int, times: float, *, lost: int = 0) -> RequestLog:
     latency_s = chance.exponential(0.01, 4000) * np.where(under, times, 1.0)
     status = np.full(4000, COMPLETED, np.int32)
     status[np.flatnonzero(under)[100 : 100 + lost]] = FAILED
+    status[100 : 100 + before] = FAILED
     zeros = np.zeros(4000, np.int32)
     return RequestLog(due_s, due_s, due_s, due_s + latency_s, zeros, zeros, zeros, status)
 
@@ -82,6 +83,19 @@ def test_honest_requests_that_were_lost_are_a_fault() -> None:
 
     assert outcome == "no-go"
     assert sentences[0].startswith("5 of ")
+
+
+def test_more_lost_than_before_is_a_fault() -> None:
+    """Some are lost without it too: a no-go where more were lost than chance makes of it."""
+    outcomes = [_siege(_log(1, 1.0, lost=lost, before=3)).decide() for lost in (6, 60)]
+
+    assert [outcome for outcome, _, _ in outcomes] == ["go", "no-go"]
+    assert outcomes[1][1][0].startswith("60 of ")
+
+
+def test_what_the_generators_lost_is_not_the_servers_fault() -> None:
+    """Nobody knows who lost requests where generators did not keep up."""
+    assert _siege(_log(1, 1.0, lost=5), believed=False).decide()[0] == "inconclusive"
 
 
 def test_it_is_told_and_drawn() -> None:
