@@ -11,10 +11,10 @@ from .calibrate import calibrate
 from .compare import Agreement, Gap, Part, compare
 from .observed import Observed
 from .predict import Prediction, predict
-from .rehearse import Place, Rehearsal, Roadside, rehearse, scale
+from .rehearse import CALIBRATING_S, Place, Rehearsal, Roadside, rehearse, scale
 from .section import OUTCOMES, draw_agreement
 
 __all__ = [
-    "OUTCOMES", "Agreement", "Gap", "Observed", "Part", "Place", "Prediction", "Rehearsal", "Roadside", "calibrate", "compare",
+    "CALIBRATING_S", "OUTCOMES", "Agreement", "Gap", "Observed", "Part", "Place", "Prediction", "Rehearsal", "Roadside", "calibrate", "compare",
     "draw_agreement", "predict", "rehearse", "scale",
 ]  # fmt: skip

@@ -63,7 +63,9 @@ def calibrate(
     in Tukey's median polish), and what is left over in the order in which it came. The way outside is that of requests which met nobody; what a shared batch adds to it
     is a regression. What the event loop takes of each request is the time between two that it let in one after the other; what it takes
     to begin a batch is how late a request may come and still be in it; what it takes after a batch is a regression on how many
-    it answers and how many have come meanwhile, as each batch tells how long its first request was in.
+    it answers and how many have come meanwhile, as each batch tells how long its first request was in. Where batches are of one,
+    no two requests tell of each other: there the loop takes what the model leaves of the time between two answers of a server that
+    always has more to do, half of it before a request and half after it.
 
     Args:
         runs: one a load, in any order.
@@ -99,6 +101,9 @@ def calibrate(
     )  # fmt: skip
     entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
     resume_s, answer_s, knock_s = _resume(ordered, company_s, batch)
+    if batch.max_batch == 1:
+        alone_s = float(service_s[1] * stretch[-1] * np.mean(loads[-1].residuals))
+        entry_s = answer_s = max(replicas / capacity_per_s - alone_s - dispatch_s, 0.0) / 2.0
     loads = tuple(replace(each, outside_s=np.maximum(each.outside_s - entry_s - knock_s, 1e-6)) for each in loads)
     return Road(
         variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, loads, entry_s, dispatch_s,

@@ -185,7 +185,7 @@ def compare(
     A quantile's interval is the set of ratios that the data do not refute: the share of answers within `ratio` × the tunnel's
     quantile on the road, less the tunnel's own share, has a mean over stretches of consecutive requests, and Student's interval
     of it, widened by its autocorrelation (see `Spread`), holds zero or does not. It is never narrower than the luck by which the
-    tunnel's own runs differ, each of which has a calibration of its own, drawn anew: few clusters of slow requests make a p99, and
+    tunnel's own runs differ where each has a calibration of its own, drawn anew: few clusters of slow requests make a p99, and
     neither a run nor a calibration of a minute can know how few. Agreement is shown where every judged interval
     lies within its bound (an equivalence test: Schuirmann, J. Pharmacokin. Biopharm. 15, 1987; all must hold, so none need be
     wider for the others), disagreement where one lies beyond of intervals that hold together (Bonferroni).
@@ -202,7 +202,7 @@ def compare(
     judged = len(QUANTILES) + 1
     gaps, surer = (
         (
-            *_quantile_gaps(told_s, latency_s, within, level),
+            *_quantile_gaps(told_s, told.redrawn_s, latency_s, within, level),
             _throughput_gap(told, seen, within * THROUGHPUT, level),
             _batch_gap(told, seen, level),
         )
@@ -232,19 +232,19 @@ def _blocks(requests: int) -> NDArray[np.int64]:
     return np.linspace(0, requests, BLOCKS + 1).astype(np.int64)
 
 
-def _quantile_gaps(told_s: Floats, seen_s: Floats, within: float, confidence: float) -> list[Gap]:
+def _quantile_gaps(told_s: Floats, redrawn_s: Floats, seen_s: Floats, within: float, confidence: float) -> list[Gap]:
     effect, gaps = 0.0, []
     for name, share in QUANTILES.items():
         tunnel_s, road_s = float(np.quantile(told_s, share)), float(np.quantile(seen_s, share, method="inverted_cdf"))
         low, high, effect = ratio_interval(told_s, seen_s, share, confidence, effect)
-        gap, reach = tunnel_s / road_s - 1.0, _own_reach(told_s, share, confidence)
+        gap, reach = tunnel_s / road_s - 1.0, _own_reach(redrawn_s, share, confidence)
         low, high = min(low, (gap + 1.0) / reach - 1.0), max(high, (gap + 1.0) * reach - 1.0)
         gaps.append(Gap(name, tunnel_s, road_s, gap, low, high, within))
     return gaps
 
 
 def _own_reach(told_s: Floats, share: float, confidence: float) -> float:
-    """By which factor one run's quantile may differ from the mean of the tunnel's by luck alone, as its runs differ among themselves."""
+    """By which factor one run's quantile may differ from the mean of the tunnel's by luck alone, and by that of the calibration, as its runs differ among themselves."""
     runs = len(told_s)
     if runs < 2:
         return 1.0

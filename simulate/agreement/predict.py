@@ -54,12 +54,14 @@ class Prediction:
     Args:
         scheduled_s: float64 `[requests]`.
         runs: what became of the requests in each run.
+        redrawn_s: float64 `[runs, requests]`, latencies of as many more runs, each with a calibration of its own, see `predict`.
         beyond: the share of requests in whiles in which the trace asks for more than the road was measured at; all of them
             where it asks for less than that in the mean.
     """
 
     scheduled_s: Floats
     runs: tuple[Passed, ...]
+    redrawn_s: Floats
     beyond: float
 
     @property
@@ -85,8 +87,9 @@ class Prediction:
 def predict(road: Road, scheduled_s: Floats, *, seed: int, runs: int = RUNS) -> Prediction:
     """Send a trace down the road in the tunnel.
 
-    Each run has luck of its own, and a calibration of its own: the batches that were measured, drawn again in pieces (Kunsch's moving
-    blocks, Ann. Statist. 17, 1989). By so much as the runs then differ nobody can know the road who measured it for so short a time.
+    Each run has luck of its own. As many more have a calibration of their own: the batches that were measured, drawn again in pieces
+    (moving blocks: Künsch, Ann. Statist. 17, 1989). By so much as these differ nobody can know the road who measured it for so short a
+    time.
 
     Args:
         road: the stations.
@@ -96,14 +99,14 @@ def predict(road: Road, scheduled_s: Floats, *, seed: int, runs: int = RUNS) -> 
     """
     stations, rng = stations_at(road, scheduled_s), np.random.default_rng(seed)
     series = [each.residuals for each in road.loads]
-    passed = tuple(
-        pass_through(scheduled_s, stations._replace(residuals=redrawn(series, rng)), seed * runs + each)
-        for each in range(runs)
-    )
+    seeds = range(seed * runs, (seed + 1) * runs)
+    passed = tuple(pass_through(scheduled_s, stations, each) for each in seeds)
+    others = [stations._replace(residuals=redrawn(series, rng)) for _ in seeds]
+    redrawn_s = [pass_through(scheduled_s, *each).finished_s - scheduled_s for each in zip(others, seeds, strict=True)]
     calm = mean_rate_per_s(scheduled_s) * SLACK < road.loads[0].rate_per_s
     most_per_s = road.loads[-1].rate_per_s
     above = rates_around(scheduled_s, max(WHILE_S, WHILE_REQUESTS / most_per_s)) > most_per_s * SLACK
-    return Prediction(scheduled_s, passed, 1.0 if calm else float(np.mean(above)))
+    return Prediction(scheduled_s, passed, np.stack(redrawn_s), 1.0 if calm else float(np.mean(above)))
 
 
 def redrawn(series: Sequence[Floats], rng: np.random.Generator) -> Floats:

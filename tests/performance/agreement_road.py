@@ -1,6 +1,6 @@
 """How well the tunnel agrees with the road: models × traces × loads on this machine, client and server sharing it.
 
-    python -m tests.performance.agreement_road [--models minilm,mlp] [--loads 20,35,50,70] [--duration 60] [--json FILE]
+    python -m tests.performance.agreement_road [--models minilm,mlp] [--loads 20,35,50,70] [--duration 60] [--calibrate 51] [--json FILE]
 
 For each model one server is started (`windtunnel serve`, batches of at most 8 that wait 5 ms, one session with one thread), its road
 is calibrated once with Poisson arrivals, and then traces that no calibration saw are driven at each load, in an order that is
@@ -29,7 +29,7 @@ from windtunnel.hardware import Hardware
 from windtunnel.run import open_variant
 from windtunnel.seeds import Seeds
 from windtunnel.serving.running import serving
-from windtunnel.simulate.agreement import Place, Roadside, rehearse
+from windtunnel.simulate.agreement import CALIBRATING_S, Place, Roadside, rehearse
 from windtunnel.simulate.live import Bodies, Target
 from windtunnel.trace import Trace
 from windtunnel.verbs import read_traffic
@@ -110,7 +110,7 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
         place = Place(
             variant.name, variant.sha256, Hardware.detect(), version("ray"), served.notes or "HAProxy", BATCH, 1
         )  # fmt: skip
-        road = side.calibrate(place)
+        road = side.calibrate(place, asked.calibrate)
         if asked.keep is not None:
             road.save(asked.keep / f"{name}.road.npz")
         turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads]
@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--models", default="minilm,mlp", type=lambda text: text.split(","))
     parser.add_argument("--loads", default="20,35,50,70", type=lambda text: [float(each) for each in text.split(",")])
     parser.add_argument("--duration", default=60.0, type=float)
+    parser.add_argument("--calibrate", default=CALIBRATING_S, type=float, help="Seconds, all loads together.")
     parser.add_argument("--seed", default=1, type=int)
     parser.add_argument("--azure", default=ROOT.parent / "shared" / "data" / "azure_llm_2023_conv.csv.gz", type=Path)
     parser.add_argument("--keep", type=Path, help="A folder for roads and for what was seen.")

@@ -27,7 +27,7 @@ BATCH = BatchPolicy(8, 0.005)
 Drive = Callable[..., Observed]
 
 
-def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: float = 1.0) -> Observed:
+def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: float = 1.0, batch: BatchPolicy = BATCH) -> Observed:
     """Send requests down a road that nobody calibrated: gamma ways, lognormal service, timers a little late."""
     rng = np.random.default_rng(seed)
     count = len(scheduled_s)
@@ -35,11 +35,11 @@ def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: float = 1.0) 
     factor, late_s = stretch * rng.lognormal(0.0, 0.08, count), rng.gamma(3.0, 0.0001, count + 8)
     course = Course(
         lambda each: (way_s[each] / 3.0, way_s[each] * 2.0 / 3.0),
-        lambda batch, size, _first: float(SERVICE_S[size] * factor[batch]),
-        lambda batch: float(late_s[batch]),
+        lambda at, size, _first: float(SERVICE_S[size] * factor[at]),
+        lambda at: float(late_s[at]),
         entry_s=0.0001, dispatch_s=0.0001, join_s=0.00005, resume_s=0.0006, answer_s=0.0001, knock_s=0.0002, company_s=0.00015, rank_s=0.0001,
     )  # fmt: skip
-    batching = RayServeBatching(BATCH.max_batch, BATCH.max_wait_s, blocking=True, python=(3, 11))
+    batching = RayServeBatching(batch.max_batch, batch.max_wait_s, blocking=True, python=(3, 11))
     steps = drive_slowly(scheduled_s.tolist(), batching, 1, course)
     columns = {name: np.array([getattr(step, name) for step in steps]) for name in steps[0]._fields}
     queue_s, model_s = columns["started_s"] - columns["entered_s"], columns["ended_s"] - columns["started_s"]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from windtunnel.simulate.agreement import Gap, Observed, compare, draw_agreement, predict
+from windtunnel.deployment import BatchPolicy
+from windtunnel.simulate.agreement import Gap, Observed, calibrate, compare, draw_agreement, predict
 from windtunnel.simulate.agreement.compare import LEAST_REQUESTS, ratio_interval, waiting
 from windtunnel.simulate.agreement.predict import stations_at
 
-from .conftest import drive, poisson
+from .conftest import MACHINE, drive, poisson
 
 if TYPE_CHECKING:
     from windtunnel.road import Road
@@ -37,6 +38,22 @@ def test_calibrated_stations_agree_with_the_road(road: Road, held_out: Observed)
     assert abs(found.gaps[3].gap) < 0.02
     assert abs(found.gaps[4].gap) < 0.03
     assert [each.quantity for each in found.gaps] == ["p50", "p90", "p99", "throughput", "mean_batch"]
+
+
+@pytest.mark.parametrize("rate_per_s", [60.0, 110.0])
+def test_batches_of_one_agree_with_the_road(rate_per_s: float) -> None:
+    """No batch is shared: what the loop takes is what the model leaves of a busy server's time, and p50 and p99 are within 10%."""
+    alone = BatchPolicy(1, 0.0)
+    flood = drive(poisson(500.0, 1500, 40), 41, batch=alone)
+    capacity = 1000.0 / float(flood.finished_s[1200] - flood.finished_s[200])
+    runs = [drive(poisson(share * capacity, 2000, 42), 43, batch=alone) for share in (0.2, 0.5, 0.8)]
+    found = calibrate(
+        runs, variant="m", sha256="", hardware=MACHINE, ray="2.60.0", ingress="", batch=alone, replicas=1, capacity_per_s=capacity
+    )  # fmt: skip
+    seen = drive(poisson(rate_per_s, 12_000, 44), 45, batch=alone)
+    gaps = compare(found, predict(found, seen.scheduled_s, seed=1), seen, within=0.1).gaps
+    assert capacity < 200.0  # the model alone would answer 217
+    assert max(abs(each.gap) for each in gaps[:3]) < 0.1
 
 
 def test_a_wrong_model_is_found_out(road: Road, held_out: Observed) -> None:
