@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,14 +36,17 @@ if TYPE_CHECKING:
 LOADS = (0.2, 0.5, 0.8)
 """Shares of capacity at which the road is measured."""
 
+ROUNDS = 3
+"""How often each of them has its turn: a slow moment of the machine is no property of one load."""
+
 CALIBRATING_S = 51.0
 """How long at all of them."""
 
 TRIES = 3
 """How often it is driven where others were at work, or the generators late."""
 
-PAUSE_S, PAUSE_REQUESTS = 1.5, 20
-"""Between two loads, or as long as so many requests take at capacity, so that nothing is left of the first."""
+PAUSE_S, PAUSE_REQUESTS = 1.0, 20
+"""Between two turns, or as long as so many requests take at capacity, so that nothing is left of the first."""
 
 LEAST_SENT = 120
 """Requests at each of them, however long they take."""
@@ -54,6 +57,9 @@ answers of one batch come all at once and tell no rate."""
 
 LEAST_ANSWERS = 8
 """From fewer answers no capacity is taken."""
+
+SPANS = ("handler_s", "queue_s", "model_s", "batch_size", "replica")
+"""Columns of what is seen that no clock of the run is in."""
 
 OVERLOAD = 1.3
 """By how much more than it seems to bear it is asked, to see what it bears."""
@@ -161,14 +167,13 @@ class Roadside:
         return _answers_per_s(self.drive("an overload", np.arange(count) / (OVERLOAD * rate)))
 
     def calibrate(self, place: Place, lasts_s: float = CALIBRATING_S) -> Road:
-        """Measure the road at several loads, one after the other, for so long in all."""
+        """Measure the road at several loads, in turns, for so long in all."""
         capacity = self.capacity_per_s(place.batch.max_batch * place.replicas)
         stretches, begin_s = [], 0.0
         rng = self.seeds.stream("arrivals", 1)
-        for load in LOADS:
-            gaps_s = rng.exponential(
-                1.0 / (load * capacity), max(int(load * capacity * lasts_s / len(LOADS)), LEAST_SENT)
-            )
+        for load in LOADS * ROUNDS:
+            count = max(int(load * capacity * lasts_s / len(LOADS)), LEAST_SENT) // ROUNDS
+            gaps_s = rng.exponential(1.0 / (load * capacity), count)
             stretches.append(begin_s + np.cumsum(gaps_s))
             begin_s = float(stretches[-1][-1]) + max(PAUSE_S, PAUSE_REQUESTS / capacity)
         arrivals_s = np.concatenate(stretches)
@@ -182,7 +187,8 @@ class Roadside:
                 break
             self.say(f"  {doubts[0]}")
         seen = observe(run, told_of="a calibrating run")
-        parts = _split(seen, [len(each) for each in stretches])
+        turns = _split(seen, [len(each) for each in stretches])
+        parts = [_joined(turns[at :: len(LOADS)]) for at in range(len(LOADS))]
         return replace(calibrate(parts, capacity_per_s=capacity, **vars(place)), doubts=doubts)
 
 
@@ -272,11 +278,23 @@ def _split(seen: Observed, counts: Sequence[int]) -> list[Observed]:
 def _between(seen: Observed, first: int, end: int) -> Observed:
     """The requests from one number up to another."""
     chosen = (seen.number >= first) & (seen.number < end)
-    columns = {
-        name: getattr(seen, name)[chosen]
-        for name in ("scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica")
-    }
+    columns = {name: getattr(seen, name)[chosen] for name in ("scheduled_s", "finished_s", *SPANS)}
     return replace(seen, **columns, number=seen.number[chosen] - first, asked=end - first)
+
+
+def _joined(turns: Sequence[Observed]) -> Observed:
+    """The turns of one load as one run, each begun when the one before was answered."""
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in (*SPANS, "scheduled_s", "finished_s", "number")}
+    over_s, asked = 0.0, 0
+    for turn in turns:
+        shift_s = over_s - float(turn.scheduled_s[0]) if len(turn) else 0.0
+        for name in SPANS:
+            columns[name].append(getattr(turn, name))
+        columns["scheduled_s"].append(turn.scheduled_s + shift_s)
+        columns["finished_s"].append(turn.finished_s + shift_s)
+        columns["number"].append(turn.number + asked)
+        over_s, asked = float(np.max(turn.finished_s + shift_s, initial=over_s)), asked + turn.asked
+    return replace(turns[0], **{name: np.concatenate(each) for name, each in columns.items()}, asked=asked)
 
 
 def _answers_per_s(run: LiveRun) -> float:

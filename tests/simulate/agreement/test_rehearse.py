@@ -13,7 +13,7 @@ import pytest
 from windtunnel.errors import DataError, MeasurementError
 from windtunnel.request_log import COMPLETED, SHED, TIMED_OUT, RequestLog
 from windtunnel.seeds import Seeds
-from windtunnel.simulate.agreement.rehearse import LOADS, Place, Roadside, observe, rehearse, scale
+from windtunnel.simulate.agreement.rehearse import LOADS, Place, Roadside, _between, _joined, observe, rehearse, scale
 from windtunnel.trace import Trace
 
 from .conftest import BATCH, MACHINE, drive
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from windtunnel.road import Road
+    from windtunnel.simulate.agreement import Observed
 
 PLACE = Place("m", "", MACHINE, "2.60.0", "HAProxy", BATCH, 1)
 
@@ -63,6 +64,21 @@ def test_capacity_is_found_from_an_overload() -> None:
     assert found == pytest.approx(
         8.0 / (0.0012 + 8 * 0.0034 + 0.0006 + 8 * (0.0001 + 0.0002 + 0.0001) + 0.0001), rel=0.05
     )
+
+
+def test_turns_of_a_load_are_one_run(runs: list[Observed]) -> None:
+    """Three turns, one of them without an answer, joined: nobody is lost, time goes on, and batches stay apart."""
+    of = runs[0].batches.of
+    cut = next(at for at in range(300, 400) if of[at] != of[at - 1])  # turns share no batch
+    first, second = _between(runs[0], 0, cut), _between(runs[0], cut, 700)
+    none = replace(_between(first, 0, 0), asked=40)
+    found = _joined([first, none, second])
+    assert (len(found), found.asked) == (700, 740)
+    assert found.number.tolist() == [*first.number.tolist(), *(second.number + cut + 40).tolist()]
+    assert np.all(np.diff(found.scheduled_s) >= 0.0)
+    assert found.scheduled_s[len(first)] == pytest.approx(found.finished_s[: len(first)].max())
+    assert np.allclose(found.latency_s, np.concatenate([first.latency_s, second.latency_s]))
+    assert len(found.batches.size) == len(first.batches.size) + len(second.batches.size)
 
 
 def test_a_trace_is_calibrated_for_driven_and_compared() -> None:
