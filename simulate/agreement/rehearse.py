@@ -39,6 +39,9 @@ LOADS = (0.2, 0.5, 0.8)
 ROUNDS = 3
 """How often each of them has its turn: a slow moment of the machine is no property of one load."""
 
+STEADY = 0.08
+"""By so much the middle of what batches take may differ from turn to turn; 3% where a machine is left alone."""
+
 CALIBRATING_S = 51.0
 """How long at all of them."""
 
@@ -189,7 +192,8 @@ class Roadside:
         seen = observe(run, told_of="a calibrating run")
         turns = _split(seen, [len(each) for each in stretches])
         parts = [_joined(turns[at :: len(LOADS)]) for at in range(len(LOADS))]
-        return replace(calibrate(parts, capacity_per_s=capacity, **vars(place)), doubts=doubts)
+        road = calibrate(parts, capacity_per_s=capacity, **vars(place))
+        return replace(road, doubts=(*doubts, *_unsteady(turns, road)))
 
 
 def rehearse(
@@ -295,6 +299,23 @@ def _joined(turns: Sequence[Observed]) -> Observed:
         columns["number"].append(turn.number + asked)
         over_s, asked = float(np.max(turn.finished_s + shift_s, initial=over_s)), asked + turn.asked
     return replace(turns[0], **{name: np.concatenate(each) for name, each in columns.items()}, asked=asked)
+
+
+def _unsteady(turns: Sequence[Observed], road: Road) -> tuple[str, ...]:
+    """Why a road was not measured on a machine that stays as fast as it is; nothing where the turns of each load tell the same.
+
+    A neighbour on the same host, or a clock that changes, takes no time that a kernel counts.
+    """
+    off = 0.0
+    for at in range(len(LOADS)):
+        batches = [each.batches for each in turns[at :: len(LOADS)] if len(each)]
+        spans = [float(np.median(each.model_s / road.service_s[each.size])) for each in batches]
+        off = max(off, max(spans) / min(spans) - 1.0)
+    if off <= STEADY:
+        return ()
+    return (
+        f"while the road was calibrated batches took {off:.0%} longer in one turn than in another at the same load: the machine is not steady",
+    )
 
 
 def _answers_per_s(run: LiveRun) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,24 @@ def test_turns_of_a_load_are_one_run(runs: list[Observed]) -> None:
     assert found.scheduled_s[len(first)] == pytest.approx(found.finished_s[: len(first)].max())
     assert np.allclose(found.latency_s, np.concatenate([first.latency_s, second.latency_s]))
     assert len(found.batches.size) == len(first.batches.size) + len(second.batches.size)
+
+
+class Restless(Synthetic):
+    """The same, of a machine that grows slower by a fifth while it is calibrated."""
+
+    def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
+        """Drive it."""
+        run = super().drive(name, arrivals_s)
+        late = run.log.scheduled_s > 0.6 * arrivals_s[-1]
+        run.model_s = np.where(late, 1.2 * run.model_s, run.model_s) if name == "a calibrating run" else run.model_s
+        return run
+
+
+def test_a_machine_that_is_not_steady_is_doubted() -> None:
+    """Batches that take a fifth longer in the last turn than in the first leave a doubt in the road; on a steady machine there is none."""
+    assert Synthetic().calibrate(PLACE, 30.0).doubts == ()
+    (doubt,) = Restless().calibrate(PLACE, 30.0).doubts
+    assert re.search(r"took (19|2[0-2])% longer in one turn than in another", doubt)
 
 
 def test_a_trace_is_calibrated_for_driven_and_compared() -> None:
