@@ -256,7 +256,7 @@ def _idle(tree: ProcessTree | None) -> float:
     if tree is None:
         return 0.0
     before, started = _cpu_s(tree), time.monotonic()
-    time.sleep(2.0 * PIECE_S)
+    time.sleep(2.0 * PIECE_S)  # what is measured is a stretch in which nothing happens
     return (_cpu_s(tree) - before) / (time.monotonic() - started)
 
 

@@ -221,10 +221,7 @@ def _entry_s(runs: Sequence[Observed]) -> float:
 
 def _gaps_between_gated(run: Observed) -> list[float]:
     """Between requests of one batch that all came while the batch before was being served, the mean time from one to the next."""
-    gated = run.scheduled_s < run.before_s - float(
-        np.median(run.outside_s[run.was_free]) if run.was_free.any() else 0.0
-    )
-    order = np.flatnonzero(gated)
+    order = np.flatnonzero(run.has_knocked)
     order = order[np.argsort(run.batches.of[order], kind="stable")]
     of, queue_s = run.batches.of[order], run.queue_s[order]
     edges = np.flatnonzero(np.diff(of)) + 1
@@ -252,24 +249,16 @@ def _resumptions(run: Observed, company_s: float, batch: BatchPolicy) -> Floats:
     In columns: the size of the batch before; how many knocked; the time from its end to the first that was let in. Answers tell
     when a batch began but for the way back, which is as long for the batch before, but for what company adds.
     """
-    batches, way_s = run.batches, float(np.median(run.outside_s[run.was_free])) if run.was_free.any() else 0.0
-    knocks = np.bincount(
-        run.batches.of, weights=run.scheduled_s < run.before_s - way_s, minlength=len(batches.size)
-    )  # fmt: skip
+    batches = run.batches
+    knocks = np.bincount(batches.of, weights=run.has_knocked, minlength=len(batches.size))
     end_s = batches.ended_s - company_s * (batches.size - 1)
     began_s = end_s - batches.model_s - batches.queue_s
-    replica = np.zeros(len(batches.size), dtype=np.int64)
-    replica[batches.of] = run.replica
-    found = []
-    for each in np.unique(replica):
-        mine = np.flatnonzero(replica == each)
-        before, after = mine[:-1], mine[1:]
-        # who was left over did not knock: its wait began before the batch ended
-        fresh = (
-            (knocks[after] > 0)
-            & (batches.queue_s[after] < batch.max_wait_s + FRESH_S)
-            & (batches.size[after] < batch.max_batch)
-        )
-        span_s = began_s[after] - end_s[before]
-        found.append(np.column_stack([batches.size[before], knocks[after], span_s])[fresh])
-    return np.concatenate(found)
+    # who was left over did not knock: its wait began before the batch ended
+    fresh = (
+        (batches.before >= 0)
+        & (knocks > 0)
+        & (batches.queue_s < batch.max_wait_s + FRESH_S)
+        & (batches.size < batch.max_batch)
+    )
+    before = batches.before[fresh]
+    return np.column_stack([batches.size[before], knocks[fresh], began_s[fresh] - end_s[before]])

@@ -28,6 +28,7 @@ class Batches:
         model_s: float64, what each took.
         queue_s: float64, the longest that any of its requests waited in the replica for it to begin.
         ended_s: float64, when its first answer was there: its end, and the way back.
+        before: int64, the batch before it on the same replica; −1 where there was none.
         of: int64 `[requests]`, the batch of each request.
     """
 
@@ -35,6 +36,7 @@ class Batches:
     model_s: Floats
     queue_s: Floats
     ended_s: Floats
+    before: Ints
     of: Ints
 
 
@@ -115,7 +117,11 @@ class Observed:
         place = np.empty(count, dtype=np.int64)
         place[order] = np.arange(count)
         one = one[order]
-        return Batches(self.batch_size[one], self.model_s[one], queue_s[order], ended_s[order], place[of])
+        before = np.full(count, -1)
+        for replica in np.unique(self.replica):
+            mine = np.flatnonzero(self.replica[one] == replica)
+            before[mine[1:]] = mine[:-1]
+        return Batches(self.batch_size[one], self.model_s[one], queue_s[order], ended_s[order], before, place[of])
 
     @cached_property
     def was_free(self) -> NDArray[np.bool_]:
@@ -126,13 +132,14 @@ class Observed:
     def before_s(self) -> Floats:
         """When the batch before that of each request was answered; −inf where there was none."""
         batches = self.batches
-        replica_of = np.zeros(len(batches.size), dtype=np.int64)
-        replica_of[batches.of] = self.replica
-        before_s = np.full(len(batches.size), -np.inf)
-        for replica in np.unique(self.replica):
-            mine = np.flatnonzero(replica_of == replica)
-            before_s[mine[1:]] = batches.ended_s[mine[:-1]]
+        before_s = np.where(batches.before < 0, -np.inf, batches.ended_s[batches.before])
         return np.asarray(before_s[batches.of])
+
+    @cached_property
+    def has_knocked(self) -> NDArray[np.bool_]:
+        """Which requests came to a loop that stood still: the batch before theirs had not ended, way out and back left aside."""
+        way_s = float(np.median(self.outside_s[self.was_free])) if self.was_free.any() else 0.0
+        return np.asarray(self.scheduled_s < self.before_s - way_s)
 
 
 TOGETHER_S = 0.5

@@ -231,7 +231,7 @@ def _followed(
         if time.monotonic() > until_s:
             raise MeasurementError("a generator did not come to an end; drive at a lower rate, or for a shorter time")
         try:
-            time.sleep(LOOK_S)
+            time.sleep(LOOK_S)  # the generators work meanwhile, and this process leaves them the cores
             for at, each in enumerate(generators):
                 if not latest[at].get("done"):
                     latest[at] = [latest[at], *each.heard()][-1]

@@ -107,7 +107,7 @@ def _wait_until_ready(address: Address, name: str, token: str, within_s: float) 
                 raise MeasurementError(
                     f"{address} is not ready after {format_duration(within_s)}: it answers {path} with {status}"
                 )
-            time.sleep(BETWEEN_S)
+            time.sleep(BETWEEN_S)  # readiness can only be asked for
         if status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
             raise ConfigError(
                 f"does not let us in (it says {status})", field="--target", value=str(address), fix="give --token-file"

@@ -1,6 +1,6 @@
 """How well the tunnel agrees with the road: models × traces × loads on this machine, client and server sharing it.
 
-    python -m tests.performance.agreement_road [--models minilm,mlp] [--loads 20,35,50,70] [--duration 60] [--calibrate 51] [--json FILE]
+    python -m tests.performance.agreement_road [--models minilm,mlp] [--loads 20,35,50,70] [--duration 60] [--calibrate 51] [--repeats 1] [--json FILE]
 
 For each model one server is started (`windtunnel serve`, batches of at most 8 that wait 5 ms, one session with one thread), its road
 is calibrated once with Poisson arrivals, and then traces that no calibration saw are driven at each load, in an order that is
@@ -113,7 +113,7 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
         road = side.calibrate(place, asked.calibrate)
         if asked.keep is not None:
             road.save(asked.keep / f"{name}.road.npz")
-        turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads]
+        turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads] * asked.repeats
         random.Random(asked.seed).shuffle(turns)
         for trace, load in turns:
             done = rehearse(side, place, trace, load=load / 100.0, duration_s=asked.duration, within=0.1, road=road)
@@ -121,7 +121,7 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
             print(line(found[-1]), flush=True)  # noqa: T201  # a script
             if asked.keep is not None:
                 kept = {each: getattr(done.seen, each) for each in KEPT}
-                np.savez(asked.keep / f"{name}-{trace.name}-{load:g}.npz", **kept, due_s=done.told.scheduled_s)
+                np.savez(asked.keep / f"{name}-{trace.name}-{load:g}-{len(found)}.npz", **kept, due_s=done.told.scheduled_s)
     return found
 
 
@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--loads", default="20,35,50,70", type=lambda text: [float(each) for each in text.split(",")])
     parser.add_argument("--duration", default=60.0, type=float)
     parser.add_argument("--calibrate", default=CALIBRATING_S, type=float, help="Seconds, all loads together.")
+    parser.add_argument("--repeats", default=1, type=int, help="Of every row: how well the road repeats itself.")
     parser.add_argument("--seed", default=1, type=int)
     parser.add_argument("--azure", default=ROOT.parent / "shared" / "data" / "azure_llm_2023_conv.csv.gz", type=Path)
     parser.add_argument("--keep", type=Path, help="A folder for roads and for what was seen.")

@@ -258,7 +258,7 @@ def await_right(
                     np.testing.assert_allclose(read(name, reply), wanted, rtol=1e-3, atol=1e-4)
                     return
                 last = f"{reply.status}: {reply.body[:500]!r}"
-        time.sleep(0.2)
+        time.sleep(0.2)  # readiness can only be asked for
     raise TimeoutError(f"{name} is not ready: {last}")
 
 
@@ -281,7 +281,7 @@ def settle(tree: ProcessTree) -> None:
     """Wait until what was asked and given up is worked off, so that it is not on the next one's bill."""
     deadline, before = time.monotonic() + SETTLED_S, tree.cpu_s()
     while time.monotonic() < deadline:
-        time.sleep(0.25)
+        time.sleep(0.25)  # the stretch over which its work is looked at
         now = tree.cpu_s()
         if now - before < IDLE * 0.25:
             return

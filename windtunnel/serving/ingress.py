@@ -120,7 +120,7 @@ def drain(folder: Path, until_s: float) -> None:
         with contextlib.suppress(ProcessLookupError):  # it ended by itself
             os.kill(pid, signal.SIGUSR1)
     while _haproxies(folder) and time.monotonic() < until_s:
-        time.sleep(0.02)
+        time.sleep(0.02)  # they are Ray's children, and nobody else can be told when they end
 
 
 def _haproxies(folder: Path) -> list[int]:

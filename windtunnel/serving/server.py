@@ -272,7 +272,7 @@ def _answers(host: str, port: int) -> bool:
 def _await(what: Callable[[], bool], until_s: float) -> bool:
     """Whether something has come about before a time on the monotonic clock."""
     while not (come := what()) and time.monotonic() < until_s:
-        time.sleep(0.02)
+        time.sleep(0.02)  # an address, and counts in files: neither can be waited for, only looked at
     return come
 
 
