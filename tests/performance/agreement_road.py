@@ -121,7 +121,9 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
             print(line(found[-1]), flush=True)  # noqa: T201  # a script
             if asked.keep is not None:
                 kept = {each: getattr(done.seen, each) for each in KEPT}
-                np.savez(asked.keep / f"{name}-{trace.name}-{load:g}-{len(found)}.npz", **kept, due_s=done.told.scheduled_s)
+                np.savez(
+                    asked.keep / f"{name}-{trace.name}-{load:g}-{len(found)}.npz", **kept, due_s=done.told.scheduled_s
+                )
     return found
 
 
