@@ -581,7 +581,9 @@ def simulate(
     ] = False,
     load: Annotated[str, typer.Option(help="Share of the server's capacity at which the trace comes.")] = "50%",
     within: Annotated[str, typer.Option(help="How far the tunnel's quantiles may be off; throughput a fifth.")] = "10%",
-    calibrate: Annotated[str, typer.Option(help="How long the road is measured before.")] = "51s",
+    calibrate: Annotated[
+        str, typer.Option(help="How long the road is measured, half before the trace and half after it.")
+    ] = "51s",
     road: Annotated[
         Path | None,
         typer.Option(help="Where the road's stations are kept, such as model.road.npz: read, else measured."),

@@ -1,10 +1,14 @@
-"""Rehearsal: find what the server can do, calibrate the road, drive a trace that was held out, and compare."""
+"""Rehearsal: find what the server can do, survey its road, drive a trace that was held out, survey it again, and compare.
+
+A machine is a little faster at one time than at another, and near its capacity a hundredth of speed comes back sixfold in a queue. So the
+road is measured before the trace and after it: what changes steadily meanwhile is the same in the mean of both.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,36 +18,27 @@ from windtunnel.request_log import COMPLETED
 from windtunnel.simulate.live import LiveRun, Schedule, drive
 from windtunnel.trace import Trace
 
-from .calibrate import calibrate
 from .compare import Agreement, compare
 from .observed import Observed
 from .predict import Prediction, predict
 from .strangers import Strangers, doubt
+from .survey import LOADS, ROUNDS, Survey, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from windtunnel.deployment import BatchPolicy
-    from windtunnel.hardware import Hardware
     from windtunnel.road import Road
     from windtunnel.seeds import Seeds
     from windtunnel.simulate.live import Bodies, Target
 
+    from .place import Place
+
     Floats = NDArray[np.float64]
 
-LOADS = (0.2, 0.5, 0.8)
-"""Shares of capacity at which the road is measured."""
-
-ROUNDS = 3
-"""How often each of them has its turn: a slow moment of the machine is no property of one load."""
-
-STEADY = 0.08
-"""By so much the middle of what batches take may differ from turn to turn; 3% where a machine is left alone."""
-
 CALIBRATING_S = 51.0
-"""How long at all of them."""
+"""How long at all loads, before the trace and after it together."""
 
 TRIES = 3
 """How often it is driven where others were at work, or the generators late."""
@@ -51,8 +46,8 @@ TRIES = 3
 PAUSE_S, PAUSE_REQUESTS = 1.0, 20
 """Between two turns, or as long as so many requests take at capacity, so that nothing is left of the first."""
 
-LEAST_SENT = 120
-"""Requests at each of them, however long they take."""
+LEAST_SENT = 60
+"""Requests at each of them in a survey, however long they take."""
 
 PROBE, PROBE_ROUNDS = 64, 4
 """Requests sent at once to see how fast the server is at all; more where they would not fill so many batches of every replica, as
@@ -61,37 +56,11 @@ answers of one batch come all at once and tell no rate."""
 LEAST_ANSWERS = 8
 """From fewer answers no capacity is taken."""
 
-SPANS = ("handler_s", "queue_s", "model_s", "batch_size", "replica")
-"""Columns of what is seen that no clock of the run is in."""
-
 OVERLOAD = 1.3
 """By how much more than it seems to bear it is asked, to see what it bears."""
 
 OVERLOADED_S = 3.0
 """How long."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a road is measured on, or must be the same as it was measured on.
-
-    Args:
-        variant: the variant's name.
-        sha256: of its file.
-        hardware: this machine.
-        ray: the version that serves.
-        ingress: what stands in front.
-        batch: when a batch leaves.
-        replicas: how many serve.
-    """
-
-    variant: str
-    sha256: str
-    hardware: Hardware
-    ray: str
-    ingress: str
-    batch: BatchPolicy
-    replicas: int
 
 
 @dataclass(frozen=True)
@@ -107,6 +76,7 @@ class Rehearsal:
         agreement: how well they agree.
         load: the trace's share of capacity.
         strange: the share of the processors' time that others took while the trace was driven; None where that is not known.
+        after: what was surveyed afterwards: before another trace, it need not be surveyed again. None where the road was given.
     """
 
     road: Road
@@ -117,6 +87,7 @@ class Rehearsal:
     agreement: Agreement
     load: float
     strange: float | None = None
+    after: Survey | None = None
 
 
 class Roadside:
@@ -141,6 +112,7 @@ class Roadside:
     ) -> None:
         self.target, self.bodies, self.generators, self.seeds, self.say = target, bodies, generators, seeds, say
         self.strange: float | None = None
+        self._surveys = 1
 
     def drive(self, name: str, arrivals_s: Floats) -> LiveRun:
         """Send requests at these times; `strange` is then what others took of the processors meanwhile.
@@ -169,19 +141,29 @@ class Roadside:
         count = max(int(OVERLOAD * rate * OVERLOADED_S), PROBE)
         return _answers_per_s(self.drive("an overload", np.arange(count) / (OVERLOAD * rate)))
 
-    def calibrate(self, place: Place, lasts_s: float = CALIBRATING_S) -> Road:
-        """Measure the road at several loads, in turns, for so long in all."""
-        capacity = self.capacity_per_s(place.batch.max_batch * place.replicas)
+    def first_survey(self, place: Place, lasts_s: float) -> Survey:
+        """Measure the road at shares of what the server can do, which is measured before."""
+        capacity_per_s = self.capacity_per_s(place.batch.max_batch * place.replicas)
+        self.say(f"  it answers {format_figure(capacity_per_s)} requests/s at most")
+        return self.survey(capacity_per_s, lasts_s)
+
+    def survey(self, capacity_per_s: float, lasts_s: float) -> Survey:
+        """Measure the road at several loads, in turns, for so long in all.
+
+        Args:
+            capacity_per_s: of which the loads are shares.
+            lasts_s: all loads together; longer where one would have too few requests.
+        """
+        rng, self._surveys = self.seeds.stream("arrivals", self._surveys), self._surveys + 1
         stretches, begin_s = [], 0.0
-        rng = self.seeds.stream("arrivals", 1)
         for load in LOADS * ROUNDS:
-            count = max(int(load * capacity * lasts_s / len(LOADS)), LEAST_SENT) // ROUNDS
-            gaps_s = rng.exponential(1.0 / (load * capacity), count)
+            count = max(int(load * capacity_per_s * lasts_s / len(LOADS)), LEAST_SENT) // ROUNDS
+            gaps_s = rng.exponential(1.0 / (load * capacity_per_s), count)
             stretches.append(begin_s + np.cumsum(gaps_s))
-            begin_s = float(stretches[-1][-1]) + max(PAUSE_S, PAUSE_REQUESTS / capacity)
+            begin_s = float(stretches[-1][-1]) + max(PAUSE_S, PAUSE_REQUESTS / capacity_per_s)
         arrivals_s = np.concatenate(stretches)
-        self.say(f"  it answers {format_figure(capacity)} requests/s at most; calibrating at "
-                 f"{', '.join(f'{each:.0%}' for each in LOADS)} of it, for {format_duration(float(arrivals_s[-1]))}")  # fmt: skip
+        self.say(f"  calibrating at {', '.join(f'{each:.0%}' for each in LOADS)} of {format_figure(capacity_per_s)} requests/s, "
+                 f"for {format_duration(float(arrivals_s[-1]))}")  # fmt: skip
         for _ in range(TRIES):
             run = self.drive("a calibrating run", arrivals_s)
             reasons = tuple(f"while the road was calibrated: {reason}" for reason in run.reasons)
@@ -190,10 +172,7 @@ class Roadside:
                 break
             self.say(f"  {doubts[0]}")
         seen = observe(run, told_of="a calibrating run")
-        turns = _split(seen, [len(each) for each in stretches])
-        parts = [_joined(turns[at :: len(LOADS)]) for at in range(len(LOADS))]
-        road = calibrate(parts, capacity_per_s=capacity, **vars(place))
-        return replace(road, doubts=(*doubts, *_unsteady(turns, road)))
+        return Survey(capacity_per_s, tuple(split(seen, [len(each) for each in stretches])), doubts)
 
 
 def rehearse(
@@ -205,6 +184,7 @@ def rehearse(
     duration_s: float,
     within: float,
     road: Road | None = None,
+    before: Survey | None = None,
     calibrate_s: float = CALIBRATING_S,
     confidence: float = 0.95,
 ) -> Rehearsal:
@@ -220,7 +200,8 @@ def rehearse(
         load: the share of capacity at which it comes, in the mean; its clock is scaled to that.
         duration_s: how long, at most.
         within: how far a quantile may be off; see `compare`.
-        road: measured before; measured now where None.
+        road: measured another time; measured now, before and after the trace, where None.
+        before: what was surveyed just now; surveyed where None.
         calibrate_s: how long it is measured.
         confidence: of each interval.
 
@@ -230,17 +211,24 @@ def rehearse(
     """
     if road is not None:
         road.check(**vars(place))
-    measured = roadside.calibrate(place, calibrate_s) if road is None else road
-    scaled = scale(trace, load * measured.capacity_per_s, duration_s)
+        capacity_per_s = road.capacity_per_s
+    else:
+        before = before or roadside.first_survey(place, calibrate_s / 2.0)
+        capacity_per_s = before.capacity_per_s
+    scaled = scale(trace, load * capacity_per_s, duration_s)
     roadside.say(
         f"  {len(scaled):,} requests of {trace.name} over {format_duration(scaled.duration_s)}, at {load:.0%} of capacity"
     )
     run = roadside.drive(trace.name, scaled.arrivals_s)
-    seen = observe(run, told_of=trace.name)
-    told = predict(measured, run.log.scheduled_s, seed=roadside.seeds.number("service") % 2**31)
-    doubts = (*measured.doubts, *run.reasons, *doubt(roadside.strange, "while the trace was driven"))
-    agreement = compare(measured, told, seen, within=within, confidence=confidence, doubts=doubts)
-    return Rehearsal(measured, road is None, told, seen, run, agreement, load, roadside.strange)
+    strange, seen, after = roadside.strange, observe(run, told_of=trace.name), None
+    if before is not None:
+        after = roadside.survey(capacity_per_s, calibrate_s / 2.0)
+        road = (before + after).road(place)
+    assert road is not None, "given, or measured"
+    told = predict(road, run.log.scheduled_s, seed=roadside.seeds.number("service") % 2**31)
+    doubts = (*road.doubts, *run.reasons, *doubt(strange, "while the trace was driven"))
+    agreement = compare(road, told, seen, within=within, confidence=confidence, doubts=doubts)
+    return Rehearsal(road, after is not None, told, seen, run, agreement, load, strange, after)
 
 
 def scale(trace: Trace, rate_per_s: float, duration_s: float) -> Trace:
@@ -271,51 +259,6 @@ def observe(run: LiveRun, *, told_of: str) -> Observed:
             fix="drive a server that sends Server-Timing and X-Batch-Size (windtunnel serve), and see in its log whether it answers",
         )  # fmt: skip
     return seen
-
-
-def _split(seen: Observed, counts: Sequence[int]) -> list[Observed]:
-    """The stretches of one run, each as a run of its own."""
-    ends = np.cumsum(counts)
-    return [_between(seen, int(end - count), int(end)) for end, count in zip(ends, counts, strict=True)]
-
-
-def _between(seen: Observed, first: int, end: int) -> Observed:
-    """The requests from one number up to another."""
-    chosen = (seen.number >= first) & (seen.number < end)
-    columns = {name: getattr(seen, name)[chosen] for name in ("scheduled_s", "finished_s", *SPANS)}
-    return replace(seen, **columns, number=seen.number[chosen] - first, asked=end - first)
-
-
-def _joined(turns: Sequence[Observed]) -> Observed:
-    """The turns of one load as one run, each begun when the one before was answered."""
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in (*SPANS, "scheduled_s", "finished_s", "number")}
-    over_s, asked = 0.0, 0
-    for turn in turns:
-        shift_s = over_s - float(turn.scheduled_s[0]) if len(turn) else 0.0
-        for name in SPANS:
-            columns[name].append(getattr(turn, name))
-        columns["scheduled_s"].append(turn.scheduled_s + shift_s)
-        columns["finished_s"].append(turn.finished_s + shift_s)
-        columns["number"].append(turn.number + asked)
-        over_s, asked = float(np.max(turn.finished_s + shift_s, initial=over_s)), asked + turn.asked
-    return replace(turns[0], **{name: np.concatenate(each) for name, each in columns.items()}, asked=asked)
-
-
-def _unsteady(turns: Sequence[Observed], road: Road) -> tuple[str, ...]:
-    """Why a road was not measured on a machine that stays as fast as it is; nothing where the turns of each load tell the same.
-
-    A neighbour on the same host, or a clock that changes, takes no time that a kernel counts.
-    """
-    off = 0.0
-    for at in range(len(LOADS)):
-        batches = [each.batches for each in turns[at :: len(LOADS)] if len(each)]
-        spans = [float(np.median(each.model_s / road.service_s[each.size])) for each in batches]
-        off = max(off, max(spans) / min(spans) - 1.0)
-    if off <= STEADY:
-        return ()
-    return (
-        f"while the road was calibrated batches took {off:.0%} longer in one turn than in another at the same load: the machine is not steady",
-    )
 
 
 def _answers_per_s(run: LiveRun) -> float:

@@ -3,8 +3,9 @@
     python -m tests.performance.agreement_road [--models minilm,mlp] [--loads 20,35,50,70] [--duration 60] [--calibrate 51] [--repeats 1] [--json FILE]
 
 For each model one server is started (`windtunnel serve`, batches of at most 8 that wait 5 ms, one session with one thread), its road
-is calibrated once with Poisson arrivals, and then traces that no calibration saw are driven at each load, in an order that is
-shuffled, so that a machine that grows slower does not look like a load that grows. Traces: the Azure LLM trace of 2023
+is surveyed with Poisson arrivals, and then traces that no calibration saw are driven at each load, in an order that is shuffled, so
+that a machine that grows slower does not look like a load that grows. After each of them the road is surveyed again, and each is
+told from what was surveyed before it and after it (`--calibrate` seconds together). Traces: the Azure LLM trace of 2023
 (`--azure FILE`, the conversations) and a year of flights out of New York, both with their clocks scaled to the load.
 Nothing else should run on the machine.
 """
@@ -110,16 +111,21 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
         place = Place(
             variant.name, variant.sha256, Hardware.detect(), version("ray"), served.notes or "HAProxy", BATCH, 1
         )  # fmt: skip
-        road = side.calibrate(place, asked.calibrate)
-        if asked.keep is not None:
-            road.save(asked.keep / f"{name}.road.npz")
+        survey = side.first_survey(place, asked.calibrate / 2.0)
         turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads] * asked.repeats
         random.Random(asked.seed).shuffle(turns)
         for trace, load in turns:
-            done = rehearse(side, place, trace, load=load / 100.0, duration_s=asked.duration, within=0.1, road=road)
+            done = rehearse(
+                side, place, trace, load=load / 100.0, duration_s=asked.duration, within=0.1, before=survey,
+                calibrate_s=asked.calibrate,
+            )  # fmt: skip
+            assert done.after is not None, "measured here"
+            survey = done.after
             found.append(told(name, trace, load, done))
             print(line(found[-1]), flush=True)  # noqa: T201  # a script
             if asked.keep is not None:
+                asked.keep.mkdir(parents=True, exist_ok=True)
+                done.road.save(asked.keep / f"{name}-{len(found)}.road.npz")
                 kept = {each: getattr(done.seen, each) for each in KEPT}
                 np.savez(
                     asked.keep / f"{name}-{trace.name}-{load:g}-{len(found)}.npz", **kept, due_s=done.told.scheduled_s
@@ -172,7 +178,12 @@ def main() -> None:
     parser.add_argument("--models", default="minilm,mlp", type=lambda text: text.split(","))
     parser.add_argument("--loads", default="20,35,50,70", type=lambda text: [float(each) for each in text.split(",")])
     parser.add_argument("--duration", default=60.0, type=float)
-    parser.add_argument("--calibrate", default=CALIBRATING_S, type=float, help="Seconds, all loads together.")
+    parser.add_argument(
+        "--calibrate",
+        default=CALIBRATING_S,
+        type=float,
+        help="Seconds, all loads together, half of it before a trace and half of it after.",
+    )
     parser.add_argument("--repeats", default=1, type=int, help="Of every row: how well the road repeats itself.")
     parser.add_argument("--seed", default=1, type=int)
     parser.add_argument("--azure", default=ROOT.parent / "shared" / "data" / "azure_llm_2023_conv.csv.gz", type=Path)

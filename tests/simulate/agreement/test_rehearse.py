@@ -14,7 +14,9 @@ import pytest
 from windtunnel.errors import DataError, MeasurementError
 from windtunnel.request_log import COMPLETED, SHED, TIMED_OUT, RequestLog
 from windtunnel.seeds import Seeds
-from windtunnel.simulate.agreement.rehearse import LOADS, Place, Roadside, _between, _joined, observe, rehearse, scale
+from windtunnel.simulate.agreement import Place, Roadside, rehearse, scale
+from windtunnel.simulate.agreement.rehearse import observe
+from windtunnel.simulate.agreement.survey import LOADS, between, joined
 from windtunnel.trace import Trace
 
 from .conftest import BATCH, MACHINE, drive
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from windtunnel.road import Road
-    from windtunnel.simulate.agreement import Observed
+    from windtunnel.simulate.agreement import Observed, Rehearsal
 
 PLACE = Place("m", "", MACHINE, "2.60.0", "HAProxy", BATCH, 1)
 
@@ -34,10 +36,11 @@ class Synthetic(Roadside):
     def __init__(self) -> None:
         super().__init__(SimpleNamespace(), SimpleNamespace(), generators=1, seeds=Seeds(3))  # type: ignore[arg-type]  # never asked
         self.driven: list[tuple[str, int]] = []
+        self.slowing = 0.0
 
     def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
         """Drive it as `LiveRun` tells of it."""
-        seen = drive(arrivals_s - arrivals_s[0], len(self.driven))
+        seen = drive(arrivals_s - arrivals_s[0], len(self.driven), stretch=1.0 + self.slowing * len(self.driven))
         self.driven.append((name, len(seen)))
         return run_of(seen.scheduled_s, seen.finished_s, seen.queue_s, seen.model_s, seen.batch_size)
 
@@ -71,9 +74,9 @@ def test_turns_of_a_load_are_one_run(runs: list[Observed]) -> None:
     """Three turns, one of them without an answer, joined: nobody is lost, time goes on, and batches stay apart."""
     of = runs[0].batches.of
     cut = next(at for at in range(300, 400) if of[at] != of[at - 1])  # turns share no batch
-    first, second = _between(runs[0], 0, cut), _between(runs[0], cut, 700)
-    none = replace(_between(first, 0, 0), asked=40)
-    found = _joined([first, none, second])
+    first, second = between(runs[0], 0, cut), between(runs[0], cut, 700)
+    none = replace(between(first, 0, 0), asked=40)
+    found = joined([first, none, second])
     assert (len(found), found.asked) == (700, 740)
     assert found.number.tolist() == [*first.number.tolist(), *(second.number + cut + 40).tolist()]
     assert np.all(np.diff(found.scheduled_s) >= 0.0)
@@ -88,29 +91,60 @@ class Restless(Synthetic):
     def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
         """Drive it."""
         run = super().drive(name, arrivals_s)
-        late = run.log.scheduled_s > 0.6 * arrivals_s[-1]
+        late = run.log.scheduled_s > 0.5 * arrivals_s[-1]
         run.model_s = np.where(late, 1.2 * run.model_s, run.model_s) if name == "a calibrating run" else run.model_s
         return run
 
 
 def test_a_machine_that_is_not_steady_is_doubted() -> None:
     """Batches that take a fifth longer in the last turn than in the first leave a doubt in the road; on a steady machine there is none."""
-    assert Synthetic().calibrate(PLACE, 30.0).doubts == ()
-    (doubt,) = Restless().calibrate(PLACE, 30.0).doubts
+    assert Synthetic().first_survey(PLACE, 30.0).road(PLACE).doubts == ()
+    (doubt,) = Restless().first_survey(PLACE, 30.0).road(PLACE).doubts
     assert re.search(r"took (19|2[0-2])% longer in one turn than in another", doubt)
 
 
 def test_a_trace_is_calibrated_for_driven_and_compared() -> None:
-    """From nothing to a verdict: a probe, an overload, one run at three loads, the trace at its load; and they agree."""
+    """From nothing to a verdict: a probe, an overload, the trace at its load between two surveys; and they agree."""
     side = Synthetic()
     trace = Trace("held out", np.cumsum(np.random.default_rng(1).exponential(60.0, 9000)))
     done = rehearse(side, PLACE, trace, load=0.5, duration_s=60.0, within=0.15, calibrate_s=30.0)
-    assert [name for name, _ in side.driven] == ["a probe", "an overload", "a calibrating run", "held out"]
+    assert [name for name, _ in side.driven] == [
+        "a probe", "an overload", "a calibrating run", "held out", "a calibrating run",
+    ]  # fmt: skip
     assert len(done.road.loads) == len(LOADS)
     assert done.calibrated
     assert done.told.scheduled_s[-1] == pytest.approx(60.0, rel=0.01)
     assert len(done.told.scheduled_s) == pytest.approx(30.0 * done.road.capacity_per_s, rel=0.01)
     assert done.agreement.verdict.outcome == "go"
+
+
+def level(road: Road, done: Rehearsal) -> float:
+    """What batches took on the road, as a share of what it says that they take."""
+    batches = done.seen.batches
+    stretch = np.mean([each.stretch for each in road.loads])
+    return float(np.median(batches.model_s / road.service_s[batches.size])) / float(stretch)
+
+
+def test_a_machine_that_grows_slower_is_told_as_it_was_in_between() -> None:
+    """3% slower from drive to drive: surveys before and after tell of the trace within 1%; the one before alone would be 3% off."""
+    side = Synthetic()
+    side.slowing = 0.03
+    trace = Trace("held out", np.cumsum(np.random.default_rng(1).exponential(60.0, 9000)))
+    before = side.first_survey(PLACE, 30.0)
+    done = rehearse(side, PLACE, trace, load=0.5, duration_s=30.0, within=0.15, before=before, calibrate_s=60.0)
+    assert level(before.road(PLACE), done) == pytest.approx(1.0 + 0.03 / 1.06, abs=0.01)
+    assert level(done.road, done) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_survey_serves_the_trace_before_it_and_the_one_after_it() -> None:
+    """Of two traces in a row the second needs no survey before it, and both are told from arrivals of their own."""
+    side, trace = Synthetic(), Trace("held out", np.cumsum(np.random.default_rng(1).exponential(60.0, 9000)))
+    first = rehearse(side, PLACE, trace, load=0.5, duration_s=10.0, within=0.15, calibrate_s=30.0)
+    again = rehearse(side, PLACE, trace, load=0.2, duration_s=10.0, within=0.15, before=first.after, calibrate_s=30.0)
+    assert [name for name, _ in side.driven][4:] == ["a calibrating run", "held out", "a calibrating run"]
+    assert first.after is not None
+    assert again.after is not None
+    assert not np.array_equal(first.after.turns[0].scheduled_s, again.after.turns[0].scheduled_s)
 
 
 def test_a_road_that_was_kept_is_not_measured_again(made_up: Road) -> None:
@@ -120,6 +154,7 @@ def test_a_road_that_was_kept_is_not_measured_again(made_up: Road) -> None:
     done = rehearse(side, PLACE, trace, load=0.5, duration_s=10.0, within=0.1, road=made_up)
     assert [name for name, _ in side.driven] == ["held out"]
     assert not done.calibrated
+    assert done.after is None
     with pytest.raises(DataError, match="was measured with another"):
         rehearse(side, replace(PLACE, ray="2.61.0"), trace, load=0.5, duration_s=10.0, within=0.1, road=made_up)
 
@@ -214,7 +249,7 @@ def test_what_disturbs_a_calibration_is_kept() -> None:
     """Others at work all the while: it is tried again, twice, and the road says so."""
     side = Synthetic()
     side.strange = 0.33
-    road = side.calibrate(PLACE, 20.0)
+    road = side.first_survey(PLACE, 20.0).road(PLACE)
     assert [name for name, _ in side.driven].count("a calibrating run") == 3
     assert "others took 33%" in road.doubts[0]
 
