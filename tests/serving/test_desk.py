@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from windtunnel.serving.app import serve_batch
+from windtunnel.serving.app import Waiting, serve_batch
 from windtunnel.serving.desk import Answer, Desk, Served
 from windtunnel.serving.limits import Limits
 from windtunnel.serving.meter import Meter
@@ -55,10 +55,10 @@ class Room:
         self.meter = Meter()
         self.desk = Desk(variant, self.infer, meter=self.meter, **settings_)
 
-    async def infer(self, request: Any, _headers: Any) -> Served:
+    async def infer(self, request: Any, _headers: Any, receive: Any) -> Served:
         """Wait for the batch."""
         seat: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
-        self.waiting.append((seat, (0.0, request.feeds)))
+        self.waiting.append((seat, Waiting(0.0, request.feeds, receive)))
         return await seat
 
     async def ask_all(self, sent: list[tuple[str, str, dict[str, str], list[bytes]]]) -> list[Answer]:

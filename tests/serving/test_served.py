@@ -251,3 +251,19 @@ def test_what_is_counted_can_be_read(served: Served) -> None:
     assert after['windtunnel_requests_total{code="200"}'] >= before['windtunnel_requests_total{code="200"}'] + 1
     assert after["windtunnel_rows_total"] == before["windtunnel_rows_total"] + 2
     assert after["windtunnel_model_seconds_count"] == after["windtunnel_batches_total"]
+
+
+def test_who_has_hung_up_is_not_served(served: Served) -> None:
+    """Two ask, and one hangs up before the batch begins: the other is served alone, and the server says of one that it was gone."""
+    before, (body, headers) = _metrics(served), write_request({"k": np.array([1, 2, 3])})
+    leaver = _connect(served)
+    leaver.request("POST", "/v2/models/rows/infer", body, headers)
+    while _metrics(served)["windtunnel_in_flight"] < 2:  # it waits for company; whoever asks is the other
+        pass
+    leaver.close()
+    status, _, answer = _infer(served, [2])
+    after = _metrics(served)
+
+    assert (status, answer["x-batch-size"]) == (200, "1")
+    assert after['windtunnel_requests_total{code="499"}'] == before['windtunnel_requests_total{code="499"}'] + 1
+    assert after["windtunnel_rows_total"] == before["windtunnel_rows_total"] + 1

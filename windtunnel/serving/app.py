@@ -11,21 +11,24 @@ from __future__ import annotations
 import contextlib
 import inspect
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from windtunnel.errors import ModelError
 from windtunnel.serving.batch import run_together
 from windtunnel.serving.desk import Desk, Served
-from windtunnel.serving.limits import Limits
+from windtunnel.serving.limits import Limits, Refused
 from windtunnel.serving.meter import Meter
 from windtunnel.serving.protocol import served_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from windtunnel.deployment import BatchPolicy
     from windtunnel.serving.company import Seat
@@ -97,19 +100,18 @@ def replica_class(batch: BatchPolicy) -> Any:
             if self.table is not None:
                 self.table.close()
 
-        async def infer(self, request: InferenceRequest, headers: Any) -> Served:
+        async def infer(self, request: InferenceRequest, headers: Any, receive: Any) -> Served:
             if self.table is not None:
-                return await self.table.answer(request, headers, self.join)
-            return await self.join(request.feeds)
+                return await self.table.answer(request, headers, partial(self.join, receive=receive))
+            return await self.join(request.feeds, receive)
 
-        async def join(self, feeds: Any) -> Served:
-            joined_s = perf_counter()
-            made: Served = await self.batched((joined_s, feeds))
+        async def join(self, feeds: Any, receive: Any) -> Served:
+            made: Served = await self.batched(Waiting(perf_counter(), feeds, receive))
             return made
 
         @serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)
         @signed
-        async def batched(self, waiting: list[Any]) -> list[Served]:
+        async def batched(self, waiting: list[Waiting]) -> list[Served]:
             return serve_batch(self.session, waiting, self.meter)
 
         async def __call__(self, request: Any) -> Any:
@@ -126,26 +128,53 @@ def signed(function: Function) -> Function:
     return function
 
 
-def serve_batch(session: Session, waiting: list[tuple[float, Any]], meter: Meter) -> list[Served]:
-    """Run the requests of one batch, and say of each how long it waited.
+class Waiting(NamedTuple):
+    """A request that waits for its batch.
+
+    Args:
+        joined_s: since when, by `perf_counter`.
+        feeds: its inputs.
+        receive: gives its body's messages, as ASGI has them; None where it came by no network.
+    """
+
+    joined_s: float
+    feeds: dict[str, NDArray[Any]]
+    receive: Any = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether whoever asked has hung up, as far as uvicorn knows: `receive` is a method of its view of the request (0.54)."""
+        return bool(getattr(getattr(self.receive, "__self__", None), "disconnected", False))
+
+
+def serve_batch(session: Session, waiting: Sequence[Waiting], meter: Meter) -> list[Served]:
+    """Run the requests of one batch, and say of each how long it waited; those that nobody waits for any more are left out.
 
     Args:
         session: the model.
-        waiting: when each joined (`perf_counter`), and its inputs.
+        waiting: its requests.
         meter: what is counted.
     """
     started_s = perf_counter()
-    outputs = run_together(session.run, [feeds for _, feeds in waiting], stack=session.signature.dynamic_batch)
+    there = [each for each in waiting if not each.is_gone]
+    if len(there) < len(waiting):
+        served = iter(serve_batch(session, there, meter) if there else ())
+        return [GONE if each.is_gone else next(served) for each in waiting]
+    outputs = run_together(session.run, [each.feeds for each in waiting], stack=session.signature.dynamic_batch)
     model_s, size = perf_counter() - started_s, len(waiting)
     meter.add("batches_total")
-    meter.add("rows_total", sum(len(next(iter(feeds.values()))) for _, feeds in waiting))
+    meter.add("rows_total", sum(len(next(iter(each.feeds.values()))) for each in waiting))
     if size > 1 and any(isinstance(each, Exception) for each in outputs):
         meter.add("batches_rerun_total")
     meter.observe("batch_requests", size)
     meter.observe("model_seconds", model_s)
     return [
-        Served(each, started_s - joined_s, model_s, size) for (joined_s, _), each in zip(waiting, outputs, strict=True)
+        Served(each, started_s - asked.joined_s, model_s, size) for asked, each in zip(waiting, outputs, strict=True)
     ]
+
+
+GONE = Served(Refused(499, "nobody waited for it any more when its batch began"), 0.0, 0.0, 0)
+"""What becomes of a request whose asker has hung up; 499 is what nginx and Ray call that."""
 
 
 def warm_up(session: Session) -> None:

@@ -288,7 +288,9 @@ def build_other(variant: Variant, batch: BatchPolicy, *, replicas: int, backgrou
         async def infer(self, feeds: Any) -> Served:
             from time import perf_counter
 
-            made: Served = await self.batched((perf_counter(), feeds))
+            from windtunnel.serving.app import Waiting
+
+            made: Served = await self.batched(Waiting(perf_counter(), feeds))
             return made
 
         async def mirror(self, requests: list[Any]) -> list[Any]:

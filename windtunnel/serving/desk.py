@@ -77,7 +77,7 @@ class Desk:
 
     Args:
         variant: the model.
-        infer: runs one request, in a batch with others.
+        infer: runs one request, in a batch with others; whether whoever asks is still there, `receive` knows.
         limits: what is taken.
         token: what requests must carry; nothing where empty.
         meter: what is counted.
@@ -89,7 +89,7 @@ class Desk:
     def __init__(
         self,
         variant: Variant,
-        infer: Callable[[InferenceRequest, Mapping[bytes, bytes]], Awaitable[Served]],
+        infer: Callable[[InferenceRequest, Mapping[bytes, bytes], Receive], Awaitable[Served]],
         *,
         limits: Limits = Limits(),  # noqa: B008  # frozen
         token: str = "",
@@ -142,11 +142,11 @@ class Desk:
             came_s = perf_counter()
             async with self._places:
                 # the turn that it waited for is neither the handler's time nor the batch's
-                return await self._served(body, headers, entered_s + perf_counter() - came_s)
+                return await self._served(body, headers, receive, entered_s + perf_counter() - came_s)
         finally:
             part.free()
 
-    async def _served(self, body: bytes, headers: Mapping[bytes, bytes], entered_s: float) -> Answer:
+    async def _served(self, body: bytes, headers: Mapping[bytes, bytes], receive: Receive, entered_s: float) -> Answer:
         length = headers.get(b"inference-header-content-length")
         try:
             request = self._read(body, None if length is None else length.decode("latin-1"))
@@ -154,7 +154,9 @@ class Desk:
                 refuse_not_finite(request.feeds)
         except InputError as error:
             raise Refused(400, str(error)) from error
-        served = await self.infer(request, headers)
+        served = await self.infer(request, headers, receive)
+        if isinstance(served.outputs, Refused):
+            raise served.outputs
         if isinstance(served.outputs, Exception):
             raise Refused(500, f"the model failed on this request ({first_line(served.outputs)})") from served.outputs
         text, told = write_answer(self.name, request, served.outputs)

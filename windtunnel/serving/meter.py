@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-CODES = (200, 400, 401, 404, 405, 408, 413, 415, 500, 503)
+CODES = (200, 400, 401, 404, 405, 408, 413, 415, 499, 500, 503)
 """What requests are answered with."""
 
 COUNTERS = {
