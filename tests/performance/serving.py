@@ -1,11 +1,11 @@
 """Requests a second and CPU a request of servers side by side, in one run, in turns.
 
-    python -m tests.performance.serving [--servers ours,serve,mosec,litserve,triton] [--models mlp,minilm] [--rounds 5]
+    python -m tests.performance.serving [--servers ours,serve,lean,mosec,litserve,triton] [--models mlp,minilm] [--rounds 5]
         [--seconds 4] [--connections 64] [--json]
 
 All on loopback, one worker, a session of one thread, batches of at most 32 that wait at most 5 ms, and so many connections that each
 ask again when they were answered. *ours* is `windtunnel serve`; *serve* is Ray Serve as its documentation writes a batching
-deployment, with raw bytes, behind the same HAProxy; mosec (raw bytes), LitServe (JSON) and Triton (from nvidia-pytriton; binary
+deployment, with raw bytes, behind HAProxy; *lean* is the same with the rules that our HAProxy has; mosec (raw bytes), LitServe (JSON) and Triton (from nvidia-pytriton; binary
 tensors) are installed in an environment of their own, and left out, saying so, where they cannot be. All servers are up at once
 and each has its turn in every round, in a new order: what changes on the machine meanwhile befalls all. Each one's first answer is
 compared with the model's. CPU is that of all processes of a server, as the kernel counts it; the client is a process of its own.
@@ -61,6 +61,9 @@ PEERS = Environment(
 
 MAX_BATCH, MAX_WAIT_S = 32, 0.005
 """As in `serving_peers.py`."""
+
+BARE = frozenset({"serve", "lean"})
+"""Ray Serve without us."""
 
 WORDS = 32
 WIDTHS = (64, 256, 256, 1)
@@ -192,18 +195,18 @@ def started(name: str, variant: Variant, folder: Path) -> Iterator[tuple[int, Ad
         return
     port, home = free_port(), folder / name
     home.mkdir(exist_ok=True)
-    python = sys.executable if name == "serve" else str(PEERS.python)
+    python = sys.executable if name in BARE else str(PEERS.python)
     words = [
         python,
         str(HERE / "serving_peers.py"),
         name,
         str(variant.path),
         str(port),
-        *([str(home)] if name == "serve" else []),
+        *([str(home)] if name in BARE else []),
     ]
     libraries = os.pathsep.join(filter(None, (sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH"))))
     more = (
-        {"LD_LIBRARY_PATH": libraries, "PYTRITON_HOME": str(home), "PYTHONPATH": str(HERE)} if name != "serve" else {}
+        {"LD_LIBRARY_PATH": libraries, "PYTRITON_HOME": str(home), "PYTHONPATH": str(HERE)} if name not in BARE else {}
     )
     said = home / "said.txt"
     with said.open("wb") as notes:
@@ -341,7 +344,7 @@ def compare(model: str, names: Sequence[str], asked: argparse.Namespace) -> list
 
 def usable(names: Sequence[str]) -> list[str]:
     """Those of the servers that can be had; says which cannot."""
-    foreign = [name for name in names if name not in {"ours", "serve"}]
+    foreign = [name for name in names if name not in {"ours", *BARE}]
     try:
         if foreign:
             PEERS.install()
@@ -354,7 +357,7 @@ def usable(names: Sequence[str]) -> list[str]:
 def main() -> None:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", default="ours,serve,mosec,litserve,triton")
+    parser.add_argument("--servers", default="ours,serve,lean,mosec,litserve,triton")
     parser.add_argument("--models", default="mlp,minilm")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)

@@ -1,6 +1,6 @@
 """Other batching servers with one ONNX model, at the settings of `serving.py`: started by it, each with the Python of its environment.
 
-    python serving_peers.py mosec|litserve|triton|serve MODEL.onnx PORT [HAPROXY_FOLDER]
+    python serving_peers.py mosec|litserve|triton|serve|lean MODEL.onnx PORT [HAPROXY_FOLDER]
 
 A request is one row of each input. mosec and bare Ray Serve take the inputs' bytes one after the other and give the output's;
 Triton speaks the Open Inference Protocol with binary tensors; LitServe takes JSON, which is what it speaks.
@@ -11,6 +11,7 @@ Triton speaks the Open Inference Protocol with binary tensors; LitServe takes JS
 
 import os
 import sys
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -107,13 +108,13 @@ def triton(path: str, port: int) -> None:
         server.serve()
 
 
-def serve(path: str, port: int, folder: str) -> None:
-    """Ray Serve as its documentation writes a batching deployment, behind the same HAProxy as ours."""
+def serve(path: str, port: int, folder: str, lean: bool = False) -> None:
+    """Ray Serve as its documentation writes a batching deployment, behind HAProxy as Ray sets it up, or by our rules where `lean`."""
     from pathlib import Path
 
-    from windtunnel.serving.ingress import prepare
+    from windtunnel.serving.ingress import RULES, prepare
 
-    settings, why_not = prepare(Path(folder), 30.0)
+    settings, why_not = prepare(Path(folder), 30.0, rules=RULES if lean else ())
     if why_not:
         sys.exit(f"no HAProxy: {why_not}")
     os.environ.update(settings)
@@ -155,6 +156,6 @@ def serve(path: str, port: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    {"mosec": mosec, "litserve": litserve, "triton": triton, "serve": serve}[sys.argv[1]](
-        sys.argv[2], int(sys.argv[3]), *sys.argv[4:]
-    )
+    {"mosec": mosec, "litserve": litserve, "triton": triton, "serve": serve, "lean": partial(serve, lean=True)}[
+        sys.argv[1]
+    ](sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
