@@ -7,7 +7,7 @@ All on loopback, one worker, a session of one thread, batches of at most 32 that
 ask again when they were answered. *ours* is `windtunnel serve`; *serve* is Ray Serve as its documentation writes a batching
 deployment, with raw bytes, behind HAProxy; *lean* is the same with the rules that our HAProxy has; mosec (raw bytes), LitServe (JSON) and Triton (from nvidia-pytriton; binary
 tensors) are installed in an environment of their own, and left out, saying so, where they cannot be. All servers are up at once
-and each has its turn in every round, in a new order: what changes on the machine meanwhile befalls all. Each one's first answer is
+and each has its turn in every round, in a new order: what changes on the machine meanwhile befalls all, and ratios are taken round by round. Each one's first answer is
 compared with the model's. CPU is that of all processes of a server, as the kernel counts it; the client is a process of its own.
 """
 
@@ -40,7 +40,7 @@ from windtunnel.serving.protocol import read_answer, served_name, write_request
 from windtunnel.serving.remote import Address, Connection, Reply, place
 from windtunnel.serving.running import serving
 from windtunnel.session import OnnxSession
-from windtunnel.stats import mean_interval
+from windtunnel.stats import mean_interval, ratio_interval
 from windtunnel.variant import Variant
 
 if TYPE_CHECKING:
@@ -315,14 +315,18 @@ def turn(server: Running, folder: Path, *, connections: int, seconds: float) -> 
     return Turn(answered / told["seconds"], per_request, told["p50_s"], told["p99_s"], bad, told["client_busy"])
 
 
-def summary(name: str, model: str, turns: Sequence[Turn]) -> dict[str, Any]:
-    """One row of the table."""
+def summary(name: str, model: str, turns: Sequence[Turn], ours: Sequence[Turn] = ()) -> dict[str, Any]:
+    """One row of the table; beside ours, with the ratio of what we answered to what it did, round by round."""
+    ratio = {}
+    if ours:
+        mine, theirs = (np.array([each.per_s for each in side]) for side in (ours, turns))
+        ratio = ratio_interval(mine, theirs).to_dict("ours_by_this")
     per_s, cpu_s = (mean_interval(np.array([getattr(each, field) for each in turns])) for field in ("per_s", "cpu_s"))
     return {
         "model": model, "server": name, **per_s.to_dict("requests_per_s"), **cpu_s.to_dict("cpu_s_per_request"),
         "p50_s": float(np.median([each.p50_s for each in turns])), "p99_s": float(np.median([each.p99_s for each in turns])),
         "bad": sum(each.bad for each in turns), "client_busy": float(np.mean([each.client_busy for each in turns])),
-        "rounds": len(turns),
+        "rounds": len(turns), **ratio,
     }  # fmt: skip
 
 
@@ -339,7 +343,8 @@ def compare(model: str, names: Sequence[str], asked: argparse.Namespace) -> list
                     server = up[int(index)]
                     made = turn(server, folder, connections=asked.connections, seconds=asked.seconds)
                     turns[server.name].append(made)
-        return [summary(name, model, made) for name, made in turns.items()]
+        ours = turns.get("ours", ())
+        return [summary(name, model, made, ours if name != "ours" else ()) for name, made in turns.items()]
 
 
 def usable(names: Sequence[str]) -> list[str]:
@@ -375,6 +380,11 @@ def main() -> None:
         print(  # noqa: T201
             f"{row['model']:7} {row['server']:9} {row['requests_per_s']:9,.0f} requests/s ({low:,.0f} to {high:,.0f})  "
             f"{row['cpu_s_per_request'] * 1e6:7,.0f} µs CPU each  p50 {row['p50_s'] * 1e3:.1f} ms  p99 {row['p99_s'] * 1e3:.1f} ms"
+            + (
+                f"  ours ÷ this {row['ours_by_this']:.3f} ({row['ours_by_this_low']:.3f} to {row['ours_by_this_high']:.3f})"
+                if "ours_by_this" in row
+                else ""
+            )
             + (f"  BAD {row['bad']}" if row["bad"] else "")
         )
 

@@ -68,7 +68,7 @@ class Room:
             await asyncio.sleep(0)
         waiting, self.waiting = self.waiting, []
         if waiting:
-            served = serve_batch(self.session, [asked for _, asked in waiting], self.meter)
+            served = serve_batch(self.session, self.meter, [asked for _, asked in waiting])
             for (seat, _), each in zip(waiting, served, strict=True):
                 seat.set_result(each)
         return await asyncio.gather(*tasks)

@@ -13,7 +13,7 @@ import inspect
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from windtunnel.serving.meter import Meter
 from windtunnel.serving.protocol import served_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from windtunnel.serving.protocol import InferenceRequest
     from windtunnel.session import Session
     from windtunnel.variant import Variant
-
-Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 def build_app(
@@ -95,6 +93,9 @@ def replica_class(batch: BatchPolicy) -> Any:
             rank = context.rank.rank if context.rank is not None else 0
             self.desk = Desk(served, self.infer, meter=self.meter, replica=rank, **rules)
             self.table = seat.take(self.meter.add) if seat is not None else None
+            self.batched = serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)(
+                signed(partial(serve_batch, self.session, self.meter))
+            )
 
         def __del__(self) -> None:
             if self.table is not None:
@@ -109,11 +110,6 @@ def replica_class(batch: BatchPolicy) -> Any:
             made: Served = await self.batched(Waiting(perf_counter(), feeds, receive))
             return made
 
-        @serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)
-        @signed
-        async def batched(self, waiting: list[Waiting]) -> list[Served]:
-            return serve_batch(self.session, waiting, self.meter)
-
         async def __call__(self, request: Any) -> Any:
             scope = request.scope
             made = await self.desk.answer(scope["method"], scope["path"], scope["headers"], request.receive)
@@ -122,10 +118,20 @@ def replica_class(batch: BatchPolicy) -> Any:
     return Model
 
 
-def signed(function: Function) -> Function:
-    """A function that knows its own signature, which Serve's `batch` asks for at every call: working it out takes 20 µs."""
-    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # PEP 362
-    return function
+def signed(serve_all: Callable[[list[Waiting]], list[Served]]) -> Callable[[list[Waiting]], Awaitable[list[Served]]]:
+    """A function for Serve's `batch` that knows its own signature.
+
+    Serve asks for that at every call, and working it out takes 20 µs; checking a call against a method's takes longer than this.
+
+    Args:
+        serve_all: serves a batch.
+    """
+
+    async def batched(waiting: list[Waiting]) -> list[Served]:
+        return serve_all(waiting)
+
+    batched.__signature__ = inspect.signature(batched)  # type: ignore[attr-defined]  # PEP 362
+    return batched
 
 
 class Waiting(NamedTuple):
@@ -147,18 +153,18 @@ class Waiting(NamedTuple):
         return bool(getattr(getattr(self.receive, "__self__", None), "disconnected", False))
 
 
-def serve_batch(session: Session, waiting: Sequence[Waiting], meter: Meter) -> list[Served]:
+def serve_batch(session: Session, meter: Meter, waiting: Sequence[Waiting]) -> list[Served]:
     """Run the requests of one batch, and say of each how long it waited; those that nobody waits for any more are left out.
 
     Args:
         session: the model.
-        waiting: its requests.
         meter: what is counted.
+        waiting: its requests.
     """
     started_s = perf_counter()
     there = [each for each in waiting if not each.is_gone]
     if len(there) < len(waiting):
-        served = iter(serve_batch(session, there, meter) if there else ())
+        served = iter(serve_batch(session, meter, there) if there else ())
         return [GONE if each.is_gone else next(served) for each in waiting]
     outputs = run_together(session.run, [each.feeds for each in waiting], stack=session.signature.dynamic_batch)
     model_s, size = perf_counter() - started_s, len(waiting)

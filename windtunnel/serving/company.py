@@ -301,7 +301,7 @@ def build_other(variant: Variant, batch: BatchPolicy, *, replicas: int, backgrou
         async def batched(self, waiting: list[Any]) -> list[Any]:
             from windtunnel.serving.app import serve_batch
 
-            return serve_batch(self.session, waiting, self.meter)
+            return serve_batch(self.session, self.meter, waiting)
 
     return Other.bind()  # type: ignore[attr-defined]  # the decorator made a deployment of the class
 

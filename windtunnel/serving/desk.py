@@ -13,6 +13,7 @@ Every answered inference says where its time went: `Server-Timing: handler;dur=â
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import sys
@@ -172,7 +173,7 @@ class Desk:
             handler_s * 1e3, served.queue_s * 1e3, served.model_s * 1e3,
         )  # fmt: skip
         return [
-            *((name.lower().encode(), value.encode()) for name, value in told.items()),
+            *[_on_the_wire(name, value) for name, value in told.items()],
             (b"content-length", str(len(text)).encode()),
             (b"server-timing", took),
             (b"x-batch-size", str(served.batch_size).encode()),
@@ -199,6 +200,12 @@ class Desk:
     def _metrics(self) -> Answer:
         each = [self.meter.numbers] if self.meters is None else read_numbers(self.meters)
         return _plain(200, expose(each).encode(), b"text/plain; version=0.0.4; charset=utf-8")
+
+
+@functools.lru_cache(512)
+def _on_the_wire(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header as ASGI has it; what kind of body comes, and how long its JSON is, is soon always the same."""
+    return name.lower().encode(), value.encode()
 
 
 def _pages(variant: Variant) -> dict[str, bytes]:
