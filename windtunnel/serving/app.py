@@ -93,9 +93,9 @@ def replica_class(batch: BatchPolicy) -> Any:
             rank = context.rank.rank if context.rank is not None else 0
             self.desk = Desk(served, self.infer, meter=self.meter, replica=rank, **rules)
             self.table = seat.take(self.meter.add) if seat is not None else None
-            self.batched = serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)(
-                signed(partial(serve_batch, self.session, self.meter))
-            )
+            # Ray's types know methods only
+            batching: Any = serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)
+            self.batched = batching(signed(partial(serve_batch, self.session, self.meter)))
 
         def __del__(self) -> None:
             if self.table is not None:
