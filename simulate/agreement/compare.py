@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +61,7 @@ class Gap:
         low: the least that it may be.
         high: the most.
         bound: how far from zero it may lie to be called agreement; infinite where it is told and not judged.
+        at_pace: what the gap would be if batches took as long in the tunnel as they took on the road; NaN where that is not asked.
     """
 
     quantity: str
@@ -70,6 +71,12 @@ class Gap:
     low: float
     high: float
     bound: float = math.inf
+    at_pace: float = math.nan
+
+    @property
+    def is_pace(self) -> bool:
+        """Whether it lies beyond its bound, and would not if batches had taken as long."""
+        return abs(self.gap) > self.bound >= abs(self.at_pace)
 
     @property
     def holds(self) -> bool:
@@ -92,7 +99,7 @@ class Gap:
         """The gap as JSON values; null where unknown."""
         figures = {
             "tunnel": self.tunnel, "road": self.road, "gap": self.gap, "gap_low": self.low, "gap_high": self.high,
-            "within": self.bound,
+            "within": self.bound, "gap_at_pace": self.at_pace,
         }  # fmt: skip
         return {"quantity": self.quantity} | {
             key: each if math.isfinite(each) else None for key, each in figures.items()
@@ -179,6 +186,7 @@ def compare(
     within: float,
     confidence: float = 0.95,
     doubts: tuple[str, ...] = (),
+    at_pace_s: Floats | None = None,
 ) -> Agreement:
     """Compare what the tunnel told of a trace with what was seen on the road.
 
@@ -197,6 +205,7 @@ def compare(
         within: how far a quantile may be off, as a share of the road's; throughput by a fifth of it.
         confidence: of each interval.
         doubts: why the road's run does not count; the verdict is inconclusive then.
+        at_pace_s: what the tunnel tells where batches take as long as on the road (`told_afterwards`); nothing is judged by it.
     """
     told_s, latency_s = told.latency_s, _in_order(told.scheduled_s, seen)
     judged = len(QUANTILES) + 1
@@ -208,6 +217,7 @@ def compare(
         )
         for level in (confidence, 1.0 - (1.0 - confidence) / judged)
     )
+    gaps = tuple(_paced(each, at_pace_s) for each in gaps)
     shares = np.concatenate([np.arange(0.0, 0.99, 0.01), np.arange(0.99, 0.9995, 0.001)])
     curves = _curves(told_s, latency_s, shares)
     largest = _largest(told_s, latency_s)
@@ -241,6 +251,12 @@ def _quantile_gaps(told_s: Floats, redrawn_s: Floats, seen_s: Floats, within: fl
         low, high = min(low, (gap + 1.0) / reach - 1.0), max(high, (gap + 1.0) * reach - 1.0)
         gaps.append(Gap(name, tunnel_s, road_s, gap, low, high, within))
     return gaps
+
+
+def _paced(gap: Gap, at_pace_s: Floats | None) -> Gap:
+    if at_pace_s is None or gap.quantity not in QUANTILES or not math.isfinite(gap.road):
+        return gap
+    return replace(gap, at_pace=float(np.quantile(at_pace_s, QUANTILES[gap.quantity])) / gap.road - 1.0)
 
 
 def _own_reach(told_s: Floats, share: float, confidence: float) -> float:
@@ -403,12 +419,13 @@ def _judge(
     """Agreement needs every interval within its bound, so each may stand alone; disagreement one of several beyond it, so they hold at once."""
     judged = [each for each in gaps if math.isfinite(each.bound)]
     broken, open_ = [each for each in surer if each.breaks], [each for each in judged if not each.holds]
+    besides = (*lost, *_pace(gaps))
     worst = max(parts, key=lambda part: abs(part.gap_s))
     evidence = {each.quantity: each.gap for each in gaps} | {"within": within, "largest_part": worst.part}
     if doubts:
         return Verdict(
             "inconclusive",
-            (*doubts, *lost),
+            (*doubts, *besides),
             ("measure again where nothing else runs, at a load that the road was measured at",),
             evidence,
         )
@@ -416,14 +433,24 @@ def _judge(
         told = tuple(f"{_sentence(each)}, which is beyond {format_share(each.bound)}" for each in broken)
         where = f"most of it in the mean is {worst.part}: {worst.gap_s * 1e3:+.2f} ms"
         return Verdict(
-            "no-go", (*told, *lost, where), ("calibrate the road anew, or name what is missing in it",), evidence
+            "no-go", (*told, *besides, where), ("calibrate the road anew, or name what is missing in it",), evidence
         )
     if open_:
         told = tuple(f"{_sentence(each)}, and {format_share(each.bound)} was asked" for each in open_)
         longer = "measure for longer (--duration), with a trace that has as many requests"
-        return Verdict("inconclusive", (*told, *lost), (longer,), evidence)
+        return Verdict("inconclusive", (*told, *besides), (longer,), evidence)
     told = (f"tunnel and road agree within {format_share(within)} with {format_share(confidence)} confidence",)
-    return Verdict("go", (*told, *(_sentence(each) for each in judged), *lost), (), evidence)
+    return Verdict("go", (*told, *(_sentence(each) for each in judged), *besides), (), evidence)
+
+
+def _pace(gaps: tuple[Gap, ...]) -> tuple[str, ...]:
+    """What of the gaps is the machine's speed, where that is all of one."""
+    told = " and ".join(f"{each.quantity} {each.at_pace:+.1%} off" for each in gaps if each.is_pace)
+    if not told:
+        return ()
+    return (
+        f"with batches as long as they were on the road it would be {told}: it is the machine that was not as fast as it was calibrated",
+    )
 
 
 def _sentence(gap: Gap) -> str:

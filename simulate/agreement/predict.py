@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RUNS = 32
 """How often a trace is sent through with new luck: what the tunnel says is their mean, with little luck left in it."""
 
+AFTERWARDS = 8
+"""How often it is sent through with batches as long as they were on the road: nothing but ways and timers is left to luck."""
+
 SLACK = 1.1
 """A rate may lie so far beyond those that the road was measured at."""
 
@@ -109,6 +112,30 @@ def predict(road: Road, scheduled_s: Floats, *, seed: int, runs: int = RUNS) -> 
     return Prediction(scheduled_s, passed, np.stack(redrawn_s), 1.0 if calm else float(np.mean(above)))
 
 
+def told_afterwards(road: Road, scheduled_s: Floats, seen: Observed, *, seed: int, runs: int = AFTERWARDS) -> Floats:
+    """Send a trace down the road once it has been driven, with batches that take as long as those of the same requests took there.
+
+    No prediction, as it knows what was to be told: how far it lies from the road is what the stations have wrong besides the model's own
+    times. Those change with whatever else the machine, and the host below it, has to do.
+
+    Args:
+        road: the stations.
+        scheduled_s: float64, sorted: when each request should have been sent.
+        seen: what happened to them.
+        seed: of all other chance.
+        runs: how often.
+
+    Returns:
+        Latencies; float64 `[runs, requests]`.
+    """
+    batches, pace = seen.batches, np.ones(len(scheduled_s))
+    pace[seen.number] = (batches.model_s / road.service_s[np.minimum(batches.size, road.batch.max_batch)])[batches.of]
+    calm = stations_at(road, scheduled_s)
+    calm = calm._replace(stretch=np.ones_like(calm.stretch), residuals=np.ones((len(calm.stretch), 1)), pace=pace)
+    each = (pass_through(scheduled_s, calm, seed * runs + run) for run in range(runs))
+    return np.stack([passed.finished_s - scheduled_s for passed in each])
+
+
 def redrawn(series: Sequence[Floats], rng: np.random.Generator) -> Floats:
     """Each load's series put together anew from pieces of it that begin anywhere; float64 `[loads, batches]`, all as long as the longest.
 
@@ -170,4 +197,5 @@ def stations_at(road: Road, scheduled_s: Floats) -> Stations:
         np.stack([np.quantile(each.outside_s, at) for each in road.loads]),
         np.stack([np.quantile(each.timer_s, at) for each in road.loads]),
         road.entry_s, road.dispatch_s, road.join_s, road.resume_s, road.answer_s, road.knock_s, road.company_s, road.rank_s, int(lower[0]), float(share[0]), lowers, shares,
+        np.ones(len(scheduled_s)),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from windtunnel.trace import Trace
 
 from .compare import Agreement, compare
 from .observed import Observed
-from .predict import Prediction, predict
+from .predict import Prediction, predict, told_afterwards
 from .strangers import Strangers, doubt
 from .survey import LOADS, ROUNDS, Survey, split
 
@@ -225,9 +225,11 @@ def rehearse(
         after = roadside.survey(capacity_per_s, calibrate_s / 2.0)
         road = (before + after).road(place)
     assert road is not None, "given, or measured"
-    told = predict(road, run.log.scheduled_s, seed=roadside.seeds.number("service") % 2**31)
+    seed = roadside.seeds.number("service") % 2**31
+    told = predict(road, run.log.scheduled_s, seed=seed)
+    at_pace_s = told_afterwards(road, told.scheduled_s, seen, seed=seed)
     doubts = (*road.doubts, *run.reasons, *doubt(strange, "while the trace was driven"))
-    agreement = compare(road, told, seen, within=within, confidence=confidence, doubts=doubts)
+    agreement = compare(road, told, seen, within=within, confidence=confidence, doubts=doubts, at_pace_s=at_pace_s)
     return Rehearsal(road, after is not None, told, seen, run, agreement, load, strange, after)
 
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 OUTCOMES = {"go": "agree", "no-go": "disagree", "inconclusive": "inconclusive"}
 """What a verdict is called where it is about agreement."""
 
+PACE = (
+    "At the road's pace: told once more afterwards, with batches as long as those of the same requests were on the road. It is no "
+    "prediction and nothing is judged by it; what gap is left is not the machine's speed but ways, loops and queues."
+)
+
 NOT_KNOWN = (
     "What the stations do not know: other work on the machine, load beyond what the road was measured at, clients that time out or "
     "ask again, a model whose time depends on what is in a request, and anything that lasts longer than a calibrating run. The way "
@@ -47,7 +52,7 @@ def draw_agreement(done: Rehearsal, *, name: str, server: str) -> Section:
             "Tunnel and road had the same arrivals and are compared in pairs, stretch by stretch; a gap is tunnel ÷ road − 1. Each "
             f"interval holds with {agreement.confidence:.0%} confidence."
         ),
-        _measured(done), NOT_KNOWN,
+        PACE, _measured(done), NOT_KNOWN,
     )  # fmt: skip
     tables = (_gaps(agreement.gaps), _parts(agreement), _stations(done))
     return Section(
@@ -70,8 +75,9 @@ def _gaps(gaps: Sequence[Gap]) -> Table:
     for each in gaps:
         show = format_duration if each.quantity.startswith("p") else format_figure
         bound = format_share(each.bound) if math.isfinite(each.bound) else "—"
-        rows.append((each.quantity, show(each.tunnel), show(each.road), f"{each.gap:+.1%}", each.ends, bound))
-    columns = "quantity", "tunnel", "road", "gap", "interval", "allowed"
+        at_pace = "—" if math.isnan(each.at_pace) else f"{each.at_pace:+.1%}"
+        rows.append((each.quantity, show(each.tunnel), show(each.road), f"{each.gap:+.1%}", each.ends, bound, at_pace))
+    columns = "quantity", "tunnel", "road", "gap", "interval", "allowed", "gap at the road's pace"
     return Table("Tunnel and road", columns, tuple(rows))
 
 

@@ -57,6 +57,7 @@ class Stations(NamedTuple):
         share: how far it lies from it towards the next.
         lowers: int64 `[requests]`, the same of the second around each request.
         shares: float64 `[requests]`.
+        pace: float64 `[requests]`, by how much longer a batch takes that begins with this request.
     """
 
     batching: Floats
@@ -78,6 +79,7 @@ class Stations(NamedTuple):
     share: float
     lowers: Ints
     shares: Floats
+    pace: Floats
 
 
 class Passed(NamedTuple):
@@ -118,7 +120,7 @@ def service_of(s: Stations, start: np.uint64, batch: int, size: int, first: int)
     series = s.residuals.shape[1]
     at = (int(uniform_from(start, run + 1) * series) + batch % RUN) % series
     stretch = s.stretch[lower] * (1.0 - share) + s.stretch[upper] * share
-    return float(s.service_s[size] * stretch * s.residuals[load, at])
+    return float(s.service_s[size] * stretch * s.residuals[load, at] * s.pace[first])
 
 
 @njit(nogil=True, cache=True)

@@ -153,7 +153,8 @@ def line(row: dict[str, Any]) -> str:
         ends = "/".join("?" if each[end] is None else f"{each[end]:+.1%}" for end in ("gap_low", "gap_high"))
         road = "∞" if each["road"] is None else f"{each['road'] * scale:.4g}"
         gap = "?" if each["gap"] is None else f"{each['gap']:+.1%}"
-        cells.append(f"{each['quantity']} {road} {gap} ({ends})")
+        at_pace = "" if each["gap_at_pace"] is None else f" at pace {each['gap_at_pace']:+.1%}"
+        cells.append(f"{each['quantity']} {road} {gap} ({ends}){at_pace}")
     others = "?" if row["others"] is None else f"{row['others']:.1%}"
     worst = max(row["parts"], key=lambda part: abs(part["gap_s"]))
     return (

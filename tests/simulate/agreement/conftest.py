@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ BATCH = BatchPolicy(8, 0.005)
 Drive = Callable[..., Observed]
 
 
-def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: float = 1.0, batch: BatchPolicy = BATCH) -> Observed:
-    """Send requests down a road that nobody calibrated: gamma ways, lognormal service, timers a little late."""
+def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: Any = 1.0, batch: BatchPolicy = BATCH) -> Observed:
+    """Send requests down a road that nobody calibrated: gamma ways, lognormal service (`stretch` of it, or of each batch), timers a little late."""
     rng = np.random.default_rng(seed)
     count = len(scheduled_s)
     way_s = rng.gamma(6.0, 0.0002, count)

@@ -11,7 +11,7 @@ import pytest
 from windtunnel.deployment import BatchPolicy
 from windtunnel.simulate.agreement import Gap, Observed, calibrate, compare, draw_agreement, predict
 from windtunnel.simulate.agreement.compare import LEAST_REQUESTS, ratio_interval, waiting
-from windtunnel.simulate.agreement.predict import stations_at
+from windtunnel.simulate.agreement.predict import stations_at, told_afterwards
 
 from .conftest import MACHINE, drive, poisson
 
@@ -175,3 +175,39 @@ def test_the_section_says_what_was_found(road: Road, held_out: Observed) -> None
     ]  # fmt: skip
     assert [trace["name"] for trace in section.figures[0].plotly["data"]] == ["tunnel", "road"]
     assert "240 requests/s" in " ".join(section.sentences)
+
+
+def test_a_machine_that_was_slow_for_a_while_is_told_apart_from_wrong_stations(road: Road) -> None:
+    """Two seconds in which batches take half as long again: p99 is far off, and within 6% once batches are as long as they were there."""
+    due_s = poisson(150.0, 9000, 51)
+    stretch = np.ones(len(due_s))
+    stretch[400:460] = 1.5
+    seen = drive(due_s, 52, stretch=1.08 * stretch)
+    told, at_pace_s = predict(road, due_s, seed=1, runs=8), told_afterwards(road, due_s, seen, seed=1)
+    found = compare(road, told, seen, within=0.1, at_pace_s=at_pace_s)
+    p50, p90, p99 = found.gaps[:3]
+
+    assert p99.gap < -0.15
+    assert [abs(each.at_pace) < 0.06 for each in (p50, p90, p99)] == [True] * 3
+    assert p99.is_pace
+    assert any(f"p99 {p99.at_pace:+.1%} off: it is the machine" in reason for reason in found.verdict.reasons)
+    assert p99.to_dict()["gap_at_pace"] == p99.at_pace
+    assert found.gaps[3].to_dict()["gap_at_pace"] is None
+
+
+def test_wrong_stations_are_off_at_any_pace(road: Road) -> None:
+    """A tunnel without what its loop takes is off, and no less so with the road's own batches: nothing is blamed on the machine."""
+    due_s = poisson(165.0, 9000, 53)
+    seen = drive(due_s, 54, stretch=1.1)
+    bare = replace(road, entry_s=0.0, resume_s=0.0, answer_s=0.0, knock_s=0.0)
+    found = compare(
+        bare,
+        predict(bare, due_s, seed=1, runs=8),
+        seen,
+        within=0.1,
+        at_pace_s=told_afterwards(bare, due_s, seen, seed=1),
+    )
+
+    assert found.gaps[2].gap < -0.1
+    assert found.gaps[2].at_pace < -0.1
+    assert not any("it is the machine" in reason for reason in found.verdict.reasons)

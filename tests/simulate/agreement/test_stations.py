@@ -19,7 +19,7 @@ def make_stations(batching: RayServeBatching, replicas: int, rng: np.random.Gene
         batching.settings(), replicas, service_s, np.array([1.0, 1.2]), rng.lognormal(0.0, 0.2, (2, 50)),
         np.sort(rng.gamma(2.0, 0.0005, (2, 64)), axis=1), np.sort(rng.exponential(0.0003, (2, 64)), axis=1),
         0.0002, 0.0004, 0.0001, 0.0003, 0.0001, 0.0002, 0.0001, 0.00015, 0, 0.3,
-        np.zeros(requests, dtype=np.int64), rng.uniform(size=requests),
+        np.zeros(requests, dtype=np.int64), rng.uniform(size=requests), rng.uniform(0.8, 1.3, requests),
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_a_lone_request_takes_its_way_its_timer_and_its_service() -> None:
     stations = Stations(
         batching.settings(), 1, np.array([0.0, *[0.01] * 8]), np.ones(1), one, one * 0.002, one * 0.0004, 0.0001, 0.0003, 0.0, 0.0, 0.0, 0.0,
         0.1, 0.1, 0, 0.0,
-        np.zeros(3, dtype=np.int64), np.zeros(3),
+        np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
     passed = pass_through(np.array([1.0, 2.0]), stations, 1)
     assert np.allclose(passed.entered_s - [1.0, 2.0], 0.001 + 0.0001)
@@ -81,7 +81,7 @@ def test_a_request_that_meets_a_busy_loop_waits_outside() -> None:
     stations = Stations(
         batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.0, 0.0, 0.0003, 0.0004, 0.0002,
         0.0, 0.0, 0, 0.0,
-        np.zeros(3, dtype=np.int64), np.zeros(3),
+        np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.05]), stations, 1)
     assert passed.entered_s[1] == pytest.approx(0.1053 + 0.0003 + 0.0004 + 0.0002 + 0.0001)
@@ -94,7 +94,7 @@ def test_who_has_knocked_as_a_full_batch_is_closed_is_left_over() -> None:
     one = np.full((1, 4), 1.0)
     stations = Stations(
         batching.settings(), 1, np.array([0.0, 0.1, 0.1]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 0.0, 0.0, 0.0,
-        0.0, 0.0, 0, 0.0, np.zeros(4, dtype=np.int64), np.zeros(4),
+        0.0, 0.0, 0, 0.0, np.zeros(4, dtype=np.int64), np.zeros(4), np.ones(4),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.05, 0.06, 0.07]), stations, 1)
     assert passed.batch_size.tolist() == [1, 2, 2, 1]
@@ -108,7 +108,7 @@ def test_a_timer_is_later_for_each_that_joins() -> None:
     one = np.full((1, 4), 1.0)
     stations = Stations(
         batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0, 0.0, 0.0005, 0.0, 0.0, 0.0,
-        0.0, 0.0, 0, 0.0, np.zeros(3, dtype=np.int64), np.zeros(3),
+        0.0, 0.0, 0, 0.0, np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.001, 0.002]), stations, 1)
     assert passed.started_s == pytest.approx([0.006] * 3)
