@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FORMAT = "windtunnel.road/1"
+FORMAT = "windtunnel.road/2"
+
+LOADS = (0.2, 0.5, 0.8)
+"""Shares of capacity at which a road is measured."""
+
+SLACK = 1.1
+"""A rate may lie so far beyond those that it was measured at."""
+
+IDLE_S = 0.001 * 2.0 ** np.arange(8)
+"""How long a loop has stood idle when a batch begins, in steps of a factor of two: the longer, the colder the caches."""
+
+CALIBRATING_S = 51.0
+"""How long it is measured, all loads together."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Loaded:
     Args:
         rate_per_s: requests a second that were asked.
         stretch: by how much batches took longer than `Road.service_s`; its product with `residuals` is 1 at the middle.
-        residuals: float64 `[batches]`, each batch's service ÷ (`Road.service_s` of its size × `stretch`), in the order in which
+        residuals: float64 `[batches]`, each batch's service ÷ (`Road.service_s` of its size × `Road.warmth` × `stretch`), in the order in which
             they ran, so that a slow moment stays one.
         outside_s: float64 `[requests]`, seconds from when a request should have been sent to its answer without those in the
             replica, of requests that came while nothing was being served.
@@ -72,6 +84,7 @@ class Road:
         capacity_per_s: requests a second that were answered when there was always another one waiting.
         service_s: float64 `[max_batch + 1]`, what a batch of each size took, at the middle, where nothing was in its way; its
             row 0 is zero.
+        warmth: float64 `[len(IDLE_S)]`, by how much more a batch takes where the loop had been idle for `IDLE_S` before it.
         loads: what was seen at each load, from the least to the greatest.
         entry_s: what each request takes of the replica's event loop on its way in.
         dispatch_s: from when a batch is closed to when it runs; who comes in between is left over for the next.
@@ -96,6 +109,7 @@ class Road:
     replicas: int
     capacity_per_s: float
     service_s: Floats
+    warmth: Floats
     loads: tuple[Loaded, ...]
     entry_s: float
     dispatch_s: float
@@ -119,6 +133,9 @@ class Road:
                 "are not in order", field="loads", value=[each.rate_per_s for each in self.loads], fix="calibrate it again"
             )  # fmt: skip
         _check_times("service_s", self.service_s[1:])
+        _check_times("warmth", self.warmth)
+        if len(self.warmth) != len(IDLE_S):
+            raise DataError("has another length", field="warmth", value=len(self.warmth), fix="calibrate it again")
         _check_number("capacity_per_s", self.capacity_per_s, above=True)
         for name in _SPANS:
             _check_number(name, getattr(self, name))
@@ -160,7 +177,7 @@ class Road:
             "knock_s": self.knock_s, "company_s": self.company_s, "rank_s": self.rank_s,
             "loads": [{"rate_per_s": each.rate_per_s, "stretch": each.stretch} for each in self.loads], "doubts": list(self.doubts),
         }  # fmt: skip
-        arrays = {"service_s": self.service_s}
+        arrays = {"service_s": self.service_s, "warmth": self.warmth}
         for at, each in enumerate(self.loads):
             arrays |= {f"{name}_{at}": getattr(each, name) for name in _SERIES}
         buffer = io.BytesIO()
@@ -230,7 +247,7 @@ def _read(archive: zipfile.ZipFile) -> Road:
     )
     return Road(
         head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["ray"], head["ingress"],
-        BatchPolicy(head["max_batch"], head["max_wait_s"]), head["replicas"], head["capacity_per_s"], array("service_s"), loads,
+        BatchPolicy(head["max_batch"], head["max_wait_s"]), head["replicas"], head["capacity_per_s"], array("service_s"), array("warmth"), loads,
         head["entry_s"], head["dispatch_s"], head["join_s"], head["resume_s"], head["answer_s"], head["knock_s"], head["company_s"], head["rank_s"],
         tuple(head["doubts"]),
     )  # fmt: skip

@@ -12,10 +12,10 @@ from .compare import Agreement, Gap, Part, compare
 from .observed import Observed
 from .place import Place
 from .predict import Prediction, predict
-from .rehearse import CALIBRATING_S, Rehearsal, Roadside, rehearse, scale
+from .rehearse import Rehearsal, Roadside, rehearse, scale
 from .section import OUTCOMES, draw_agreement
 
 __all__ = [
-    "CALIBRATING_S", "OUTCOMES", "Agreement", "Gap", "Observed", "Part", "Place", "Prediction", "Rehearsal", "Roadside", "calibrate", "compare",
+    "OUTCOMES", "Agreement", "Gap", "Observed", "Part", "Place", "Prediction", "Rehearsal", "Roadside", "calibrate", "compare",
     "draw_agreement", "predict", "rehearse", "scale",
 ]  # fmt: skip

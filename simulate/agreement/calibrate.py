@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from windtunnel.errors import DataError
-from windtunnel.road import Loaded, Road
+from windtunnel.road import IDLE_S, Loaded, Road
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,9 @@ GATED = 3
 
 LEAST_SIZES = 3
 """Through fewer sizes there is no line that says anything."""
+
+FITS = 10
+"""Times by size and load, and by idling, in turns: nothing changes any more after so many (backfitting)."""
 
 DRAWN = 20
 """A time of a size counts as many batches as it was seen in, the line through all sizes as many as this."""
@@ -90,11 +93,11 @@ def calibrate(
     ordered = sorted(runs, key=_rate_per_s)
     free = [each.was_free for each in ordered]
     company_s, rank_s = _shared(ordered, free)
-    service_s, stretch = _polished(ordered, batch.max_batch)
+    service_s, stretch, warmth = _fitted(ordered, batch.max_batch)
     join_s = _join_s(ordered, batch)
     loads = tuple(
         Loaded(
-            _rate_per_s(run), stretch[at], _residuals(run, service_s * stretch[at]),
+            _rate_per_s(run), stretch[at], _residuals(run, service_s * stretch[at], warmth),
             _own_way(run, company_s, rank_s)[met_nobody], _late(run, met_nobody, batch, join_s),
         )
         for at, (run, met_nobody) in enumerate(zip(ordered, free, strict=True))
@@ -106,7 +109,7 @@ def calibrate(
         entry_s = answer_s = max(replicas / capacity_per_s - alone_s - dispatch_s, 0.0) / 2.0
     loads = tuple(replace(each, outside_s=np.maximum(each.outside_s - entry_s - knock_s, 1e-6)) for each in loads)
     return Road(
-        variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, loads, entry_s, dispatch_s,
+        variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, warmth, loads, entry_s, dispatch_s,
         join_s, resume_s, answer_s, knock_s, company_s, rank_s,
     )  # fmt: skip
 
@@ -167,13 +170,49 @@ def _late(run: Observed, met_nobody: NDArray[np.bool_], batch: BatchPolicy, join
     return np.maximum(late_s[timed], 0.0) if timed.any() else np.zeros(1)
 
 
-def _polished(runs: Sequence[Observed], max_batch: int) -> tuple[Floats, list[float]]:
-    """A time for each size and a factor for each load whose product is what batches took, at the middle."""
+def _fitted(runs: Sequence[Observed], max_batch: int) -> tuple[Floats, list[float], Floats]:
+    """A time for each size, a factor for each load and one for each step of idling whose product is what batches took, at the middle."""
+    warmth = np.ones(len(IDLE_S))
+    for _ in range(FITS):
+        service_s, stretch = _polished(runs, max_batch, [warm(warmth, run.batches.idle_s) for run in runs])
+        warmth = _warmth(runs, service_s, stretch)
+    return service_s, stretch, warmth
+
+
+def warm(warmth: Floats, idle_s: Floats) -> Floats:
+    """By how much more batches take after so much idling.
+
+    Args:
+        warmth: see `Road`.
+        idle_s: float64.
+
+    Example:
+        >>> warm(np.linspace(1.0, 1.7, 8), np.array([0.0, 0.001, 0.003, np.inf])).round(3).tolist()
+        [1.0, 1.0, 1.158, 1.7]
+    """
+    return np.interp(np.log(np.maximum(idle_s, IDLE_S[0])), np.log(IDLE_S), warmth)
+
+
+def _warmth(runs: Sequence[Observed], service_s: Floats, stretch: Sequence[float]) -> Floats:
+    """What is left of batches by how long the loop was idle before: lines between steps, by least squares, level where few were seen."""
+    idle_s = np.concatenate([run.batches.idle_s for run in runs])
+    left = np.concatenate([
+        np.log(run.batches.model_s / (service_s[run.batches.size] * each)) for run, each in zip(runs, stretch, strict=True)
+    ])  # fmt: skip
+    left = np.clip(left, *np.quantile(left, (0.02, 0.98)))
+    near = np.stack([warm(each, idle_s) for each in np.eye(len(IDLE_S))], axis=1)
+    bends = np.diff(np.eye(len(IDLE_S)), axis=0)
+    middle = np.linalg.solve(near.T @ near + DRAWN * bends.T @ bends, near.T @ (left - left.mean()))
+    return np.exp(middle)
+
+
+def _polished(runs: Sequence[Observed], max_batch: int, warmths: Sequence[Floats]) -> tuple[Floats, list[float]]:
+    """A time for each size and a factor for each load whose product is what batches took besides their warmth, at the middle."""
     middle = np.full((len(runs), max_batch + 1), np.nan)
     counts = np.zeros(middle.shape)
     for at, run in enumerate(runs):
         for size in range(1, max_batch + 1):
-            each_s = run.batches.model_s[run.batches.size == size]
+            each_s = (run.batches.model_s / warmths[at])[run.batches.size == size]
             counts[at, size] = len(each_s) if len(each_s) >= LEAST_BATCHES else 0
             if counts[at, size]:
                 middle[at, size] = np.log(np.median(each_s))
@@ -208,24 +247,32 @@ def _filled(sizes: NDArray[np.int64], times_s: Floats, counts: Floats, max_batch
     return service_s
 
 
-def _residuals(run: Observed, expected_s: Floats) -> Floats:
+def _residuals(run: Observed, expected_s: Floats, warmth: Floats) -> Floats:
     """What each batch took, as a share of what was to be expected, in order."""
-    return np.asarray(run.batches.model_s / expected_s[run.batches.size])
+    return np.asarray(run.batches.model_s / (expected_s[run.batches.size] * warm(warmth, run.batches.idle_s)))
 
 
 def _entry_s(runs: Sequence[Observed]) -> float:
-    """What the loop takes of each request: the time between those that it let in one after the other, as it went on."""
-    gaps_s = [gap for run in runs for gap in _gaps_between_gated(run)]
-    return float(np.median(gaps_s)) if gaps_s else 0.0
+    """What the loop takes of each request: the time between those that it let in one after the other, as it went on.
+
+    In the middle of all such times, not of all batches: the first few after a batch take longer than those that follow, and a full loop
+    lets in many.
+    """
+    gaps = sorted(gap for run in runs for gap in _gaps_between_gated(run))
+    if not gaps:
+        return 0.0
+    passed = np.cumsum([count for _, count in gaps])
+    return gaps[int(np.searchsorted(passed, passed[-1] / 2.0))][0]
 
 
-def _gaps_between_gated(run: Observed) -> list[float]:
-    """Between requests of one batch that all came while the batch before was being served, the mean time from one to the next."""
+def _gaps_between_gated(run: Observed) -> list[tuple[float, int]]:
+    """Between requests of one batch that all came while the batch before was being served, the mean time from one to the next, and how many."""
     order = np.flatnonzero(run.has_knocked)
     order = order[np.argsort(run.batches.of[order], kind="stable")]
     of, queue_s = run.batches.of[order], run.queue_s[order]
     edges = np.flatnonzero(np.diff(of)) + 1
-    return [float(np.ptp(each)) / (len(each) - 1) for each in np.split(queue_s, edges) if len(each) >= GATED]
+    gated = [each for each in np.split(queue_s, edges) if len(each) >= GATED]
+    return [(float(np.ptp(each)) / (len(each) - 1), len(each) - 1) for each in gated]
 
 
 def _resume(runs: Sequence[Observed], company_s: float, batch: BatchPolicy) -> tuple[float, float, float]:

@@ -39,6 +39,12 @@ class Batches:
     before: Ints
     of: Ints
 
+    @cached_property
+    def idle_s(self) -> Floats:
+        """How long the loop stood idle before each: the way back is the same for both, and falls out."""
+        first = self.before < 0
+        return np.where(first, np.inf, np.maximum(self.ended_s - self.model_s - self.ended_s[self.before], 0.0))
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -47,7 +53,6 @@ class Observed:
     Args:
         scheduled_s: float64, when each should have been sent.
         finished_s: float64, when its answer was there.
-        handler_s: float64, in the replica's code.
         queue_s: float64, from joining the batch to its start.
         model_s: float64, the batch's service.
         batch_size: int64, requests in its batch.
@@ -58,7 +63,6 @@ class Observed:
 
     scheduled_s: Floats
     finished_s: Floats
-    handler_s: Floats
     queue_s: Floats
     model_s: Floats
     batch_size: Ints
@@ -67,14 +71,14 @@ class Observed:
     asked: int
 
     @staticmethod
-    def of(log: RequestLog, handler_s: Floats, queue_s: Floats, model_s: Floats) -> Observed:
+    def of(log: RequestLog, queue_s: Floats, model_s: Floats) -> Observed:
         """What a live run saw of the requests that were answered by a server that says how long each part took."""
         told = (log.status == COMPLETED) & np.isfinite(model_s) & (log.batch_size > 0)
         order = np.argsort(log.scheduled_s, kind="stable")
         number = np.flatnonzero(told[order])
         order = order[number]
         return Observed(
-            log.scheduled_s[order], log.finished_s[order], handler_s[order], queue_s[order], model_s[order],
+            log.scheduled_s[order], log.finished_s[order], queue_s[order], model_s[order],
             log.batch_size[order].astype(np.int64), log.replica[order].astype(np.int64), number, len(log),
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from windtunnel.road import SLACK
 from windtunnel.simulate.batching import RayServeBatching
 
 from .observed import Observed
@@ -28,9 +29,6 @@ RUNS = 32
 
 AFTERWARDS = 8
 """How often it is sent through with batches as long as they were on the road: nothing but ways and timers is left to luck."""
-
-SLACK = 1.1
-"""A rate may lie so far beyond those that the road was measured at."""
 
 PIECES = 12
 """Of a calibrating run: a slow moment lasts no longer than one."""
@@ -80,9 +78,8 @@ class Prediction:
     def observed(self, run: int) -> Observed:
         """A run as its answers would tell of it."""
         each, count = self.runs[run], len(self.scheduled_s)
-        handler_s = each.ended_s - each.entered_s
         return Observed(
-            self.scheduled_s, each.finished_s, handler_s, each.started_s - each.entered_s, each.ended_s - each.started_s,
+            self.scheduled_s, each.finished_s, each.started_s - each.entered_s, each.ended_s - each.started_s,
             each.batch_size, each.replica, np.arange(count), count,
         )  # fmt: skip
 
@@ -131,7 +128,12 @@ def told_afterwards(road: Road, scheduled_s: Floats, seen: Observed, *, seed: in
     batches, pace = seen.batches, np.ones(len(scheduled_s))
     pace[seen.number] = (batches.model_s / road.service_s[np.minimum(batches.size, road.batch.max_batch)])[batches.of]
     calm = stations_at(road, scheduled_s)
-    calm = calm._replace(stretch=np.ones_like(calm.stretch), residuals=np.ones((len(calm.stretch), 1)), pace=pace)
+    calm = calm._replace(
+        warmth=np.ones_like(calm.warmth),
+        stretch=np.ones_like(calm.stretch),
+        residuals=np.ones((len(calm.stretch), 1)),
+        pace=pace,
+    )
     each = (pass_through(scheduled_s, calm, seed * runs + run) for run in range(runs))
     return np.stack([passed.finished_s - scheduled_s for passed in each])
 
@@ -192,7 +194,7 @@ def stations_at(road: Road, scheduled_s: Floats) -> Stations:
     longest = max(len(each.residuals) for each in road.loads)
     at = (np.arange(POINTS) + 0.5) / POINTS
     return Stations(
-        batching.settings(), road.replicas, road.service_s, np.array([each.stretch for each in road.loads]),
+        batching.settings(), road.replicas, road.service_s, road.warmth, np.array([each.stretch for each in road.loads]),
         np.stack([np.resize(each.residuals, longest) for each in road.loads]),
         np.stack([np.quantile(each.outside_s, at) for each in road.loads]),
         np.stack([np.quantile(each.timer_s, at) for each in road.loads]),

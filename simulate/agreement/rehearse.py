@@ -15,6 +15,7 @@ import numpy as np
 from windtunnel.errors import DataError, MeasurementError
 from windtunnel.quantity import format_duration, format_figure
 from windtunnel.request_log import COMPLETED
+from windtunnel.road import CALIBRATING_S, LOADS
 from windtunnel.simulate.live import LiveRun, Schedule, drive
 from windtunnel.trace import Trace
 
@@ -22,7 +23,7 @@ from .compare import Agreement, compare
 from .observed import Observed
 from .predict import Prediction, predict, told_afterwards
 from .strangers import Strangers, doubt
-from .survey import LOADS, ROUNDS, Survey, split
+from .survey import ROUNDS, Survey, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from .place import Place
 
     Floats = NDArray[np.float64]
-
-CALIBRATING_S = 51.0
-"""How long at all loads, before the trace and after it together."""
 
 TRIES = 3
 """How often it is driven where others were at work, or the generators late."""
@@ -254,7 +252,7 @@ def observe(run: LiveRun, *, told_of: str) -> Observed:
     Raises:
         DataError: they do not say how long anything took.
     """
-    seen = Observed.of(run.log, run.handler_s, run.queue_s, run.model_s)
+    seen = Observed.of(run.log, run.queue_s, run.model_s)
     if not len(seen):
         raise DataError(
             "has no answer that says how long its batch took", field=told_of,

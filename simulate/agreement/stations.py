@@ -8,11 +8,13 @@ slowly, and a test holds the two equal request by request.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+from windtunnel.road import IDLE_S
 from windtunnel.simulate.batching import RayServeBatching, ray_serve
 from windtunnel.simulate.chance import origin, uniform_from
 from windtunnel.simulate.compiling import digest_of_sources
@@ -30,6 +32,9 @@ less than a millisecond, and nothing else: the sum is what was measured."""
 RUN = 16
 """So many batches in a row take their luck from neighbours in the series that was measured: a slow moment lasts."""
 
+SHORTEST_S = float(IDLE_S[0])
+"""A loop that was idle for less is as warm as it gets."""
+
 OUTSIDE, SERVICE, TIMER = range(3)
 """The streams of chance: how long the way takes, a batch, a timer beyond its time."""
 
@@ -41,6 +46,7 @@ class Stations(NamedTuple):
         batching: float64, the settings of `RayServeBatching`.
         replicas: how many, each with an event loop; the one with the fewest requests under way gets the next.
         service_s: float64 `[max_batch + 1]`, see `Road`.
+        warmth: float64 `[len(IDLE_S)]`, see `Road`.
         stretch: float64 `[loads]`.
         residuals: float64 `[loads, batches]`, the series measured at each load, cut to one length.
         outside_s: float64 `[loads, points]`, quantiles.
@@ -63,6 +69,7 @@ class Stations(NamedTuple):
     batching: Floats
     replicas: int
     service_s: Floats
+    warmth: Floats
     stretch: Floats
     residuals: Floats
     outside_s: Floats
@@ -111,8 +118,16 @@ def between(table: Floats, lower: int, share: float, luck: float) -> float:
 
 
 @njit(nogil=True, cache=True)
-def service_of(s: Stations, start: np.uint64, batch: int, size: int, first: int) -> float:
-    """How long the `batch`-th batch takes, which begins with request `first`: neighbours take their luck from neighbours."""
+def warmth_after(warmth: Floats, idle_s: float) -> float:
+    """By how much more a batch takes after an idle loop: between two steps as far as the logarithm lies."""
+    at = min(max(math.log2(max(idle_s, 1e-9) / SHORTEST_S), 0.0), len(warmth) - 1.0)
+    lower = min(int(at), len(warmth) - 2)
+    return float(warmth[lower] + (at - lower) * (warmth[lower + 1] - warmth[lower]))
+
+
+@njit(nogil=True, cache=True)
+def service_of(s: Stations, start: np.uint64, batch: int, size: int, first: int, idle_s: float) -> float:
+    """How long the `batch`-th batch takes, which begins with request `first` after so much idling: neighbours take their luck from neighbours."""
     lower, share = s.lowers[first], s.shares[first]
     upper = min(lower + 1, len(s.stretch) - 1)
     run = 2 * (batch // RUN)
@@ -120,7 +135,8 @@ def service_of(s: Stations, start: np.uint64, batch: int, size: int, first: int)
     series = s.residuals.shape[1]
     at = (int(uniform_from(start, run + 1) * series) + batch % RUN) % series
     stretch = s.stretch[lower] * (1.0 - share) + s.stretch[upper] * share
-    return float(s.service_s[size] * stretch * s.residuals[load, at] * s.pace[first])
+    warmth = warmth_after(s.warmth, idle_s)
+    return float(s.service_s[size] * warmth * stretch * s.residuals[load, at] * s.pace[first])
 
 
 @njit(nogil=True, cache=True)
@@ -163,6 +179,7 @@ class Loops(NamedTuple):
         resumes: int64, how many were in a batch that has just ended; 0 after that.
         read: int64, of those who knock, how many were read as the loop went on: nobody keeps them out any more.
         free_s: when the loop can do something.
+        ended_s: when its last batch did; −∞ before the first.
         wake_s: when the batcher is to be asked again.
         starts_s: when the closed batch begins at the soonest.
         batching: float64 `[replicas, settings]`, with the wait of the batch that is being gathered.
@@ -179,6 +196,7 @@ class Loops(NamedTuple):
     resumes: Ints
     read: Ints
     free_s: Floats
+    ended_s: Floats
     wake_s: Floats
     starts_s: Floats
     batching: Floats
@@ -259,7 +277,7 @@ def _serve(loops: Loops, s: Stations, out: Passed, replica: int, service_s: floa
     # what was left over is looked at before anyone else comes in
     loops.wake_s[replica] = ends_s
     loops.resumes[replica] = count
-    loops.free_s[replica] = ends_s
+    loops.free_s[replica] = loops.ended_s[replica] = ends_s
     return int(count)
 
 
@@ -303,7 +321,9 @@ def _compile(sources: int) -> Any:
                 _turn(loops, s, out, replica, now_s)
             else:
                 first = loops.line[replica, loops.served[replica]]
-                service_s = service_of(s, starts[SERVICE], batches, loops.closed[replica], first)
+                begins_s = max(loops.starts_s[replica], loops.free_s[replica])
+                idle_s = begins_s - loops.ended_s[replica]
+                service_s = service_of(s, starts[SERVICE], batches, loops.closed[replica], first, idle_s)
                 done += _serve(loops, s, out, replica, service_s, outside_s)
                 batches += 1
                 late_s = late_of(s, starts[TIMER], replicas + batches)
@@ -339,5 +359,5 @@ def _idle(stations: Stations, requests: int) -> Loops:
     n, batching = stations.replicas, np.tile(stations.batching, (stations.replicas, 1))
     return Loops(
         np.zeros((n, requests), dtype=np.int64), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), np.zeros(n),
-        np.full(n, np.inf), np.full(n, np.inf), batching, np.zeros((n, RayServeBatching.memo)),
+        np.full(n, -np.inf), np.full(n, np.inf), np.full(n, np.inf), batching, np.zeros((n, RayServeBatching.memo)),
     )  # fmt: skip

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .calibrate import calibrate
+from windtunnel.road import LOADS
+
+from .calibrate import calibrate, warm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,16 +21,13 @@ if TYPE_CHECKING:
     from .observed import Observed
     from .place import Place
 
-LOADS = (0.2, 0.5, 0.8)
-"""Shares of capacity at which the road is measured."""
-
 ROUNDS = 2
 """How often each of them has its turn in a survey: a slow moment of the machine is no property of one load."""
 
 STEADY = 0.08
 """By so much the middle of what batches take may differ from turn to turn; 3% where a machine is left alone."""
 
-SPANS = ("handler_s", "queue_s", "model_s", "batch_size", "replica")
+SPANS = ("queue_s", "model_s", "batch_size", "replica")
 """Columns of what is seen that no clock of the run is in."""
 
 
@@ -72,7 +71,10 @@ class Survey:
         off = 0.0
         for at in range(len(LOADS)):
             batches = [each.batches for each in self.turns[at :: len(LOADS)] if len(each)]
-            spans = [float(np.median(each.model_s / road.service_s[each.size])) for each in batches]
+            spans = [
+                float(np.median(each.model_s / (road.service_s[each.size] * warm(road.warmth, each.idle_s))))
+                for each in batches
+            ]
             off = max(off, max(spans) / min(spans) - 1.0)
         if off <= STEADY:
             return ()

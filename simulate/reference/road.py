@@ -32,7 +32,7 @@ class Course(NamedTuple):
 
     Args:
         way_s: seconds from client to replica and from replica to client, for a request by its number.
-        service_s: what a batch takes, by its number, its size, and its first request.
+        service_s: what a batch takes, by its number, its size, its first request, and how long the loop was idle before it.
         late_s: by how much a timer is late, by the number of the batch (replicas come first).
         entry_s: of the loop, for a request.
         dispatch_s: from when a batch is closed to when the loop stands still for it.
@@ -45,7 +45,7 @@ class Course(NamedTuple):
     """
 
     way_s: Callable[[int], tuple[float, float]]
-    service_s: Callable[[int, int, int], float]
+    service_s: Callable[[int, int, int, float], float]
     late_s: Callable[[int], float]
     entry_s: float = 0.0
     dispatch_s: float = 0.0
@@ -67,7 +67,7 @@ class Replica:
         self.closed: list[int] = []
         self.resumes = self.read = 0
         self.under_way: list[int] = []
-        self.free_s, self.wake_s, self.begins_s = 0.0, math.inf, math.inf
+        self.free_s, self.ended_s, self.wake_s, self.begins_s = 0.0, -math.inf, math.inf, math.inf
         self.twin = BlockedRayServeTwin(batching)
         self.wind(number)
 
@@ -165,10 +165,10 @@ def _serve(replica: Replica, batch: int, entered_s: dict[int, float], steps: dic
     """The loop stands still; then answers leave one after the other."""
     course, size = replica.course, len(replica.closed)
     begins_s = max(replica.begins_s, replica.free_s)
-    ends_s = begins_s + course.service_s(batch, size, replica.closed[0])
+    ends_s = begins_s + course.service_s(batch, size, replica.closed[0], begins_s - replica.ended_s)
     for rank, request in enumerate(replica.closed):
         back_s = course.way_s(request)[1] + course.company_s * (size - 1) + course.rank_s * rank
         steps[request] = Step(entered_s[request], begins_s, ends_s, ends_s + back_s, size, replica.number)
     replica.twin.learn(ends_s, size, ends_s - begins_s, 0.0)
     replica.closed, replica.begins_s = [], math.inf
-    replica.free_s, replica.wake_s, replica.resumes = ends_s, ends_s, size
+    replica.free_s, replica.ended_s, replica.wake_s, replica.resumes = ends_s, ends_s, ends_s, size

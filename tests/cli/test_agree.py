@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.road import Road
+import cli
+from windtunnel.quantity import parse_duration
+from windtunnel.road import CALIBRATING_S, Road
+from windtunnel.verbs.agree import Wish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +26,14 @@ if TYPE_CHECKING:
         (["model.onnx", "--speed", "3"], "`--speed` has no place in a comparison"),
         (["model.onnx", "--batcher", "ray-serve"], "`--batcher` has no place in a comparison"),
         (["model.onnx", "--load", "120%"], "`--load`"),
-        (["model.onnx", "--load", "99%"], "`--load` (='99%') is no share of capacity that a server bears"),
+        (
+            ["model.onnx", "--load", "10%"],
+            "`--load` (='10%') is no share of capacity at which a road is known; give 19% to 88%",
+        ),
+        (["model.onnx", "--load", "99%"], "`--load` (='99%') is no share of capacity at which a road is known"),
         (["model.onnx", "--within", "0%"], "`--within` (='0%') must lie between 0% and 100%"),
         (["model.onnx", "--calibrate", "1s"], "`--calibrate` (='1s') is too short"),
-        (["model.onnx", "--load", "95.4%"], "`--load` (='95.4%') is no share of capacity that a server bears"),
+        (["model.onnx", "--load", "95.4%"], "`--load` (='95.4%') is no share of capacity at which a road is known"),
         (["model.onnx", "--road", "model.onnx"], "is not a road"),
         (["model.onnx", "--road", "nowhere/model.road.npz"], "lies in a folder that is not there; make it first"),
         (["model.onnx", "--size", "n=1,2"], "makes several classes"),
@@ -39,6 +47,12 @@ def test_what_cannot_be_compared_is_refused(windtunnel: Command, home: Path, wor
 
     assert ran.code == 2, ran.err
     assert said in ran.err
+
+
+def test_a_road_is_measured_for_as_long_as_the_help_says() -> None:
+    """The command's own word for it is that of the road."""
+    told = inspect.signature(cli.simulate).parameters["calibrate"].default
+    assert parse_duration(told) == CALIBRATING_S == Wish().calibrate_s
 
 
 def test_its_options_have_no_place_elsewhere(windtunnel: Command) -> None:

@@ -11,7 +11,7 @@ import pytest
 from windtunnel.deployment import BatchPolicy
 from windtunnel.errors import DataError
 from windtunnel.hardware import Hardware
-from windtunnel.road import Loaded, Road
+from windtunnel.road import IDLE_S, Loaded, Road
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,7 @@ def make_road() -> Road:
         1,
         240.0,
         np.array([0.0, 0.1, 0.2]),
+        np.linspace(0.9, 1.2, len(IDLE_S)),
         (load,),
         1e-4,
         2e-4,
@@ -50,7 +51,10 @@ def test_a_road_is_kept_whole(tmp_path: Path) -> None:
     road = replace(make_road(), doubts=("others were at work",))
     road.save(tmp_path / "a.road.npz")
     read = Road.load(tmp_path / "a.road.npz")
-    assert {**vars(read), "loads": 0, "service_s": 0} == {**vars(road), "loads": 0, "service_s": 0}
+    assert {**vars(read), "loads": 0, "service_s": 0, "warmth": 0} == {
+        **vars(road), "loads": 0, "service_s": 0, "warmth": 0,
+    }  # fmt: skip
+    assert read.warmth.tolist() == road.warmth.tolist()
     assert read.service_s.tolist() == road.service_s.tolist()
     assert read.loads[0].outside_s.tolist() == road.loads[0].outside_s.tolist()
     read.save(tmp_path / "b.road.npz")

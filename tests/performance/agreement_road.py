@@ -27,10 +27,11 @@ import numpy as np
 from tests.performance.serving import mlp
 from windtunnel.deployment import BatchPolicy, Deployment
 from windtunnel.hardware import Hardware
+from windtunnel.road import CALIBRATING_S
 from windtunnel.run import open_variant
 from windtunnel.seeds import Seeds
 from windtunnel.serving.running import serving
-from windtunnel.simulate.agreement import CALIBRATING_S, Place, Roadside, rehearse
+from windtunnel.simulate.agreement import Place, Roadside, rehearse
 from windtunnel.simulate.live import Bodies, Target
 from windtunnel.trace import Trace
 from windtunnel.verbs import read_traffic
@@ -133,7 +134,7 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
     return found
 
 
-KEPT = "scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica", "number"
+KEPT = "scheduled_s", "finished_s", "queue_s", "model_s", "batch_size", "replica", "number"
 
 
 def told(model: str, trace: Trace, load: float, done: Rehearsal) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from windtunnel.errors import ConfigError, naming
 from windtunnel.hardware import Hardware
 from windtunnel.progress import SILENT, Progress
 from windtunnel.quantity import format_share
+from windtunnel.road import CALIBRATING_S, LOADS, SLACK
 from windtunnel.road import Road as Stations
 from windtunnel.seeds import Seeds
 
@@ -40,8 +41,8 @@ USUAL_S = 120.0
 LEAST_S, MOST_S = 3.0, 3600.0
 """How long a road is measured at least, and at most."""
 
-MOST_LOAD = 0.88
-"""A tenth beyond the highest load that a road is measured at: what comes after is never decided."""
+LEAST_LOAD, MOST_LOAD = LOADS[0] / SLACK, LOADS[-1] * SLACK
+"""A tenth beyond the loads that a road is measured at: what lies outside is never decided."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,13 @@ class Wish:
     load: float = 0.5
     within: float = 0.1
     stations: Path | None = None
-    calibrate_s: float = 51.0
+    calibrate_s: float = CALIBRATING_S
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.load <= MOST_LOAD:
+        if not LEAST_LOAD <= self.load <= MOST_LOAD:
             raise ConfigError(
-                "is no share of capacity that a server bears", field="--load", value=format_share(self.load),
-                fix=f"give one up to {MOST_LOAD:.0%}",
+                "is no share of capacity at which a road is known", field="--load", value=format_share(self.load),
+                fix=f"give {LEAST_LOAD + 0.005:.0%} to {MOST_LOAD:.0%}",
             )  # fmt: skip
         if not 0.0 < self.within < 1.0:
             raise ConfigError(

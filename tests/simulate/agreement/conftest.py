@@ -10,7 +10,7 @@ import pytest
 
 from windtunnel.deployment import BatchPolicy
 from windtunnel.hardware import Hardware
-from windtunnel.road import Loaded, Road
+from windtunnel.road import IDLE_S, Loaded, Road
 from windtunnel.simulate.agreement import Observed, calibrate
 from windtunnel.simulate.batching import RayServeBatching
 from windtunnel.simulate.reference.road import Course, drive_slowly
@@ -27,7 +27,14 @@ BATCH = BatchPolicy(8, 0.005)
 Drive = Callable[..., Observed]
 
 
-def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: Any = 1.0, batch: BatchPolicy = BATCH) -> Observed:
+def drive(
+    scheduled_s: NDArray[np.float64],
+    seed: int,
+    *,
+    stretch: Any = 1.0,
+    batch: BatchPolicy = BATCH,
+    warmth: Callable[[float], float] = lambda _: 1.0,
+) -> Observed:
     """Send requests down a road that nobody calibrated: gamma ways, lognormal service (`stretch` of it, or of each batch), timers a little late."""
     rng = np.random.default_rng(seed)
     count = len(scheduled_s)
@@ -35,7 +42,7 @@ def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: Any = 1.0, ba
     factor, late_s = stretch * rng.lognormal(0.0, 0.08, count), rng.gamma(3.0, 0.0001, count + 8)
     course = Course(
         lambda each: (way_s[each] / 3.0, way_s[each] * 2.0 / 3.0),
-        lambda at, size, _first: float(SERVICE_S[size] * factor[at]),
+        lambda at, size, _first, idle_s: float(SERVICE_S[size] * factor[at]) * warmth(idle_s),
         lambda at: float(late_s[at]),
         entry_s=0.0001, dispatch_s=0.0001, join_s=0.00005, resume_s=0.0006, answer_s=0.0001, knock_s=0.0002, company_s=0.00015, rank_s=0.0001,
     )  # fmt: skip
@@ -44,7 +51,7 @@ def drive(scheduled_s: NDArray[np.float64], seed: int, *, stretch: Any = 1.0, ba
     columns = {name: np.array([getattr(step, name) for step in steps]) for name in steps[0]._fields}
     queue_s, model_s = columns["started_s"] - columns["entered_s"], columns["ended_s"] - columns["started_s"]
     return Observed(
-        scheduled_s, columns["finished_s"], queue_s + model_s, queue_s, model_s, columns["batch_size"], columns["replica"],
+        scheduled_s, columns["finished_s"], queue_s, model_s, columns["batch_size"], columns["replica"],
         np.arange(count), count,
     )  # fmt: skip
 
@@ -82,6 +89,6 @@ def made_up() -> Road:
         for rate, stretch in ((50.0, 1.0), (165.0, 1.1))
     )
     return Road(
-        "m", "", MACHINE, "2.60.0", "HAProxy", BATCH, 1, 240.0, SERVICE_S, loads, entry_s=1e-4, dispatch_s=1e-4, join_s=5e-5,
+        "m", "", MACHINE, "2.60.0", "HAProxy", BATCH, 1, 240.0, SERVICE_S, np.ones(len(IDLE_S)), loads, entry_s=1e-4, dispatch_s=1e-4, join_s=5e-5,
         resume_s=6e-4, answer_s=1e-4, knock_s=2e-4, company_s=1.5e-4, rank_s=1e-4,
     )  # fmt: skip

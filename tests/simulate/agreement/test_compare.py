@@ -111,7 +111,7 @@ def test_a_slow_server_is_told_at_the_load_that_it_has(made_up: Road) -> None:
 def test_lost_answers_count_as_late(road: Road, held_out: Observed) -> None:
     """Three in a hundred without an answer: the road's p99 is infinite, and throughput is shown to be off."""
     kept = np.random.default_rng(1).random(len(held_out)) > 0.03
-    names = "scheduled_s", "finished_s", "handler_s", "queue_s", "model_s", "batch_size", "replica", "number"
+    names = "scheduled_s", "finished_s", "queue_s", "model_s", "batch_size", "replica", "number"
     lossy = replace(held_out, **{name: getattr(held_out, name)[kept] for name in names})
     found = compare(road, predict(road, held_out.scheduled_s, seed=1, runs=2), lossy, within=0.1)
     assert found.gaps[2].road == np.inf

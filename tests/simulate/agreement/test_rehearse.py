@@ -13,10 +13,11 @@ import pytest
 
 from windtunnel.errors import DataError, MeasurementError
 from windtunnel.request_log import COMPLETED, SHED, TIMED_OUT, RequestLog
+from windtunnel.road import LOADS
 from windtunnel.seeds import Seeds
 from windtunnel.simulate.agreement import Place, Roadside, rehearse, scale
 from windtunnel.simulate.agreement.rehearse import observe
-from windtunnel.simulate.agreement.survey import LOADS, between, joined
+from windtunnel.simulate.agreement.survey import between, joined
 from windtunnel.trace import Trace
 
 from .conftest import BATCH, MACHINE, drive
@@ -36,11 +37,12 @@ class Synthetic(Roadside):
     def __init__(self) -> None:
         super().__init__(SimpleNamespace(), SimpleNamespace(), generators=1, seeds=Seeds(3))  # type: ignore[arg-type]  # never asked
         self.driven: list[tuple[str, int]] = []
-        self.slowing = 0.0
+        self.slowing, self.stretch = 0.0, np.ones(1)
 
     def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
         """Drive it as `LiveRun` tells of it."""
-        seen = drive(arrivals_s - arrivals_s[0], len(self.driven), stretch=1.0 + self.slowing * len(self.driven))
+        stretch = self.stretch + self.slowing * len(self.driven)
+        seen = drive(arrivals_s - arrivals_s[0], len(self.driven), stretch=stretch)
         self.driven.append((name, len(seen)))
         return run_of(seen.scheduled_s, seen.finished_s, seen.queue_s, seen.model_s, seen.batch_size)
 
@@ -57,9 +59,7 @@ def run_of(
     log = RequestLog(
         scheduled_s, scheduled_s, finished_s, finished_s, none, size.astype(np.int32), none, none + COMPLETED
     )
-    return SimpleNamespace(
-        log=log, queue_s=queue_s, model_s=model_s, handler_s=queue_s + model_s, reasons=(), valid=True
-    )
+    return SimpleNamespace(log=log, queue_s=queue_s, model_s=model_s, reasons=(), valid=True)
 
 
 def test_capacity_is_found_from_an_overload() -> None:
@@ -90,10 +90,10 @@ class Restless(Synthetic):
 
     def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
         """Drive it."""
-        run = super().drive(name, arrivals_s)
-        late = run.log.scheduled_s > 0.5 * arrivals_s[-1]
-        run.model_s = np.where(late, 1.2 * run.model_s, run.model_s) if name == "a calibrating run" else run.model_s
-        return run
+        if name == "a calibrating run":
+            ended_s = drive(arrivals_s - arrivals_s[0], len(self.driven)).batches.ended_s
+            self.stretch = np.where(np.arange(len(arrivals_s)) < np.searchsorted(ended_s, ended_s[-1] / 2.0), 1.0, 1.2)
+        return super().drive(name, arrivals_s)
 
 
 def test_a_machine_that_is_not_steady_is_doubted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from windtunnel.road import IDLE_S
 from windtunnel.simulate.agreement.stations import OUTSIDE, SERVICE, TIMER, Stations, between, pass_through, service_of
 from windtunnel.simulate.batching import RayServeBatching
 from windtunnel.simulate.chance import origin, uniform_from
@@ -16,7 +17,7 @@ def make_stations(batching: RayServeBatching, replicas: int, rng: np.random.Gene
     largest = batching.max_batch
     service_s = np.concatenate([[0.0], 0.002 + 0.003 * np.arange(1, largest + 1)])
     return Stations(
-        batching.settings(), replicas, service_s, np.array([1.0, 1.2]), rng.lognormal(0.0, 0.2, (2, 50)),
+        batching.settings(), replicas, service_s, np.sort(rng.uniform(0.9, 1.3, len(IDLE_S))), np.array([1.0, 1.2]), rng.lognormal(0.0, 0.2, (2, 50)),
         np.sort(rng.gamma(2.0, 0.0005, (2, 64)), axis=1), np.sort(rng.exponential(0.0003, (2, 64)), axis=1),
         0.0002, 0.0004, 0.0001, 0.0003, 0.0001, 0.0002, 0.0001, 0.00015, 0, 0.3,
         np.zeros(requests, dtype=np.int64), rng.uniform(size=requests), rng.uniform(0.8, 1.3, requests),
@@ -33,7 +34,7 @@ def course_of(stations: Stations, seed: int, requests: int) -> Course:
     ]
     return Course(
         lambda request: (ways[request], ways[request]),
-        lambda batch, size, first: service_of(stations, starts[SERVICE], batch, size, first),
+        lambda batch, size, first, idle_s: service_of(stations, starts[SERVICE], batch, size, first, idle_s),
         lambda each: between(stations.timer_s, stations.lower, stations.share, uniform_from(starts[TIMER], each)),
         stations.entry_s, stations.dispatch_s, stations.join_s, stations.resume_s, stations.answer_s, stations.knock_s,
         stations.company_s, stations.rank_s,
@@ -65,7 +66,7 @@ def test_a_lone_request_takes_its_way_its_timer_and_its_service() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.01] * 8]), np.ones(1), one, one * 0.002, one * 0.0004, 0.0001, 0.0003, 0.0, 0.0, 0.0, 0.0,
+        batching.settings(), 1, np.array([0.0, *[0.01] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.002, one * 0.0004, 0.0001, 0.0003, 0.0, 0.0, 0.0, 0.0,
         0.1, 0.1, 0, 0.0,
         np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
@@ -79,7 +80,7 @@ def test_a_request_that_meets_a_busy_loop_waits_outside() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.0, 0.0, 0.0003, 0.0004, 0.0002,
+        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.0, 0.0, 0.0003, 0.0004, 0.0002,
         0.0, 0.0, 0, 0.0,
         np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
@@ -93,7 +94,7 @@ def test_who_has_knocked_as_a_full_batch_is_closed_is_left_over() -> None:
     batching = RayServeBatching(2, 0.005, blocking=True, python=(3, 11))
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, 0.1, 0.1]), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 0.0, 0.0, 0.0,
+        batching.settings(), 1, np.array([0.0, 0.1, 0.1]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 0.0, 0.0, 0.0,
         0.0, 0.0, 0, 0.0, np.zeros(4, dtype=np.int64), np.zeros(4), np.ones(4),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.05, 0.06, 0.07]), stations, 1)
@@ -107,7 +108,7 @@ def test_a_timer_is_later_for_each_that_joins() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(1), one, one * 0.0, one * 0.0, 0.0, 0.0, 0.0005, 0.0, 0.0, 0.0,
+        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0, 0.0, 0.0005, 0.0, 0.0, 0.0,
         0.0, 0.0, 0, 0.0, np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.001, 0.002]), stations, 1)
