@@ -190,7 +190,7 @@ def warm(warmth: Floats, idle_s: Floats) -> Floats:
         >>> warm(np.linspace(1.0, 1.7, 8), np.array([0.0, 0.001, 0.003, np.inf])).round(3).tolist()
         [1.0, 1.0, 1.158, 1.7]
     """
-    return np.interp(np.log(np.maximum(idle_s, IDLE_S[0])), np.log(IDLE_S), warmth)
+    return np.asarray(np.interp(np.log(np.maximum(idle_s, IDLE_S[0])), np.log(IDLE_S), warmth))
 
 
 def _warmth(runs: Sequence[Observed], service_s: Floats, stretch: Sequence[float]) -> Floats:

@@ -127,6 +127,10 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
             if asked.keep is not None:
                 asked.keep.mkdir(parents=True, exist_ok=True)
                 done.road.save(asked.keep / f"{name}-{len(found)}.road.npz")
+                turns_of = {
+                    f"{each}_{at}": getattr(turn, each) for at, turn in enumerate(survey.turns) for each in KEPT
+                }
+                np.savez(asked.keep / f"{name}-{len(found)}.survey.npz", **turns_of)
                 kept = {each: getattr(done.seen, each) for each in KEPT}
                 np.savez(
                     asked.keep / f"{name}-{trace.name}-{load:g}-{len(found)}.npz", **kept, due_s=done.told.scheduled_s

@@ -14,7 +14,7 @@ def row(p99_gap: float | None) -> dict[str, Any]:
     """A row in which all but p99 is right."""
     gaps = {"p50": 0.01, "p90": 0.3, "p99": p99_gap, "throughput": 0.001, "mean_batch": 0.5}
     figures = [
-        {"quantity": name, "tunnel": 0.01, "road": 0.01, "gap": gap, "gap_low": -0.01, "gap_high": None} for name, gap in gaps.items()
+        {"quantity": name, "tunnel": 0.01, "road": 0.01, "gap": gap, "gap_low": -0.01, "gap_high": None, "gap_at_pace": 0.02 if name == "p50" else None} for name, gap in gaps.items()
     ]  # fmt: skip
     parts = [{"part": "proxy", "gap_s": 0.0001}, {"part": "loop", "gap_s": -0.002}]
     return {
@@ -26,7 +26,7 @@ def row(p99_gap: float | None) -> dict[str, Any]:
 def test_a_row_is_a_line() -> None:
     """Road's figure, gap, interval; the part that differs most; how late the generator was, and what others took."""
     told = line(row(0.04))
-    assert told.startswith("minilm azure    50%  p50 10 +1.0% (-1.0%/?); ")
+    assert told.startswith("minilm azure    50%  p50 10 +1.0% (-1.0%/?) at pace +2.0%; p90 10 +30.0% (-1.0%/?); ")
     assert told.endswith("loop -2.00 ms; lag 0.30 ms; others 1.2%; go")
 
 
