@@ -33,7 +33,8 @@ SLACK = 1.1
 """A rate may lie so far beyond those that it was measured at."""
 
 IDLE_S = 0.001 * 2.0 ** np.arange(8)
-"""How long a loop has stood idle when a batch begins, in steps of a factor of two: the longer, the colder the caches."""
+"""How long a loop has stood idle when a batch begins, in steps of a factor of two: the longer, the colder the caches.
+Compiled into `stations.py`: whoever changes it, changes `FORMAT` and touches that file too."""
 
 CALIBRATING_S = 51.0
 """How long it is measured, all loads together."""

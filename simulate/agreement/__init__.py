@@ -14,8 +14,9 @@ from .place import Place
 from .predict import Prediction, predict
 from .rehearse import Rehearsal, Roadside, rehearse, scale
 from .section import OUTCOMES, draw_agreement
+from .survey import Survey
 
 __all__ = [
-    "OUTCOMES", "Agreement", "Gap", "Observed", "Part", "Place", "Prediction", "Rehearsal", "Roadside", "calibrate", "compare",
+    "OUTCOMES", "Agreement", "Gap", "Observed", "Part", "Place", "Prediction", "Rehearsal", "Roadside", "Survey", "calibrate", "compare",
     "draw_agreement", "predict", "rehearse", "scale",
 ]  # fmt: skip

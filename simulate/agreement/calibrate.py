@@ -105,7 +105,7 @@ def calibrate(
     entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
     resume_s, answer_s, knock_s = _resume(ordered, company_s, batch)
     if batch.max_batch == 1:
-        alone_s = float(service_s[1] * stretch[-1] * np.mean(loads[-1].residuals))
+        alone_s = float(service_s[1] * warmth[0] * stretch[-1] * np.mean(loads[-1].residuals))
         entry_s = answer_s = max(replicas / capacity_per_s - alone_s - dispatch_s, 0.0) / 2.0
     loads = tuple(replace(each, outside_s=np.maximum(each.outside_s - entry_s - knock_s, 1e-6)) for each in loads)
     return Road(

@@ -444,12 +444,12 @@ def _judge(
 
 
 def _pace(gaps: tuple[Gap, ...]) -> tuple[str, ...]:
-    """What of the gaps is the machine's speed, where that is all of one."""
+    """What of the gaps is how long batches took, be it that the machine was as fast another time, or what was calibrated: where that is all of one."""
     told = " and ".join(f"{each.quantity} {each.at_pace:+.1%} off" for each in gaps if each.is_pace)
     if not told:
         return ()
     return (
-        f"with batches as long as they were on the road it would be {told}: it is the machine that was not as fast as it was calibrated",
+        f"with batches as long as they were on the road it would be {told}: what differs is how long batches took, not ways, loops and queues",
     )
 
 

@@ -113,7 +113,7 @@ def told_afterwards(road: Road, scheduled_s: Floats, seen: Observed, *, seed: in
     """Send a trace down the road once it has been driven, with batches that take as long as those of the same requests took there.
 
     No prediction, as it knows what was to be told: how far it lies from the road is what the stations have wrong besides the model's own
-    times. Those change with whatever else the machine, and the host below it, has to do.
+    times. Those change with whatever else the machine, and the host below it, has to do; or they were calibrated wrong.
 
     Args:
         road: the stations.
@@ -125,8 +125,9 @@ def told_afterwards(road: Road, scheduled_s: Floats, seen: Observed, *, seed: in
     Returns:
         Latencies; float64 `[runs, requests]`.
     """
-    batches, pace = seen.batches, np.ones(len(scheduled_s))
-    pace[seen.number] = (batches.model_s / road.service_s[np.minimum(batches.size, road.batch.max_batch)])[batches.of]
+    batches = seen.batches
+    found = (batches.model_s / road.service_s[np.minimum(batches.size, road.batch.max_batch)])[batches.of]
+    pace = np.interp(np.arange(len(scheduled_s)), seen.number, found)  # who had no answer is as who had one
     calm = stations_at(road, scheduled_s)
     calm = calm._replace(
         warmth=np.ones_like(calm.warmth),

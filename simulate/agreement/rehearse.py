@@ -7,7 +7,7 @@ road is measured before the trace and after it: what changes steadily meanwhile 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -220,15 +220,20 @@ def rehearse(
     run = roadside.drive(trace.name, scaled.arrivals_s)
     strange, seen, after = roadside.strange, observe(run, told_of=trace.name), None
     if before is not None:
-        after = roadside.survey(capacity_per_s, calibrate_s / 2.0)
-        road = (before + after).road(place)
+        try:
+            after = roadside.survey(capacity_per_s, calibrate_s / 2.0)
+        except (DataError, MeasurementError) as error:  # what was driven for minutes is told all the same
+            before = replace(
+                before, doubts=(*before.doubts, f"the road could not be surveyed after the trace ({error})")
+            )
+        road = (before + after if after is not None else before).road(place)
     assert road is not None, "given, or measured"
     seed = roadside.seeds.number("service") % 2**31
     told = predict(road, run.log.scheduled_s, seed=seed)
     at_pace_s = told_afterwards(road, told.scheduled_s, seen, seed=seed)
     doubts = (*road.doubts, *run.reasons, *doubt(strange, "while the trace was driven"))
     agreement = compare(road, told, seen, within=within, confidence=confidence, doubts=doubts, at_pace_s=at_pace_s)
-    return Rehearsal(road, after is not None, told, seen, run, agreement, load, strange, after)
+    return Rehearsal(road, before is not None, told, seen, run, agreement, load, strange, after)
 
 
 def scale(trace: Trace, rate_per_s: float, duration_s: float) -> Trace:

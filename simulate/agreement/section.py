@@ -19,7 +19,7 @@ OUTCOMES = {"go": "agree", "no-go": "disagree", "inconclusive": "inconclusive"}
 
 PACE = (
     "At the road's pace: told once more afterwards, with batches as long as those of the same requests were on the road. It is no "
-    "prediction and nothing is judged by it; what gap is left is not the machine's speed but ways, loops and queues."
+    "prediction and nothing is judged by it; what gap is left is not how long batches took but ways, loops and queues."
 )
 
 NOT_KNOWN = (

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from windtunnel.simulate.agreement import Rehearsal
+    from windtunnel.simulate.agreement import Rehearsal, Survey
     from windtunnel.variant import Variant
 
     Arrays = dict[str, NDArray[Any]]
@@ -113,6 +113,9 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
             variant.name, variant.sha256, Hardware.detect(), version("ray"), served.notes or "HAProxy", BATCH, 1
         )  # fmt: skip
         survey = side.first_survey(place, asked.calibrate / 2.0)
+        if asked.keep is not None:
+            asked.keep.mkdir(parents=True, exist_ok=True)
+            keep(survey, asked.keep / f"{name}-0.survey.npz")
         turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads] * asked.repeats
         random.Random(asked.seed).shuffle(turns)
         for trace, load in turns:
@@ -125,17 +128,20 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str
             found.append(told(name, trace, load, done))
             print(line(found[-1]), flush=True)  # noqa: T201  # a script
             if asked.keep is not None:
-                asked.keep.mkdir(parents=True, exist_ok=True)
                 done.road.save(asked.keep / f"{name}-{len(found)}.road.npz")
-                turns_of = {
-                    f"{each}_{at}": getattr(turn, each) for at, turn in enumerate(survey.turns) for each in KEPT
-                }
-                np.savez(asked.keep / f"{name}-{len(found)}.survey.npz", **turns_of)
+                keep(survey, asked.keep / f"{name}-{len(found)}.survey.npz")
                 kept = {each: getattr(done.seen, each) for each in KEPT}
                 np.savez(
                     asked.keep / f"{name}-{trace.name}-{load:g}-{len(found)}.npz", **kept, due_s=done.told.scheduled_s
                 )
     return found
+
+
+def keep(survey: Survey, path: Path) -> None:
+    """Write down what was seen in each turn."""
+    turns = {f"{each}_{at}": getattr(turn, each) for at, turn in enumerate(survey.turns) for each in KEPT}
+    asked = [turn.asked for turn in survey.turns]
+    np.savez(path, **turns, asked=asked, capacity_per_s=survey.capacity_per_s)
 
 
 KEPT = "scheduled_s", "finished_s", "queue_s", "model_s", "batch_size", "replica", "number"

@@ -5,7 +5,7 @@
 
 All on loopback, one worker, a session of one thread, batches of at most 32 that wait at most 5 ms, and so many connections that each
 ask again when they were answered. *ours* is `windtunnel serve`; *serve* is Ray Serve as its documentation writes a batching
-deployment, with raw bytes, behind HAProxy; *lean* is the same with the rules that our HAProxy has; mosec (raw bytes), LitServe (JSON) and Triton (from nvidia-pytriton; binary
+deployment, with raw bytes and our settings of Ray and HAProxy; *lean* is the same with our rules for each request too; mosec (raw bytes), LitServe (JSON) and Triton (from nvidia-pytriton; binary
 tensors) are installed in an environment of their own, and left out, saying so, where they cannot be. All servers are up at once
 and each has its turn in every round, in a new order: what changes on the machine meanwhile befalls all, and ratios are taken round by round. Each one's first answer is
 compared with the model's. CPU is that of all processes of a server, as the kernel counts it; the client is a process of its own.

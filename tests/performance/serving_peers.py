@@ -109,7 +109,7 @@ def triton(path: str, port: int) -> None:
 
 
 def serve(path: str, port: int, folder: str, lean: bool = False) -> None:
-    """Ray Serve as its documentation writes a batching deployment, behind HAProxy as Ray sets it up, or by our rules where `lean`."""
+    """Ray Serve as its documentation writes a batching deployment, with our settings of Ray and HAProxy; where `lean`, with our rules for each request too."""
     from pathlib import Path
 
     from windtunnel.serving.ingress import RULES, prepare

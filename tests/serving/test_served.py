@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -258,8 +259,9 @@ def test_who_has_hung_up_is_not_served(served: Served) -> None:
     before, (body, headers) = _metrics(served), write_request({"k": np.array([1, 2, 3])})
     leaver = _connect(served)
     leaver.request("POST", "/v2/models/rows/infer", body, headers)
+    deadline_s = time.monotonic() + 20.0
     while _metrics(served)["windtunnel_in_flight"] < 2:  # it waits for company; whoever asks is the other
-        pass
+        assert time.monotonic() < deadline_s, "it was answered before it was seen"
     leaver.close()
     status, _, answer = _infer(served, [2])
     after = _metrics(served)

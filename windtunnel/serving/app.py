@@ -20,7 +20,8 @@ import numpy as np
 from windtunnel.errors import ModelError
 from windtunnel.serving.batch import run_together
 from windtunnel.serving.desk import Desk, Served
-from windtunnel.serving.limits import Limits, Refused
+from windtunnel.serving.gone import gone, is_gone
+from windtunnel.serving.limits import Limits
 from windtunnel.serving.meter import Meter
 from windtunnel.serving.protocol import served_name
 
@@ -147,11 +148,6 @@ class Waiting(NamedTuple):
     feeds: dict[str, NDArray[Any]]
     receive: Any = None
 
-    @property
-    def is_gone(self) -> bool:
-        """Whether whoever asked has hung up, as far as uvicorn knows: `receive` is a method of its view of the request (0.54)."""
-        return bool(getattr(getattr(self.receive, "__self__", None), "disconnected", False))
-
 
 def serve_batch(session: Session, meter: Meter, waiting: Sequence[Waiting]) -> list[Served]:
     """Run the requests of one batch, and say of each how long it waited; those that nobody waits for any more are left out.
@@ -162,10 +158,11 @@ def serve_batch(session: Session, meter: Meter, waiting: Sequence[Waiting]) -> l
         waiting: its requests.
     """
     started_s = perf_counter()
-    there = [each for each in waiting if not each.is_gone]
-    if len(there) < len(waiting):
+    left = [is_gone(each.receive) for each in waiting]
+    if any(left):
+        there = [each for each, has_left in zip(waiting, left, strict=True) if not has_left]
         served = iter(serve_batch(session, meter, there) if there else ())
-        return [GONE if each.is_gone else next(served) for each in waiting]
+        return [Served(gone(), 0.0, 0.0, 0) if has_left else next(served) for has_left in left]
     outputs = run_together(session.run, [each.feeds for each in waiting], stack=session.signature.dynamic_batch)
     model_s, size = perf_counter() - started_s, len(waiting)
     meter.add("batches_total")
@@ -177,10 +174,6 @@ def serve_batch(session: Session, meter: Meter, waiting: Sequence[Waiting]) -> l
     return [
         Served(each, started_s - asked.joined_s, model_s, size) for asked, each in zip(waiting, outputs, strict=True)
     ]
-
-
-GONE = Served(Refused(499, "nobody waited for it any more when its batch began"), 0.0, 0.0, 0)
-"""What becomes of a request whose asker has hung up; 499 is what nginx and Ray call that."""
 
 
 def warm_up(session: Session) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.errors import InputError
 from windtunnel.serving.bearer import carries
+from windtunnel.serving.gone import gone, is_gone, read_on
 from windtunnel.serving.limits import Limits, Refused
 from windtunnel.serving.meter import Meter, expose, read_numbers
 from windtunnel.serving.protocol import RequestReader, metadata, refuse_not_finite, served_name, write_answer
@@ -140,8 +141,12 @@ class Desk:
         part = self._store.part()
         try:
             body = await read_body(headers, receive, self.limits, part)
+            if len(body) > self.limits.held_bytes:
+                read_on(receive)
             came_s = perf_counter()
             async with self._places:
+                if is_gone(receive):
+                    raise gone()
                 # the turn that it waited for is neither the handler's time nor the batch's
                 return await self._served(body, headers, receive, entered_s + perf_counter() - came_s)
         finally:

@@ -267,3 +267,21 @@ def test_a_server_that_answers_nothing_has_no_capacity() -> None:
 
     with pytest.raises(MeasurementError, match="too few"):
         Dead().capacity_per_s()
+
+
+def test_a_trace_is_told_though_the_road_was_lost_after_it() -> None:
+    """The server dies in the second survey: what was driven is compared with the first, and decides nothing."""
+
+    class Dying(Synthetic):
+        def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
+            if [each for each, _ in self.driven].count("a calibrating run") and "held out" in dict(self.driven):
+                raise MeasurementError("the server is gone")
+            return super().drive(name, arrivals_s)
+
+    trace = Trace("held out", np.cumsum(np.random.default_rng(1).exponential(60.0, 9000)))
+    done = rehearse(Dying(), PLACE, trace, load=0.5, duration_s=10.0, within=0.15, calibrate_s=60.0)
+
+    assert done.after is None
+    assert done.calibrated
+    assert done.agreement.verdict.outcome == "inconclusive"
+    assert "could not be surveyed after the trace (the server is gone)" in done.agreement.verdict.reasons[0]
