@@ -232,7 +232,9 @@ def test_what_is_no_request(served: Served, sent: bytes) -> None:
     assert _infer(served, [1])[0] == 200
 
 
-@pytest.mark.parametrize("name", ["X-Request-Id", "X-Session-Id", "serve-multiplexed-model-id", "Traceparent"])
+@pytest.mark.parametrize(
+    "name", ["X-Request-Id", "X-Session-Id", "X-Request-Timeout-Seconds", "serve-multiplexed-model-id", "Traceparent"]
+)
 def test_headers_that_are_no_text(served: Served, name: str) -> None:
     """What Ray reads as text and is none is refused as the caller's mistake; in a header that nobody reads it may stand."""
     body, headers = write_request({"k": np.array([1])}, binary=True)

@@ -43,7 +43,7 @@ exec {command} "$@"
 """
 
 
-READ_BY_RAY = r"x.request.id|x.session.id|serve.multiplexed.model.id|traceparent|tracestate"
+READ_BY_RAY = r"x.request.id|x.request.timeout.seconds|x.session.id|serve.multiplexed.model.id|traceparent|tracestate"
 """Headers that Ray reads as UTF-8 before a request is ours, and fails on where they are not."""
 
 RULES = (
