@@ -106,7 +106,10 @@ def calibrate(
     resume_s, answer_s, knock_s = _resume(ordered, company_s, batch)
     if batch.max_batch == 1:
         alone_s = float(service_s[1] * warmth[0] * stretch[-1] * np.mean(loads[-1].residuals))
-        entry_s = answer_s = max(replicas / capacity_per_s - alone_s - dispatch_s, 0.0) / 2.0
+        left_s = max(replicas / capacity_per_s - alone_s, 0.0)
+        # where the loop has more to do, who waits for a batch of one waits for others' entry and answers too
+        dispatch_s = min(float(np.quantile(ordered[0].queue_s, EARLIEST)), left_s)
+        entry_s = answer_s = (left_s - dispatch_s) / 2.0
     loads = tuple(replace(each, outside_s=np.maximum(each.outside_s - entry_s - knock_s, 1e-6)) for each in loads)
     return Road(
         variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, warmth, loads, entry_s, dispatch_s,

@@ -53,9 +53,10 @@ def test_what_the_wrapper_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not [line for line in lines if "log" in line]
     assert lines.count("    timeout http-request 7s") == lines.count("    option http-buffer-request") == 1
     at = lines.index("    bind *:8000")
-    assert [each.split(" if {")[0] for each in lines[at + 1 : at + 5]] == [
+    assert [each.split(" if {")[0] for each in lines[at + 1 : at + 6]] == [
         "    http-request deny deny_status 400",
         "    http-request deny deny_status 404",
+        "    http-request del-header Upgrade",
         "    http-request set-header X-Request-Disconnect-Disabled ?1",
         "    http-request set-header X-Request-Id %[uuid] unless { req.hdr(x-request-id) -m found }",
     ]

@@ -245,6 +245,21 @@ def test_headers_that_are_no_text(served: Served, name: str) -> None:
     assert _ask(served, "POST", path, body, **headers, User_Agent=f"{name}: \xff")[0] == 200
 
 
+def test_nothing_else_is_spoken(served: Served) -> None:
+    """Who asks for a socket of the web is told that a model is asked by POST; who would rather speak HTTP/2 is answered all the same."""
+    socket_ = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec_WebSocket_Version": "13",
+    }
+    body, headers = write_request({"k": np.array([1])}, binary=True)
+    other = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2_Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
+
+    assert _ask(served, "GET", "/v2/models/rows/infer", None, **socket_)[0] == 405
+    assert _ask(served, "POST", "/v2/models/rows/infer", body, **headers, **other)[0] == 200
+
+
 def test_what_is_counted_can_be_read(served: Served) -> None:
     """Prometheus reads requests, batches and times at /metrics; one more request is one more."""
     before = _metrics(served)

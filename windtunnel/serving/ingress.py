@@ -49,10 +49,12 @@ READ_BY_RAY = r"x.request.id|x.request.timeout.seconds|x.session.id|serve.multip
 RULES = (
     rf"http-request deny deny_status 400 if {{ req.hdrs -m reg (?im)^({READ_BY_RAY}):.*[\x80-\xff] }}",
     "http-request deny deny_status 404 if { path_beg -i /-/ } !{ src 127.0.0.0/8 ::1 }",
+    "http-request del-header Upgrade",
     "http-request set-header X-Request-Disconnect-Disabled ?1",
     "http-request set-header X-Request-Id %[uuid] unless { req.hdr(x-request-id) -m found }",
 )
-"""What is answered in front of the replicas (what Ray would fail on, and Ray's own pages, which ask nobody for a token), a word to
+"""What is answered in front of the replicas (what Ray would fail on, and Ray's own pages, which ask nobody for a token; nothing but
+HTTP/1.1 is spoken, and a socket of the web would be our 500), a word to
 Ray that it need not watch whether whoever asks hangs up (two tasks a request; we look once, as a batch begins: `app.py`), and the id
 that Ray would make in Python."""
 
