@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.quantity import format_duration, format_figure, format_share
 from windtunnel.report.section import Figure, Section, Table
+from windtunnel.road import IDLE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,8 @@ def _measured(done: Rehearsal) -> str:
     when = "in this run" if done.calibrated else "before"
     return (
         f"The road was measured {when}, at {rates} requests/s, on {road.hardware}, behind {road.ingress}, with Ray {road.ray}; "
-        "no calibrating run saw the trace."
+        f"no calibrating run saw the trace. A batch after {format_duration(float(IDLE_S[-1]))} of idling took "
+        f"{road.warmth[-1] / road.warmth[0] - 1.0:+.0%} against one right after another."
     )
 
 

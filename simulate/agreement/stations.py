@@ -261,10 +261,11 @@ def _turn(loops: Loops, s: Stations, out: Passed, replica: int, now_s: float) ->
 
 
 @njit(nogil=True, cache=True)
-def _serve(loops: Loops, s: Stations, out: Passed, replica: int, service_s: float, outside_s: Floats) -> int:
+def _serve(
+    loops: Loops, s: Stations, out: Passed, replica: int, begins_s: float, service_s: float, outside_s: Floats
+) -> int:
     """The loop stands still for its batch; then answers leave one after the other."""
     count, first = loops.closed[replica], loops.served[replica]
-    begins_s = max(loops.starts_s[replica], loops.free_s[replica])
     ends_s = begins_s + service_s
     for rank in range(count):
         each = loops.line[replica, first + rank]
@@ -324,7 +325,7 @@ def _compile(sources: int) -> Any:
                 begins_s = max(loops.starts_s[replica], loops.free_s[replica])
                 idle_s = begins_s - loops.ended_s[replica]
                 service_s = service_of(s, starts[SERVICE], batches, loops.closed[replica], first, idle_s)
-                done += _serve(loops, s, out, replica, service_s, outside_s)
+                done += _serve(loops, s, out, replica, begins_s, service_s, outside_s)
                 batches += 1
                 late_s = late_of(s, starts[TIMER], replicas + batches)
                 loops.batching[replica, 1] = s.batching[1] + late_s

@@ -53,10 +53,9 @@ RULES = (
     "http-request set-header X-Request-Disconnect-Disabled ?1",
     "http-request set-header X-Request-Id %[uuid] unless { req.hdr(x-request-id) -m found }",
 )
-"""What is answered in front of the replicas (what Ray would fail on, and Ray's own pages, which ask nobody for a token; nothing but
-HTTP/1.1 is spoken, and a socket of the web would be our 500), a word to
-Ray that it need not watch whether whoever asks hangs up (two tasks a request; we look once, as a batch begins: `app.py`), and the id
-that Ray would make in Python."""
+"""What HAProxy does with every request. It answers what Ray would fail on, and Ray's own pages, which ask nobody for a token. It speaks
+HTTP/1.1 alone: Ray fails on a web socket. It tells Ray not to watch whether whoever asks hangs up, which takes two tasks a request, as
+we look ourselves (`gone.py`); and it makes the id that Ray would make in Python."""
 
 
 HELD_BYTES = 8192

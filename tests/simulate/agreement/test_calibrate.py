@@ -129,9 +129,8 @@ def test_a_busy_loop_of_batches_of_one_is_warm() -> None:
         drive(poisson(rate, count, 80), 81, batch=alone, warmth=lambda idle_s: 1.1 if idle_s > 0.003 else 1.0)
         for rate, count in ((35.0, 2000), (85.0, 3000), (140.0, 4000))
     ]
-    seen[-1] = replace(
-        seen[-1], queue_s=seen[-1].queue_s + 0.02
-    )  # as where the loop lets in several before it serves the first
+    # as where the loop lets in several before it serves the first
+    seen[-1] = replace(seen[-1], queue_s=seen[-1].queue_s + 0.02)
     busy = drive(np.arange(2000) / 400.0, 82, batch=alone)
     capacity = 1000.0 / float(busy.finished_s[1500] - busy.finished_s[500])
     found = calibrate(seen, **{**PLACE, "batch": alone, "capacity_per_s": capacity})  # type: ignore[arg-type]  # by name
