@@ -21,6 +21,11 @@ class BatchPolicy:
     max_batch: int = 1
     max_wait_s: float = 0.0
 
+    @property
+    def ongoing(self) -> int:
+        """Requests that a replica takes on at once where nothing else is said: a batch and the next one, and at least 16."""
+        return max(16, 2 * self.max_batch)
+
     def __post_init__(self) -> None:
         if self.max_batch < 1:
             raise ConfigError("must be at least 1", field="max_batch", value=self.max_batch)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FORMAT = "windtunnel.road/2"
+FORMAT = "windtunnel.road/3"
 
 LOADS = (0.2, 0.5, 0.8)
 """Shares of capacity at which a road is measured."""
@@ -90,8 +90,8 @@ class Road:
         entry_s: what each request takes of the replica's event loop on its way in.
         dispatch_s: from when a batch is closed to when it runs; who comes in between is left over for the next.
         join_s: by how much later a timer fires for each that joins while it runs.
-        resume_s: from the end of a batch to when the loop lets somebody in again, and
-        answer_s: so much more for each request of that batch, which is answered first, and
+        resume_s: float64 `[max_batch + 1]`, from the end of a batch of each size, whose requests are answered first, to when the loop lets
+            somebody in again; its row 0 is zero.
         knock_s: so much more for each that has come meanwhile, as all are read before one is let in.
         company_s: by how much an answer is later for each other request that shared its batch.
         rank_s: by how much an answer is later for each that left before it.
@@ -115,8 +115,7 @@ class Road:
     entry_s: float
     dispatch_s: float
     join_s: float
-    resume_s: float
-    answer_s: float
+    resume_s: Floats
     knock_s: float
     company_s: float
     rank_s: float
@@ -125,15 +124,16 @@ class Road:
     def __post_init__(self) -> None:
         if not self.loads:
             raise DataError("was measured at no load", field="loads", value=0, fix="calibrate it again")
-        if len(self.service_s) <= self.batch.max_batch:
-            raise DataError(
-                "does not reach the largest batch", field="service_s", value=len(self.service_s) - 1, fix="calibrate it again"
-            )  # fmt: skip
+        for name in _BY_SIZE:
+            if len(getattr(self, name)) <= self.batch.max_batch:
+                raise DataError(
+                    "does not reach the largest batch", field=name, value=len(getattr(self, name)) - 1, fix="calibrate it again"
+                )  # fmt: skip
+            _check_times(name, getattr(self, name)[1:])
         if [each.rate_per_s for each in self.loads] != sorted(each.rate_per_s for each in self.loads):
             raise DataError(
                 "are not in order", field="loads", value=[each.rate_per_s for each in self.loads], fix="calibrate it again"
             )  # fmt: skip
-        _check_times("service_s", self.service_s[1:])
         _check_times("warmth", self.warmth)
         if len(self.warmth) != len(IDLE_S):
             raise DataError("has another length", field="warmth", value=len(self.warmth), fix="calibrate it again")
@@ -174,11 +174,11 @@ class Road:
         head = {
             "format": FORMAT, "variant": self.variant, "sha256": self.sha256, "hardware": self.hardware.to_dict(), "ray": self.ray,
             "ingress": self.ingress, "max_batch": self.batch.max_batch, "max_wait_s": self.batch.max_wait_s, "replicas": self.replicas,
-            "capacity_per_s": self.capacity_per_s, "entry_s": self.entry_s, "dispatch_s": self.dispatch_s, "join_s": self.join_s, "resume_s": self.resume_s, "answer_s": self.answer_s,
+            "capacity_per_s": self.capacity_per_s, "entry_s": self.entry_s, "dispatch_s": self.dispatch_s, "join_s": self.join_s,
             "knock_s": self.knock_s, "company_s": self.company_s, "rank_s": self.rank_s,
             "loads": [{"rate_per_s": each.rate_per_s, "stretch": each.stretch} for each in self.loads], "doubts": list(self.doubts),
         }  # fmt: skip
-        arrays = {"service_s": self.service_s, "warmth": self.warmth}
+        arrays = {"warmth": self.warmth} | {name: getattr(self, name) for name in _BY_SIZE}
         for at, each in enumerate(self.loads):
             arrays |= {f"{name}_{at}": getattr(each, name) for name in _SERIES}
         buffer = io.BytesIO()
@@ -219,7 +219,9 @@ class Road:
 
 _SERIES = ("residuals", "outside_s", "timer_s")
 
-_SPANS = "entry_s", "dispatch_s", "join_s", "resume_s", "answer_s", "knock_s", "company_s", "rank_s"
+_BY_SIZE = ("service_s", "resume_s")
+
+_SPANS = "entry_s", "dispatch_s", "join_s", "knock_s", "company_s", "rank_s"
 
 
 def _check_number(name: str, value: float, *, above: bool = False) -> None:
@@ -249,6 +251,6 @@ def _read(archive: zipfile.ZipFile) -> Road:
     return Road(
         head["variant"], head["sha256"], Hardware.from_dict(head["hardware"]), head["ray"], head["ingress"],
         BatchPolicy(head["max_batch"], head["max_wait_s"]), head["replicas"], head["capacity_per_s"], array("service_s"), array("warmth"), loads,
-        head["entry_s"], head["dispatch_s"], head["join_s"], head["resume_s"], head["answer_s"], head["knock_s"], head["company_s"], head["rank_s"],
+        head["entry_s"], head["dispatch_s"], head["join_s"], array("resume_s"), head["knock_s"], head["company_s"], head["rank_s"],
         tuple(head["doubts"]),
     )  # fmt: skip

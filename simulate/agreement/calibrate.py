@@ -42,7 +42,7 @@ FITS = 10
 """Times by size and load, and by idling, in turns: nothing changes any more after so many (backfitting)."""
 
 DRAWN = 20
-"""A time of a size counts as many batches as it was seen in, the line through all sizes as many as this."""
+"""A time of a size counts as many batches as it was seen in, a line through all sizes as many as this."""
 
 FRESH_S = 0.0015
 """Who has waited so much longer than a batch waits was there before the one before it ended."""
@@ -65,8 +65,8 @@ def calibrate(
     Service is taken as it was in place: a time by size, a factor by load (weighted means in turn of the logarithms of medians, as
     in Tukey's median polish), and what is left over in the order in which it came. The way outside is that of requests which met nobody; what a shared batch adds to it
     is a regression. What the event loop takes of each request is the time between two that it let in one after the other; what it takes
-    to begin a batch is how late a request may come and still be in it; what it takes after a batch is a regression on how many
-    it answers and how many have come meanwhile, as each batch tells how long its first request was in. Where batches are of one,
+    to begin a batch is how late a request may come and still be in it; what it takes after a batch is a mean by how many
+    it answers, drawn towards a regression on that and on how many have come meanwhile, as each batch tells how long its first request was in. Where batches are of one,
     no two requests tell of each other: there the loop takes what the model leaves of the time between two answers of a server that
     always has more to do, half of it before a request and half after it.
 
@@ -103,17 +103,17 @@ def calibrate(
         for at, (run, met_nobody) in enumerate(zip(ordered, free, strict=True))
     )  # fmt: skip
     entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
-    resume_s, answer_s, knock_s = _resume(ordered, company_s, batch)
+    resume_s, knock_s = _resume(ordered, company_s, batch)
     if batch.max_batch == 1:
         alone_s = float(service_s[1] * warmth[0] * stretch[-1] * np.mean(loads[-1].residuals))
         left_s = max(replicas / capacity_per_s - alone_s, 0.0)
         # where the loop has more to do, who waits for a batch of one waits for others' entry and answers too
         dispatch_s = min(float(np.quantile(ordered[0].queue_s, EARLIEST)), left_s)
-        entry_s = answer_s = (left_s - dispatch_s) / 2.0
+        entry_s = resume_s[1] = (left_s - dispatch_s) / 2.0
     loads = tuple(replace(each, outside_s=np.maximum(each.outside_s - entry_s - knock_s, 1e-6)) for each in loads)
     return Road(
         variant, sha256, hardware, ray, ingress, batch, replicas, capacity_per_s, service_s, warmth, loads, entry_s, dispatch_s,
-        join_s, resume_s, answer_s, knock_s, company_s, rank_s,
+        join_s, resume_s, knock_s, company_s, rank_s,
     )  # fmt: skip
 
 
@@ -278,8 +278,8 @@ def _gaps_between_gated(run: Observed) -> list[tuple[float, int]]:
     return [(float(np.ptp(each)) / (len(each) - 1), len(each) - 1) for each in gated]
 
 
-def _resume(runs: Sequence[Observed], company_s: float, batch: BatchPolicy) -> tuple[float, float, float]:
-    """What the loop takes after a batch before it lets somebody in: at least, for each that it answers, for each that knocks."""
+def _resume(runs: Sequence[Observed], company_s: float, batch: BatchPolicy) -> tuple[Floats, float]:
+    """What the loop takes after a batch of each size before it lets somebody in, and so much more for each that knocks."""
     rows, spans_s = [], []
     for run in runs:
         found = _resumptions(run, company_s, batch)
@@ -287,10 +287,18 @@ def _resume(runs: Sequence[Observed], company_s: float, batch: BatchPolicy) -> t
         spans_s.append(found[:, 2])
     left, span_s = np.concatenate(rows), np.concatenate(spans_s)
     if len(left) < LEAST_REQUESTS:
-        return 0.0, 0.0, 0.0
+        return np.zeros(batch.max_batch + 1), 0.0
     low_s, high_s = np.quantile(span_s, (0.02, 0.98))
-    found = nnls(np.column_stack([np.ones(len(left)), left]), np.clip(span_s, max(low_s, 0.0), high_s))[0]
-    return float(found[0]), float(found[1]), float(found[2])
+    span_s = np.clip(span_s, max(low_s, 0.0), high_s)
+    base_s, answer_s, knock_s = nnls(np.column_stack([np.ones(len(left)), left]), span_s)[0]
+    sizes, counts = left[:, 0].astype(np.int64), np.bincount(left[:, 0].astype(np.int64), minlength=batch.max_batch + 1)
+    seen_s = np.bincount(
+        sizes, span_s - knock_s * left[:, 1], batch.max_batch + 1
+    )  # of all: DRAWN more lie on the line
+    line_s = base_s + answer_s * np.arange(batch.max_batch + 1)
+    resume_s = np.maximum.accumulate((seen_s + DRAWN * line_s) / (counts + DRAWN))
+    resume_s[0] = 0.0
+    return np.maximum(resume_s, 0.0), float(knock_s)
 
 
 def _resumptions(run: Observed, company_s: float, batch: BatchPolicy) -> Floats:

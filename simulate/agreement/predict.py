@@ -199,6 +199,6 @@ def stations_at(road: Road, scheduled_s: Floats) -> Stations:
         np.stack([np.resize(each.residuals, longest) for each in road.loads]),
         np.stack([np.quantile(each.outside_s, at) for each in road.loads]),
         np.stack([np.quantile(each.timer_s, at) for each in road.loads]),
-        road.entry_s, road.dispatch_s, road.join_s, road.resume_s, road.answer_s, road.knock_s, road.company_s, road.rank_s, int(lower[0]), float(share[0]), lowers, shares,
+        road.entry_s, road.dispatch_s, road.join_s, road.batch.ongoing, road.resume_s, road.knock_s, road.company_s, road.rank_s, int(lower[0]), float(share[0]), lowers, shares,
         np.ones(len(scheduled_s)),
     )  # fmt: skip

@@ -60,6 +60,16 @@ OVERLOAD = 1.3
 OVERLOADED_S = 3.0
 """How long."""
 
+BORNE, OVERRUN = 1.15, 1.7
+"""A server that was asked for less than so many times what it answered may bear more; one that was asked for more than that was busy
+with what it could not bear: an MLP that answers 2,900 requests a second answers 2,100 of 38,000."""
+
+MORE = 1.5
+"""By how much a server seems to bear more that bore all it was asked for."""
+
+OVERLOADS = 8
+"""How often it is asked for more, or less."""
+
 
 @dataclass(frozen=True)
 class Rehearsal:
@@ -135,9 +145,16 @@ class Roadside:
             MeasurementError: it answers nothing.
         """
         probe_s = np.append(np.zeros(max(PROBE, PROBE_ROUNDS * at_once)), 0.001)
-        rate = _answers_per_s(self.drive("a probe", probe_s))
-        count = max(int(OVERLOAD * rate * OVERLOADED_S), PROBE)
-        return _answers_per_s(self.drive("an overload", np.arange(count) / (OVERLOAD * rate)))
+        rate, most = _answers_per_s(self.drive("a probe", probe_s)), 0.0
+        for _ in range(OVERLOADS):
+            asked_per_s = OVERLOAD * rate
+            count = max(int(asked_per_s * OVERLOADED_S), PROBE)
+            rate = _answers_per_s(self.drive("an overload", np.arange(count) / asked_per_s))
+            most = max(most, rate)
+            if BORNE * rate <= asked_per_s <= OVERRUN * rate:
+                break
+            rate *= MORE if asked_per_s < BORNE * rate else 1.0
+        return most
 
     def first_survey(self, place: Place, lasts_s: float) -> Survey:
         """Measure the road at shares of what the server can do, which is measured before."""

@@ -54,8 +54,8 @@ class Stations(NamedTuple):
         entry_s: of the event loop, for each request.
         dispatch_s: from when a batch is closed to when the loop stands still for it: who comes in between is left over.
         join_s: by how much later a timer fires for each that joins while it runs.
-        resume_s: see `Road`, as the next four.
-        answer_s: of each request of the batch that ended.
+        ongoing: requests that a replica takes on at once; the others wait in turn in front of it.
+        resume_s: float64 `[max_batch + 1]`, see `Road`, as the next three.
         knock_s: of each request that has come meanwhile.
         company_s: of the way back.
         rank_s: of the way back.
@@ -77,8 +77,8 @@ class Stations(NamedTuple):
     entry_s: float
     dispatch_s: float
     join_s: float
-    resume_s: float
-    answer_s: float
+    ongoing: int
+    resume_s: Floats
     knock_s: float
     company_s: float
     rank_s: float
@@ -177,7 +177,8 @@ class Loops(NamedTuple):
         under_way: int64, how many it believes to be there.
         closed: int64, how many are in a batch that has not begun.
         resumes: int64, how many were in a batch that has just ended; 0 after that.
-        read: int64, of those who knock, how many were read as the loop went on: nobody keeps them out any more.
+        heard: int64, how many of those who came were read, which is done once.
+        read: int64, of those who knock, how many come in before the closed batch begins: they were heard when it was closed, and there is room.
         free_s: when the loop can do something.
         ended_s: when its last batch did; −∞ before the first.
         wake_s: when the batcher is to be asked again.
@@ -194,6 +195,7 @@ class Loops(NamedTuple):
     under_way: Ints
     closed: Ints
     resumes: Ints
+    heard: Ints
     read: Ints
     free_s: Floats
     ended_s: Floats
@@ -204,11 +206,18 @@ class Loops(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _nearest(loops: Loops) -> tuple[float, int]:
+def room_of(loops: Loops, ongoing: int, replica: int) -> int:
+    """How many more the replica takes on: who was served has made room."""
+    return int(ongoing - (loops.entered[replica] - loops.served[replica]))
+
+
+@njit(nogil=True, cache=True)
+def _nearest(loops: Loops, ongoing: int) -> tuple[float, int]:
     """The loop that has something to do first, and when."""
     now_s, replica = np.inf, 0
     for each in range(len(loops.came)):
-        knocks = loops.read[each] > 0 if loops.closed[each] > 0 else loops.entered[each] < loops.came[each]
+        lets_in = loops.entered[each] < loops.came[each] and room_of(loops, ongoing, each) > 0
+        knocks = loops.read[each] > 0 if loops.closed[each] > 0 else lets_in
         at_s = next_of(loops.free_s[each], loops.wake_s[each], loops.starts_s[each], knocks)
         if at_s < now_s:
             now_s, replica = at_s, each
@@ -237,11 +246,13 @@ def _arrive(loops: Loops, out: Passed, request: int, now_s: float, last: int) ->
 def _turn(loops: Loops, s: Stations, out: Passed, replica: int, now_s: float) -> None:
     """Go on after a batch, or let one in, and see whether a batch leaves."""
     knocks, closed = loops.came[replica] - loops.entered[replica], loops.closed[replica] > 0
+    room = room_of(loops, s.ongoing, replica)
     if loops.resumes[replica] > 0:
-        now_s += s.resume_s + s.answer_s * loops.resumes[replica] + s.knock_s * knocks
-        loops.resumes[replica], loops.read[replica] = 0, knocks
-    elif knocks:
-        now_s += s.entry_s + (0.0 if loops.read[replica] > 0 else s.knock_s)
+        now_s += s.resume_s[loops.resumes[replica]] + s.knock_s * (loops.came[replica] - loops.heard[replica])
+        loops.resumes[replica], loops.read[replica], loops.heard[replica] = 0, min(knocks, room), loops.came[replica]
+    elif knocks and room:
+        now_s += s.entry_s + (0.0 if loops.entered[replica] < loops.heard[replica] else s.knock_s)
+        loops.heard[replica] = max(loops.heard[replica], loops.entered[replica] + 1)
         loops.read[replica] = max(loops.read[replica] - 1, 0)
         out.entered_s[loops.line[replica, loops.entered[replica]]] = now_s
         if loops.entered[replica] > loops.served[replica] + loops.closed[replica]:
@@ -257,7 +268,7 @@ def _turn(loops: Loops, s: Stations, out: Passed, replica: int, now_s: float) ->
     count, _, loops.wake_s[replica] = ray_serve.close(now_s, 1, waiting, loops.batching[replica], loops.memo[replica])
     if count > 0:
         loops.closed[replica], loops.starts_s[replica] = count, now_s + s.dispatch_s
-        loops.read[replica] = loops.came[replica] - loops.entered[replica]
+        loops.read[replica] = min(loops.came[replica] - loops.entered[replica], room_of(loops, s.ongoing, replica))
 
 
 @njit(nogil=True, cache=True)
@@ -314,7 +325,7 @@ def _compile(sources: int) -> Any:
             loops.batching[each, 1] += late_of(s, starts[TIMER], each)
         cursor, done, batches, last = 0, 0, 0, replicas - 1
         while done < n:
-            now_s, replica = _nearest(loops)
+            now_s, replica = _nearest(loops, s.ongoing)
             if cursor < n and came_s[order[cursor]] <= now_s:
                 last = _arrive(loops, out, order[cursor], came_s[order[cursor]], last)
                 cursor += 1
@@ -359,6 +370,6 @@ def _idle(stations: Stations, requests: int) -> Loops:
     """Event loops that nobody has asked anything yet."""
     n, batching = stations.replicas, np.tile(stations.batching, (stations.replicas, 1))
     return Loops(
-        np.zeros((n, requests), dtype=np.int64), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), np.zeros(n),
+        np.zeros((n, requests), dtype=np.int64), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), np.zeros(n),
         np.full(n, -np.inf), np.full(n, np.inf), np.full(n, np.inf), batching, np.zeros((n, RayServeBatching.memo)),
     )  # fmt: skip

@@ -37,8 +37,8 @@ class Course(NamedTuple):
         entry_s: of the loop, for a request.
         dispatch_s: from when a batch is closed to when the loop stands still for it.
         join_s: by how much later a timer fires for each that joins while it runs.
-        resume_s: from the end of a batch to when the loop goes on, and
-        answer_s: so much more for each request of that batch, and
+        ongoing: requests that a replica takes on at once.
+        resume_s: from the end of a batch, by its size, to when the loop goes on, and
         knock_s: so much more for each that has come meanwhile.
         company_s: of the way back, for each other request of the batch.
         rank_s: of the way back, for each answer before it.
@@ -50,8 +50,8 @@ class Course(NamedTuple):
     entry_s: float = 0.0
     dispatch_s: float = 0.0
     join_s: float = 0.0
-    resume_s: float = 0.0
-    answer_s: float = 0.0
+    ongoing: int = 1_000_000
+    resume_s: Callable[[int], float] = lambda _: 0.0
     knock_s: float = 0.0
     company_s: float = 0.0
     rank_s: float = 0.0
@@ -65,7 +65,7 @@ class Replica:
         self.inbox: deque[int] = deque()
         self.queue: deque[int] = deque()
         self.closed: list[int] = []
-        self.resumes = self.read = 0
+        self.resumes = self.read = self.heard = 0
         self.under_way: list[int] = []
         self.free_s, self.ended_s, self.wake_s, self.begins_s = 0.0, -math.inf, math.inf, math.inf
         self.twin = BlockedRayServeTwin(batching)
@@ -81,9 +81,14 @@ class Replica:
         self.twin.batching = self.twin.gathering.batching = replace(self.batching, max_wait_s=max_wait_s)
 
     @property
+    def comes_in(self) -> int:
+        """How many of those who knock may come in."""
+        return min(len(self.inbox), self.course.ongoing - len(self.queue) - len(self.closed))
+
+    @property
     def next_s(self) -> float:
         """When its loop has something to do."""
-        if self.read if self.closed else self.inbox:
+        if self.read if self.closed else self.comes_in:
             return self.free_s
         return max(self.free_s, self.begins_s if self.closed else self.wake_s)
 
@@ -97,11 +102,11 @@ class Replica:
         now_s = self.next_s
         if self.resumes:
             course = self.course
-            now_s += course.resume_s + course.answer_s * self.resumes + course.knock_s * len(self.inbox)
-            self.resumes, self.read = 0, len(self.inbox)
-        elif self.inbox:
-            now_s += self.course.entry_s + (0.0 if self.read else self.course.knock_s)
-            self.read = max(self.read - 1, 0)
+            now_s += course.resume_s(self.resumes) + course.knock_s * (len(self.inbox) - self.heard)
+            self.resumes, self.read, self.heard = 0, self.comes_in, len(self.inbox)
+        elif self.comes_in:
+            now_s += self.course.entry_s + (0.0 if self.heard else self.course.knock_s)
+            self.read, self.heard = max(self.read - 1, 0), max(self.heard - 1, 0)
             entered_s[self.inbox[0]] = now_s
             if self.queue:
                 self.time(self.twin.batching.max_wait_s + self.course.join_s)
@@ -114,7 +119,7 @@ class Replica:
         leaves, _, self.wake_s = self.twin.close(now_s, 1, len(self.queue), -math.inf, now_s)
         if leaves:
             self.closed = [self.queue.popleft() for _ in range(leaves)]
-            self.begins_s, self.read = now_s + self.course.dispatch_s, len(self.inbox)
+            self.begins_s, self.read = now_s + self.course.dispatch_s, self.comes_in
 
 
 def drive_slowly(scheduled_s: Sequence[float], batching: RayServeBatching, replicas: int, course: Course) -> list[Step]:

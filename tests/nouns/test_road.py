@@ -38,8 +38,7 @@ def make_road() -> Road:
         1e-4,
         2e-4,
         3e-4,
-        4e-4,
-        5e-4,
+        np.array([0.0, 4e-4, 5e-4]),
         6e-4,
         7e-4,
         8e-4,
@@ -51,9 +50,9 @@ def test_a_road_is_kept_whole(tmp_path: Path) -> None:
     road = replace(make_road(), doubts=("others were at work",))
     road.save(tmp_path / "a.road.npz")
     read = Road.load(tmp_path / "a.road.npz")
-    assert {**vars(read), "loads": 0, "service_s": 0, "warmth": 0} == {
-        **vars(road), "loads": 0, "service_s": 0, "warmth": 0,
-    }  # fmt: skip
+    arrays = dict.fromkeys(("loads", "service_s", "resume_s", "warmth"), 0)
+    assert {**vars(read), **arrays} == {**vars(road), **arrays}
+    assert read.resume_s.tolist() == road.resume_s.tolist()
     assert read.warmth.tolist() == road.warmth.tolist()
     assert read.service_s.tolist() == road.service_s.tolist()
     assert read.loads[0].outside_s.tolist() == road.loads[0].outside_s.tolist()
@@ -93,6 +92,8 @@ def test_a_road_without_loads_or_sizes_is_none() -> None:
     for wrong in (
         {"loads": ()},
         {"service_s": np.zeros(2)},
+        {"resume_s": np.zeros(2)},
+        {"resume_s": np.array([0.0, 0.1, -0.1])},
         {"loads": (replace(road.loads[0], rate_per_s=90.0), road.loads[0])},
         {"service_s": np.array([0.0, np.nan, 0.2])},
         {"capacity_per_s": 0.0},

@@ -65,7 +65,7 @@ def build_app(
     """
     from ray import serve
 
-    ongoing = max_ongoing or max(16, 2 * batch.max_batch)
+    ongoing = max_ongoing or batch.ongoing
     # a replica that has a batch to run and the next to gather is busy
     scaling = {"min_replicas": replicas, "max_replicas": most, "target_ongoing_requests": 2.0 * batch.max_batch}
     number: dict[str, Any] = {"autoscaling_config": scaling} if most > replicas else {"num_replicas": replicas}

@@ -270,7 +270,7 @@ def build_other(variant: Variant, batch: BatchPolicy, *, replicas: int, backgrou
     @serve.deployment(
         name=name,
         num_replicas=replicas,
-        max_ongoing_requests=max(16, 2 * batch.max_batch),
+        max_ongoing_requests=batch.ongoing,
         ray_actor_options={"num_cpus": 0},
     )
     class Other:

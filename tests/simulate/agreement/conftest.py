@@ -44,7 +44,7 @@ def drive(
         lambda each: (way_s[each] / 3.0, way_s[each] * 2.0 / 3.0),
         lambda at, size, _first, idle_s: float(SERVICE_S[size] * factor[at]) * warmth(idle_s),
         lambda at: float(late_s[at]),
-        entry_s=0.0001, dispatch_s=0.0001, join_s=0.00005, resume_s=0.0006, answer_s=0.0001, knock_s=0.0002, company_s=0.00015, rank_s=0.0001,
+        entry_s=0.0001, dispatch_s=0.0001, join_s=0.00005, ongoing=batch.ongoing, resume_s=lambda size: 0.0006 + 0.0001 * size, knock_s=0.0002, company_s=0.00015, rank_s=0.0001,
     )  # fmt: skip
     batching = RayServeBatching(batch.max_batch, batch.max_wait_s, blocking=True, python=(3, 11))
     steps = drive_slowly(scheduled_s.tolist(), batching, 1, course)
@@ -90,5 +90,5 @@ def made_up() -> Road:
     )
     return Road(
         "m", "", MACHINE, "2.60.0", "HAProxy", BATCH, 1, 240.0, SERVICE_S, np.ones(len(IDLE_S)), loads, entry_s=1e-4, dispatch_s=1e-4, join_s=5e-5,
-        resume_s=6e-4, answer_s=1e-4, knock_s=2e-4, company_s=1.5e-4, rank_s=1e-4,
+        resume_s=np.concatenate([[0.0], 6e-4 + 1e-4 * np.arange(1, 9)]), knock_s=2e-4, company_s=1.5e-4, rank_s=1e-4,
     )  # fmt: skip

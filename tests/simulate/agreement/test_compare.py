@@ -202,7 +202,7 @@ def test_a_wrong_loop_is_off_at_any_pace(road: Road) -> None:
     """A tunnel without what its loop takes is off, and no less so with the road's own batches: nothing is blamed on these."""
     due_s = poisson(165.0, 9000, 53)
     seen = drive(due_s, 54, stretch=1.1)
-    bare = replace(road, entry_s=0.0, resume_s=0.0, answer_s=0.0, knock_s=0.0)
+    bare = replace(road, entry_s=0.0, resume_s=np.zeros(9), knock_s=0.0)
     found = compare(
         bare,
         predict(bare, due_s, seed=1, runs=8),

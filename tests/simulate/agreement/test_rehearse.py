@@ -229,6 +229,27 @@ def test_refusals_are_no_answers() -> None:
     assert Full().capacity_per_s() < 240.0 / 3.0
 
 
+@pytest.mark.parametrize("probed_per_s", [20.0, 30_000.0])
+def test_a_server_that_was_asked_for_far_too_much_is_asked_again(probed_per_s: float) -> None:
+    """It answers 200 a second, and half of that while it turns others away; what a probe says is far off, and capacity is 200."""
+
+    class Bursting(Synthetic):
+        def drive(self, name: str, arrivals_s: NDArray[np.float64]) -> Any:
+            self.driven.append((name, len(arrivals_s)))
+            count = len(arrivals_s)
+            asked_per_s = (count - 1) / float(arrivals_s[-1] - arrivals_s[0])
+            per_s = probed_per_s if name == "a probe" else min(asked_per_s, 200.0) if asked_per_s < 400.0 else 100.0
+            at_s = np.arange(1.0, count + 1.0) / per_s
+            run = run_of(arrivals_s, at_s, at_s, at_s, np.ones(count, dtype=np.int64))
+            status = np.where(at_s <= max(arrivals_s[-1], 1.0) + 1.0, COMPLETED, SHED)
+            run.log = replace(run.log, status=status.astype(np.int32))
+            return run
+
+    side = Bursting()
+    assert side.capacity_per_s() == pytest.approx(200.0, rel=0.02)
+    assert side.driven[-1][1] < 200.0 * 1.7 * 3.0
+
+
 def test_large_batches_are_probed_with_more() -> None:
     """So many at once that every replica has four batches to serve, for the answers of one come all at once."""
     side = Synthetic()
