@@ -84,7 +84,7 @@ def _gaps(gaps: Sequence[Gap]) -> Table:
 
 
 MEANING = {
-    "proxy": "client, ingress and way back", "loop": "an event loop that stood still", "queue": "waiting for company in the replica",
+    "proxy": "client, ingress and way back", "loop": "an event loop that stood still, or a replica with no place free", "queue": "waiting for company in the replica",
     "batch": "batches of other sizes", "service": "other times for the same sizes",
 }  # fmt: skip
 
