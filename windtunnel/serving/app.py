@@ -9,7 +9,6 @@ tops them up, so that under load they stay small, while a blocked loop gathers w
 from __future__ import annotations
 
 import contextlib
-import gc
 import inspect
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 from windtunnel.errors import ModelError
 from windtunnel.serving.batch import run_together
 from windtunnel.serving.desk import Desk, Served
+from windtunnel.serving.garbage import look_seldom
 from windtunnel.serving.gone import gone, is_gone
 from windtunnel.serving.limits import Limits
 from windtunnel.serving.meter import Meter
@@ -91,9 +91,6 @@ def replica_class(batch: BatchPolicy) -> Any:
             context = serve.get_replica_context()
             self.session = open_session(served)
             warm_up(self.session)
-            # 150,000 objects of Ray and others live as long as this process: a collection that looks at them takes 100 ms
-            gc.collect()
-            gc.freeze()
             self.meter = Meter(meters / f"{context.replica_tag}.meter" if meters else None)
             rank = context.rank.rank if context.rank is not None else 0
             self.desk = Desk(served, self.infer, meter=self.meter, replica=rank, **rules)
@@ -101,6 +98,7 @@ def replica_class(batch: BatchPolicy) -> Any:
             # Ray's types know methods only
             batching: Any = serve.batch(max_batch_size=batch.max_batch, batch_wait_timeout_s=batch.max_wait_s)
             self.batched = batching(signed(partial(serve_batch, self.session, self.meter)))
+            look_seldom()
 
         def __del__(self) -> None:
             if self.table is not None:

@@ -277,6 +277,7 @@ def build_other(variant: Variant, batch: BatchPolicy, *, replicas: int, backgrou
         def __init__(self) -> None:
             from windtunnel.runtime import open_session
             from windtunnel.serving.app import warm_up
+            from windtunnel.serving.garbage import look_seldom
             from windtunnel.serving.meter import Meter
 
             if background:
@@ -284,6 +285,7 @@ def build_other(variant: Variant, batch: BatchPolicy, *, replicas: int, backgrou
             self.session = open_session(served)
             warm_up(self.session)
             self.meter = Meter()
+            look_seldom()
 
         async def infer(self, feeds: Any) -> Served:
             from time import perf_counter
