@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FORMAT = "windtunnel.road/3"
+FORMAT = "windtunnel.road/4"
 
 LOADS = (0.2, 0.5, 0.8)
 """Shares of capacity at which a road is measured."""
@@ -52,6 +52,8 @@ class Loaded:
         outside_s: float64 `[requests]`, seconds from when a request should have been sent to its answer without those in the
             replica, of requests that came while nothing was being served.
         timer_s: float64 `[batches]`, by how much batches that waited for company left later than their timer said.
+        loop: float64 `[batches]`, by how much longer the event loop took after a full batch than `Road.resume_s`, `knock_s` and `entry_s` say, in the
+            order in which they ran: others want its core as well.
 
     Raises:
         DataError: a rate or a stretch that is none, or times of which there are none, or some that are no numbers.
@@ -62,6 +64,7 @@ class Loaded:
     residuals: Floats
     outside_s: Floats
     timer_s: Floats
+    loop: Floats
 
     def __post_init__(self) -> None:
         for name in ("rate_per_s", "stretch"):
@@ -217,7 +220,7 @@ class Road:
             raise DataError(f"is not a road ({error})", file=path, fix=fix) from error
 
 
-_SERIES = ("residuals", "outside_s", "timer_s")
+_SERIES = ("residuals", "outside_s", "timer_s", "loop")
 
 _BY_SIZE = ("service_s", "resume_s")
 

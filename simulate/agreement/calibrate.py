@@ -66,7 +66,8 @@ def calibrate(
     in Tukey's median polish), and what is left over in the order in which it came. The way outside is that of requests which met nobody; what a shared batch adds to it
     is a regression. What the event loop takes of each request is the time between two that it let in one after the other; what it takes
     to begin a batch is how late a request may come and still be in it; what it takes after a batch is a mean by how many
-    it answers, drawn towards a regression on that and on how many have come meanwhile, as each batch tells how long its first request was in. Where batches are of one,
+    it answers, drawn towards a regression on that and on how many have come meanwhile, as each batch tells how long its first request was in. A model
+    that is faster than its loop is seen where a line has formed, between two full batches; these tell of every model by how much its loop varies. Where batches are of one,
     no two requests tell of each other: there the loop takes what the model leaves of the time between two answers of a server that
     always has more to do, half of it before a request and half after it.
 
@@ -95,15 +96,15 @@ def calibrate(
     company_s, rank_s = _shared(ordered, free)
     service_s, stretch, warmth = _fitted(ordered, batch.max_batch)
     join_s = _join_s(ordered, batch)
+    entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
+    resume_s, knock_s, loops = _resume(ordered, company_s, batch, entry_s, dispatch_s)
     loads = tuple(
         Loaded(
             _rate_per_s(run), stretch[at], _residuals(run, service_s * stretch[at], warmth),
-            _own_way(run, company_s, rank_s)[met_nobody], _late(run, met_nobody, batch, join_s),
+            _own_way(run, company_s, rank_s)[met_nobody], _late(run, met_nobody, batch, join_s), loops[at],
         )
         for at, (run, met_nobody) in enumerate(zip(ordered, free, strict=True))
     )  # fmt: skip
-    entry_s, dispatch_s = _entry_s(ordered), float(np.quantile(ordered[-1].queue_s, EARLIEST))
-    resume_s, knock_s = _resume(ordered, company_s, batch)
     if batch.max_batch == 1:
         alone_s = float(service_s[1] * warmth[0] * stretch[-1] * np.mean(loads[-1].residuals))
         left_s = max(replicas / capacity_per_s - alone_s, 0.0)
@@ -269,8 +270,11 @@ def _entry_s(runs: Sequence[Observed]) -> float:
 
 
 def _gaps_between_gated(run: Observed) -> list[tuple[float, int]]:
-    """Between requests of one batch that all came while the batch before was being served, the mean time from one to the next, and how many."""
-    order = np.flatnonzero(run.has_knocked)
+    """Between requests of one batch that all came while the batch before was being served, the mean time from one to the next, and how many.
+
+    Who was let in before that one began, and was left over, has all of it behind.
+    """
+    order = np.flatnonzero(run.has_knocked & (run.queue_s < run.batches.idle_s[run.batches.of]))
     order = order[np.argsort(run.batches.of[order], kind="stable")]
     of, queue_s = run.batches.of[order], run.queue_s[order]
     edges = np.flatnonzero(np.diff(of)) + 1
@@ -278,34 +282,48 @@ def _gaps_between_gated(run: Observed) -> list[tuple[float, int]]:
     return [(float(np.ptp(each)) / (len(each) - 1), len(each) - 1) for each in gated]
 
 
-def _resume(runs: Sequence[Observed], company_s: float, batch: BatchPolicy) -> tuple[Floats, float]:
-    """What the loop takes after a batch of each size before it lets somebody in, and so much more for each that knocks."""
-    rows, spans_s = [], []
-    for run in runs:
-        found = _resumptions(run, company_s, batch)
-        rows.append(found[:, :2])
-        spans_s.append(found[:, 2])
-    left, span_s = np.concatenate(rows), np.concatenate(spans_s)
-    if len(left) < LEAST_REQUESTS:
-        return np.zeros(batch.max_batch + 1), 0.0
+def _resume(
+    runs: Sequence[Observed], company_s: float, batch: BatchPolicy, entry_s: float, dispatch_s: float
+) -> tuple[Floats, float, list[Floats]]:
+    """What the loop takes after a batch of each size before it lets somebody in, so much more for each that knocks, and by how much it varies at each load."""
+    fresh = np.concatenate([_resumptions(run, company_s, batch) for run in runs])
+    lenders, spread_s = _between_full(runs[-1], company_s, batch, dispatch_s)
+    full = [_lent(run, lenders, spread_s, batch.max_batch) for run in runs]
+    # a slow model has somebody at its door whenever it ends, a fast one a line now and then
+    by_door = len(fresh) > len(lenders)
+    rows = fresh if by_door else np.concatenate([fresh, full[-1]])
+    if len(rows) < LEAST_REQUESTS or batch.max_batch == 1:
+        return np.zeros(batch.max_batch + 1), 0.0, [np.ones(1)] * len(runs)
+    left, span_s = rows[:, :2], rows[:, 3] - entry_s * rows[:, 2]
     low_s, high_s = np.quantile(span_s, (0.02, 0.98))
     span_s = np.clip(span_s, max(low_s, 0.0), high_s)
     base_s, answer_s, knock_s = nnls(np.column_stack([np.ones(len(left)), left]), span_s)[0]
-    sizes, counts = left[:, 0].astype(np.int64), np.bincount(left[:, 0].astype(np.int64), minlength=batch.max_batch + 1)
-    seen_s = np.bincount(
-        sizes, span_s - knock_s * left[:, 1], batch.max_batch + 1
-    )  # of all: DRAWN more lie on the line
+    sizes = left[:, 0].astype(np.int64)
+    # of all of a size: DRAWN more lie on the line
+    counts = np.bincount(sizes, minlength=batch.max_batch + 1)
+    seen_s = np.bincount(sizes, span_s - knock_s * left[:, 1], batch.max_batch + 1)
     line_s = base_s + answer_s * np.arange(batch.max_batch + 1)
-    resume_s = np.maximum.accumulate((seen_s + DRAWN * line_s) / (counts + DRAWN))
+    resume_s = np.maximum.accumulate(np.maximum((seen_s + DRAWN * line_s) / (counts + DRAWN), 0.0))
     resume_s[0] = 0.0
-    return np.maximum(resume_s, 0.0), float(knock_s)
+    loops = [_loop(each, resume_s[batch.max_batch], float(knock_s), entry_s) for each in full]
+    mean = float(np.mean(loops[-1])) if by_door else 1.0
+    return resume_s, float(knock_s), [each / max(mean, 1e-6) for each in loops]
+
+
+def _loop(full: Floats, resume_s: float, knock_s: float, entry_s: float) -> Floats:
+    """What the loop took after full batches, as a share of what was to be expected; of a few, nothing but that."""
+    if len(full) < DRAWN:
+        return np.ones(1)
+    expected_s = resume_s + knock_s * full[:, 1] + entry_s * full[:, 2]
+    return np.asarray(np.maximum(full[:, 3], 0.0) / np.maximum(expected_s, 1e-6))
 
 
 def _resumptions(run: Observed, company_s: float, batch: BatchPolicy) -> Floats:
-    """Batches that were gathered from those who knocked when the batch before ended; float64 `[batches, 3]`.
+    """Batches that were gathered from those who knocked when the batch before ended; float64 `[batches, 4]`.
 
-    In columns: the size of the batch before; how many knocked; the time from its end to the first that was let in. Answers tell
-    when a batch began but for the way back, which is as long for the batch before, but for what company adds.
+    In columns: the size of the batch before; how many knocked; how many were let in meanwhile, which is none; the time from its end to
+    the first that was let in. Answers tell when a batch began but for the way back, which is as long for the batch before, but for what
+    company adds.
     """
     batches = run.batches
     knocks = np.bincount(batches.of, weights=run.has_knocked, minlength=len(batches.size))
@@ -319,4 +337,40 @@ def _resumptions(run: Observed, company_s: float, batch: BatchPolicy) -> Floats:
         & (batches.size < batch.max_batch)
     )
     before = batches.before[fresh]
-    return np.column_stack([batches.size[before], knocks[fresh], began_s[fresh] - end_s[before]])
+    return np.column_stack([batches.size[before], knocks[fresh], np.zeros(len(before)), began_s[fresh] - end_s[before]])
+
+
+def _lent(run: Observed, lenders: Floats, lender_spread_s: Floats, max_batch: int) -> Floats:
+    """What the loop took after each full batch of a run, in order; as `_between_full`, and as that where a run has hardly any.
+
+    A line forms where the loop is slow, so those after which it is seen are no fair draw. Of every batch it is known how long its
+    answers took to leave one after the other: each is lent the row of that whose answers took most nearly as long (nearest-neighbour
+    imputation), whatever the load.
+    """
+    spread_s = run.batches.spread_s[run.batches.size == max_batch]
+    if len(lenders) < DRAWN or len(spread_s) < DRAWN:
+        return lenders
+    return np.asarray(lenders[np.searchsorted((lender_spread_s[1:] + lender_spread_s[:-1]) / 2.0, spread_s)])
+
+
+def _between_full(run: Observed, company_s: float, batch: BatchPolicy, dispatch_s: float) -> tuple[Floats, Floats]:
+    """What the loop takes between two full batches, and how long the answers of the first took to leave, by which it is sorted.
+
+    It is seen where all requests of the second had come when the first ended, so that there was something to do all the time: a model
+    that takes a tenth of a millisecond has hardly anyone at its door when it ends, and a line there. In columns as `_resumptions`,
+    knocking those who were let in between the two, as each is read once; the time is that between the two without the dispatch.
+    """
+    batches = run.batches
+    knocks = np.bincount(batches.of, weights=run.has_knocked, minlength=len(batches.size))
+    is_full = batches.size == batch.max_batch
+    seen = np.flatnonzero(is_full & (knocks == batch.max_batch) & (batches.before >= 0) & is_full[batches.before])
+    seen = seen[np.argsort(batches.spread_s[batches.before[seen]], kind="stable")]
+    end_s = batches.ended_s - company_s * (batches.size - 1)
+    began_s, before, entered = end_s - batches.model_s, batches.before[seen], np.zeros(len(seen))
+    for replica in np.unique(run.replica):
+        came_in_s = np.sort((began_s[batches.of] - run.queue_s)[run.replica == replica])
+        here = batches.replica[seen] == replica
+        until, since = began_s[seen[here]], end_s[before[here]]
+        entered[here] = np.maximum(np.searchsorted(came_in_s, until) - np.searchsorted(came_in_s, since), 0)
+    took_s = began_s[seen] - end_s[before] - dispatch_s
+    return np.column_stack([batches.size[before], entered, entered, took_s]), batches.spread_s[before]

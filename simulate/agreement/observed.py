@@ -28,6 +28,8 @@ class Batches:
         model_s: float64, what each took.
         queue_s: float64, the longest that any of its requests waited in the replica for it to begin.
         ended_s: float64, when its first answer was there: its end, and the way back.
+        spread_s: float64, how much later its last answer was there.
+        replica: int64, where.
         before: int64, the batch before it on the same replica; −1 where there was none.
         of: int64 `[requests]`, the batch of each request.
     """
@@ -36,6 +38,8 @@ class Batches:
     model_s: Floats
     queue_s: Floats
     ended_s: Floats
+    spread_s: Floats
+    replica: Ints
     before: Ints
     of: Ints
 
@@ -112,8 +116,9 @@ class Observed:
         return self._gathered(of, batch + 1)
 
     def _gathered(self, of: Ints, count: int) -> Batches:
-        ended_s, queue_s = np.full(count, np.inf), np.zeros(count)
+        ended_s, last_s, queue_s = np.full(count, np.inf), np.full(count, -np.inf), np.zeros(count)
         np.minimum.at(ended_s, of, self.finished_s)
+        np.maximum.at(last_s, of, self.finished_s)
         np.maximum.at(queue_s, of, self.queue_s)
         one = np.zeros(count, dtype=np.int64)
         one[of] = np.arange(len(of))
@@ -121,11 +126,13 @@ class Observed:
         place = np.empty(count, dtype=np.int64)
         place[order] = np.arange(count)
         one = one[order]
-        before = np.full(count, -1)
-        for replica in np.unique(self.replica):
-            mine = np.flatnonzero(self.replica[one] == replica)
+        replicas, before = self.replica[one], np.full(count, -1)
+        for replica in np.unique(replicas):
+            mine = np.flatnonzero(replicas == replica)
             before[mine[1:]] = mine[:-1]
-        return Batches(self.batch_size[one], self.model_s[one], queue_s[order], ended_s[order], before, place[of])
+        return Batches(
+            self.batch_size[one], self.model_s[one], queue_s[order], ended_s[order], (last_s - ended_s)[order], replicas, before, place[of],
+        )  # fmt: skip
 
     @cached_property
     def was_free(self) -> NDArray[np.bool_]:

@@ -28,7 +28,7 @@ RUNS = 32
 """How often a trace is sent through with new luck: what the tunnel says is their mean, with little luck left in it."""
 
 AFTERWARDS = 8
-"""How often it is sent through with batches as long as they were on the road: nothing but ways and timers is left to luck."""
+"""How often it is sent through with batches as long as they were on the road: nothing but ways, timers and event loops is left to luck."""
 
 PIECES = 12
 """Of a calibrating run: a slow moment lasts no longer than one."""
@@ -98,10 +98,10 @@ def predict(road: Road, scheduled_s: Floats, *, seed: int, runs: int = RUNS) -> 
         runs: how often.
     """
     stations, rng = stations_at(road, scheduled_s), np.random.default_rng(seed)
-    series = [each.residuals for each in road.loads]
+    series, loops = [each.residuals for each in road.loads], [each.loop for each in road.loads]
     seeds = range(seed * runs, (seed + 1) * runs)
     passed = tuple(pass_through(scheduled_s, stations, each) for each in seeds)
-    others = [stations._replace(residuals=redrawn(series, rng)) for _ in seeds]
+    others = [stations._replace(residuals=redrawn(series, rng), loop=redrawn(loops, rng)) for _ in seeds]
     redrawn_s = [pass_through(scheduled_s, *each).finished_s - scheduled_s for each in zip(others, seeds, strict=True)]
     calm = mean_rate_per_s(scheduled_s) * SLACK < road.loads[0].rate_per_s
     most_per_s = road.loads[-1].rate_per_s
@@ -146,8 +146,13 @@ def redrawn(series: Sequence[Floats], rng: np.random.Generator) -> Floats:
         >>> redrawn([np.arange(48.0)], np.random.default_rng(3))[0, :6]
         array([38., 39., 40., 41.,  4.,  5.])
     """
+    return _as_long_as_each_other([_redrawn(each, rng) for each in series])
+
+
+def _as_long_as_each_other(series: Sequence[Floats]) -> Floats:
+    """Each as a row, again from its beginning where another is longer."""
     longest = max(len(each) for each in series)
-    return np.stack([np.resize(_redrawn(each, rng), longest) for each in series])
+    return np.stack([np.resize(each, longest) for each in series])
 
 
 def _redrawn(residuals: Floats, rng: np.random.Generator) -> Floats:
@@ -192,13 +197,15 @@ def stations_at(road: Road, scheduled_s: Floats) -> Stations:
     batching = RayServeBatching(
         road.batch.max_batch, road.batch.max_wait_s, blocking=True, python=(sys.version_info.major, sys.version_info.minor)
     )  # fmt: skip
-    longest = max(len(each.residuals) for each in road.loads)
+    residuals, loop = (
+        _as_long_as_each_other([getattr(each, name) for each in road.loads]) for name in ("residuals", "loop")
+    )
     at = (np.arange(POINTS) + 0.5) / POINTS
     return Stations(
         batching.settings(), road.replicas, road.service_s, road.warmth, np.array([each.stretch for each in road.loads]),
-        np.stack([np.resize(each.residuals, longest) for each in road.loads]),
+        residuals,
         np.stack([np.quantile(each.outside_s, at) for each in road.loads]),
         np.stack([np.quantile(each.timer_s, at) for each in road.loads]),
-        road.entry_s, road.dispatch_s, road.join_s, road.batch.ongoing, road.resume_s, road.knock_s, road.company_s, road.rank_s, int(lower[0]), float(share[0]), lowers, shares,
+        road.entry_s, road.dispatch_s, road.join_s, road.batch.ongoing, road.resume_s, road.knock_s, loop, road.company_s, road.rank_s, int(lower[0]), float(share[0]), lowers, shares,
         np.ones(len(scheduled_s)),
     )  # fmt: skip

@@ -35,8 +35,8 @@ RUN = 16
 SHORTEST_S = float(IDLE_S[0])
 """A loop that was idle for less is as warm as it gets."""
 
-OUTSIDE, SERVICE, TIMER = range(3)
-"""The streams of chance: how long the way takes, a batch, a timer beyond its time."""
+OUTSIDE, SERVICE, TIMER, LOOP = range(4)
+"""The streams of chance: how long the way takes, a batch, a timer beyond its time, an event loop."""
 
 
 class Stations(NamedTuple):
@@ -57,6 +57,7 @@ class Stations(NamedTuple):
         ongoing: requests that a replica takes on at once; the others wait in turn in front of it.
         resume_s: float64 `[max_batch + 1]`, see `Road`, as the next three.
         knock_s: of each request that has come meanwhile.
+        loop: float64 `[loads, batches]`, see `Loaded`, cut to one length.
         company_s: of the way back.
         rank_s: of the way back.
         lower: of the two loads that the run as a whole lies between.
@@ -80,6 +81,7 @@ class Stations(NamedTuple):
     ongoing: int
     resume_s: Floats
     knock_s: float
+    loop: Floats
     company_s: float
     rank_s: float
     lower: int
@@ -123,6 +125,14 @@ def warmth_after(warmth: Floats, idle_s: float) -> float:
     at = min(max(math.log2(max(idle_s, 1e-9) / SHORTEST_S), 0.0), len(warmth) - 1.0)
     lower = min(int(at), len(warmth) - 2)
     return float(warmth[lower] + (at - lower) * (warmth[lower + 1] - warmth[lower]))
+
+
+@njit(nogil=True, cache=True)
+def loop_of(s: Stations, start: np.uint64, batch: int, first: int) -> float:
+    """By how much more the loop takes after the `batch`-th batch, which began with request `first`: what holds it up is over in a few milliseconds."""
+    lower, share = s.lowers[first], s.shares[first]
+    load = min(lower + 1, len(s.loop) - 1) if uniform_from(start, 2 * batch) < share else lower
+    return float(s.loop[load, int(uniform_from(start, 2 * batch + 1) * s.loop.shape[1])])
 
 
 @njit(nogil=True, cache=True)
@@ -179,6 +189,7 @@ class Loops(NamedTuple):
         resumes: int64, how many were in a batch that has just ended; 0 after that.
         heard: int64, how many of those who came were read, which is done once.
         read: int64, of those who knock, how many come in before the closed batch begins: they were heard when it was closed, and there is room.
+        loop: float64, by how much more it takes since its last batch.
         free_s: when the loop can do something.
         ended_s: when its last batch did; −∞ before the first.
         wake_s: when the batcher is to be asked again.
@@ -197,6 +208,7 @@ class Loops(NamedTuple):
     resumes: Ints
     heard: Ints
     read: Ints
+    loop: Floats
     free_s: Floats
     ended_s: Floats
     wake_s: Floats
@@ -248,10 +260,12 @@ def _turn(loops: Loops, s: Stations, out: Passed, replica: int, now_s: float) ->
     knocks, closed = loops.came[replica] - loops.entered[replica], loops.closed[replica] > 0
     room = room_of(loops, s.ongoing, replica)
     if loops.resumes[replica] > 0:
-        now_s += s.resume_s[loops.resumes[replica]] + s.knock_s * (loops.came[replica] - loops.heard[replica])
+        after_s = s.resume_s[loops.resumes[replica]] + s.knock_s * (loops.came[replica] - loops.heard[replica])
+        now_s += loops.loop[replica] * after_s
         loops.resumes[replica], loops.read[replica], loops.heard[replica] = 0, min(knocks, room), loops.came[replica]
     elif knocks and room:
-        now_s += s.entry_s + (0.0 if loops.entered[replica] < loops.heard[replica] else s.knock_s)
+        entry_s = s.entry_s + (0.0 if loops.entered[replica] < loops.heard[replica] else s.knock_s)
+        now_s += loops.loop[replica] * entry_s
         loops.heard[replica] = max(loops.heard[replica], loops.entered[replica] + 1)
         loops.read[replica] = max(loops.read[replica] - 1, 0)
         out.entered_s[loops.line[replica, loops.entered[replica]]] = now_s
@@ -313,8 +327,8 @@ def _compile(sources: int) -> Any:
         if sources < 0:  # it never is: what a function does not use is no part of it
             return 0
         n, replicas = len(scheduled_s), s.replicas
-        starts = np.empty(3, dtype=np.uint64)
-        for each in range(3):
+        starts = np.empty(4, dtype=np.uint64)
+        for each in range(4):
             starts[each] = origin(seed * np.uint64(4) + np.uint64(each))
         outside_s, came_s = np.empty(n), np.empty(n)
         for each in range(n):
@@ -337,6 +351,7 @@ def _compile(sources: int) -> Any:
                 idle_s = begins_s - loops.ended_s[replica]
                 service_s = service_of(s, starts[SERVICE], batches, loops.closed[replica], first, idle_s)
                 done += _serve(loops, s, out, replica, begins_s, service_s, outside_s)
+                loops.loop[replica] = loop_of(s, starts[LOOP], batches, first)
                 batches += 1
                 late_s = late_of(s, starts[TIMER], replicas + batches)
                 loops.batching[replica, 1] = s.batching[1] + late_s
@@ -370,6 +385,6 @@ def _idle(stations: Stations, requests: int) -> Loops:
     """Event loops that nobody has asked anything yet."""
     n, batching = stations.replicas, np.tile(stations.batching, (stations.replicas, 1))
     return Loops(
-        np.zeros((n, requests), dtype=np.int64), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), np.zeros(n),
+        np.zeros((n, requests), dtype=np.int64), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), _none(n), np.ones(n), np.zeros(n),
         np.full(n, -np.inf), np.full(n, np.inf), np.full(n, np.inf), batching, np.zeros((n, RayServeBatching.memo)),
     )  # fmt: skip

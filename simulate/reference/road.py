@@ -40,6 +40,7 @@ class Course(NamedTuple):
         ongoing: requests that a replica takes on at once.
         resume_s: from the end of a batch, by its size, to when the loop goes on, and
         knock_s: so much more for each that has come meanwhile.
+        loop: by how much more the loop takes of these after a batch, by its number and its first request.
         company_s: of the way back, for each other request of the batch.
         rank_s: of the way back, for each answer before it.
     """
@@ -53,6 +54,7 @@ class Course(NamedTuple):
     ongoing: int = 1_000_000
     resume_s: Callable[[int], float] = lambda _: 0.0
     knock_s: float = 0.0
+    loop: Callable[[int, int], float] = lambda _batch, _first: 1.0
     company_s: float = 0.0
     rank_s: float = 0.0
 
@@ -66,6 +68,7 @@ class Replica:
         self.queue: deque[int] = deque()
         self.closed: list[int] = []
         self.resumes = self.read = self.heard = 0
+        self.slow = 1.0
         self.under_way: list[int] = []
         self.free_s, self.ended_s, self.wake_s, self.begins_s = 0.0, -math.inf, math.inf, math.inf
         self.twin = BlockedRayServeTwin(batching)
@@ -102,10 +105,10 @@ class Replica:
         now_s = self.next_s
         if self.resumes:
             course = self.course
-            now_s += course.resume_s(self.resumes) + course.knock_s * (len(self.inbox) - self.heard)
+            now_s += self.slow * (course.resume_s(self.resumes) + course.knock_s * (len(self.inbox) - self.heard))
             self.resumes, self.read, self.heard = 0, self.comes_in, len(self.inbox)
         elif self.comes_in:
-            now_s += self.course.entry_s + (0.0 if self.heard else self.course.knock_s)
+            now_s += self.slow * (self.course.entry_s + (0.0 if self.heard else self.course.knock_s))
             self.read, self.heard = max(self.read - 1, 0), max(self.heard - 1, 0)
             entered_s[self.inbox[0]] = now_s
             if self.queue:
@@ -150,7 +153,9 @@ def drive_slowly(scheduled_s: Sequence[float], batching: RayServeBatching, repli
             chosen.inbox.append(request)
             chosen.under_way.append(request)
         elif nearest.is_due:
+            first = nearest.closed[0]
             _serve(nearest, batches, entered_s, steps)
+            nearest.slow = course.loop(batches, first)
             batches += 1
             nearest.wind(replicas + batches)
         else:

@@ -21,7 +21,7 @@ MACHINE = Hardware("a CPU", "x86_64", (), 2.0, 2**32)
 
 def make_road() -> Road:
     """A road."""
-    load = Loaded(50.0, 1.0, np.ones(3), np.full(4, 0.001), np.zeros(2))
+    load = Loaded(50.0, 1.0, np.ones(3), np.full(4, 0.001), np.zeros(2), np.array([0.5, 2.0]))
     batch = BatchPolicy(2, 0.005)
     return Road(
         "m",
@@ -53,6 +53,7 @@ def test_a_road_is_kept_whole(tmp_path: Path) -> None:
     arrays = dict.fromkeys(("loads", "service_s", "resume_s", "warmth"), 0)
     assert {**vars(read), **arrays} == {**vars(road), **arrays}
     assert read.resume_s.tolist() == road.resume_s.tolist()
+    assert read.loads[0].loop.tolist() == road.loads[0].loop.tolist()
     assert read.warmth.tolist() == road.warmth.tolist()
     assert read.service_s.tolist() == road.service_s.tolist()
     assert read.loads[0].outside_s.tolist() == road.loads[0].outside_s.tolist()

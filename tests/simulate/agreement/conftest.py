@@ -34,21 +34,33 @@ def drive(
     stretch: Any = 1.0,
     batch: BatchPolicy = BATCH,
     warmth: Callable[[float], float] = lambda _: 1.0,
+    service_s: NDArray[np.float64] = SERVICE_S,
+    knock_s: float = 0.0002,
+    loop: NDArray[np.float64] | None = None,
 ) -> Observed:
-    """Send requests down a road that nobody calibrated: gamma ways, lognormal service (`stretch` of it, or of each batch), timers a little late."""
+    """Send requests down a road that nobody calibrated: gamma ways, lognormal service (`stretch` of it, or of each batch), timers a little late.
+
+    `loop` is by how much longer the loop takes after each batch, so that its answers leave further apart.
+    """
     rng = np.random.default_rng(seed)
     count = len(scheduled_s)
     way_s = rng.gamma(6.0, 0.0002, count)
     factor, late_s = stretch * rng.lognormal(0.0, 0.08, count), rng.gamma(3.0, 0.0001, count + 8)
+    slow = np.ones(count) if loop is None else loop
     course = Course(
         lambda each: (way_s[each] / 3.0, way_s[each] * 2.0 / 3.0),
-        lambda at, size, _first, idle_s: float(SERVICE_S[size] * factor[at]) * warmth(idle_s),
+        lambda at, size, _first, idle_s: float(service_s[size] * factor[at]) * warmth(idle_s),
         lambda at: float(late_s[at]),
-        entry_s=0.0001, dispatch_s=0.0001, join_s=0.00005, ongoing=batch.ongoing, resume_s=lambda size: 0.0006 + 0.0001 * size, knock_s=0.0002, company_s=0.00015, rank_s=0.0001,
+        entry_s=0.0001, dispatch_s=0.0001, join_s=0.00005, ongoing=batch.ongoing, resume_s=lambda size: 0.0006 + 0.0001 * size, knock_s=knock_s, company_s=0.00015, rank_s=0.0001, loop=lambda at, _first: float(slow[at]),
     )  # fmt: skip
     batching = RayServeBatching(batch.max_batch, batch.max_wait_s, blocking=True, python=(3, 11))
     steps = drive_slowly(scheduled_s.tolist(), batching, 1, course)
     columns = {name: np.array([getattr(step, name) for step in steps]) for name in steps[0]._fields}
+    _, of = np.unique(columns["started_s"], return_inverse=True)
+    rank = np.arange(count) - np.searchsorted(
+        np.sort(of), of
+    )  # one replica serves them in the order in which they came in
+    columns["finished_s"] += 0.0001 * rank * (slow[of] - 1.0)
     queue_s, model_s = columns["started_s"] - columns["entered_s"], columns["ended_s"] - columns["started_s"]
     return Observed(
         scheduled_s, columns["finished_s"], queue_s, model_s, columns["batch_size"], columns["replica"],
@@ -85,7 +97,14 @@ def made_up() -> Road:
     """A road of which every number is known."""
     rng = np.random.default_rng(4)
     loads = tuple(
-        Loaded(rate, stretch, rng.lognormal(0.0, 0.08, 400), rng.gamma(6.0, 0.0002, 500), rng.gamma(3.0, 0.0001, 200))
+        Loaded(
+            rate,
+            stretch,
+            rng.lognormal(0.0, 0.08, 400),
+            rng.gamma(6.0, 0.0002, 500),
+            rng.gamma(3.0, 0.0001, 200),
+            rng.lognormal(-0.02, 0.2, 100),
+        )
         for rate, stretch in ((50.0, 1.0), (165.0, 1.1))
     )
     return Road(

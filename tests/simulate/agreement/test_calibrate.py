@@ -10,7 +10,7 @@ import pytest
 
 from windtunnel.deployment import BatchPolicy
 from windtunnel.errors import DataError
-from windtunnel.simulate.agreement import Observed, calibrate
+from windtunnel.simulate.agreement import Observed, calibrate, predict
 from windtunnel.simulate.agreement.calibrate import warm
 
 from .conftest import BATCH, MACHINE, SERVICE_S, drive, poisson
@@ -70,6 +70,26 @@ def test_what_the_loop_takes_is_found(road: Road) -> None:
     """Of each request and of each batch, a tenth of a millisecond; after a batch of four, with two at the door, 1.4 ms."""
     assert [road.entry_s, road.dispatch_s] == pytest.approx([0.0001, 0.0001], abs=5e-5)
     assert road.resume_s[4] + 2 * road.knock_s == pytest.approx(0.0014, abs=3e-4)
+
+
+def test_the_loop_of_a_fast_model_is_found_where_lines_form() -> None:
+    """A model of 0.1 ms in a loop of 2.2 ms, three times as long after every tenth batch: found within 3%, and a load in between is told within 5%."""
+    fast_s, rng = np.concatenate([[0.0], np.full(8, 0.0001)]), np.random.default_rng(90)
+
+    def seen_at(rate_per_s: float, count: int, seed: int) -> Observed:
+        loop = np.where(rng.uniform(size=count) < 0.1, 3.0, 7.0 / 9.0)
+        return drive(poisson(rate_per_s, count, seed), seed + 1, service_s=fast_s, knock_s=0.0, loop=loop)
+
+    runs = [seen_at(rate, count, 91) for rate, count in ((640.0, 6000), (1600.0, 16_000), (2500.0, 24_000))]
+    found = calibrate(runs, **PLACE)  # type: ignore[arg-type]  # by name
+    between_s = found.resume_s[8] + 8 * (found.entry_s + found.knock_s)
+    loop = found.loads[2].loop
+    assert between_s * np.mean(loop) == pytest.approx(0.0014 + 8 * 0.0001, rel=0.03)
+    assert np.mean(loop > 2.0) == pytest.approx(0.1, rel=0.33)
+    held_out = seen_at(2100.0, 40_000, 95)
+    told_s = predict(found, held_out.scheduled_s, seed=1, runs=8).latency_s
+    for quantile in (0.5, 0.9, 0.99):
+        assert np.quantile(told_s, quantile) == pytest.approx(np.quantile(held_out.latency_s, quantile), rel=0.05)
 
 
 def test_loads_come_out_in_order(road: Road) -> None:

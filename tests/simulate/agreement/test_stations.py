@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from windtunnel.road import IDLE_S
-from windtunnel.simulate.agreement.stations import OUTSIDE, SERVICE, TIMER, Stations, between, pass_through, service_of
+from windtunnel.simulate.agreement.stations import (
+    LOOP,
+    OUTSIDE,
+    SERVICE,
+    TIMER,
+    Stations,
+    between,
+    loop_of,
+    pass_through,
+    service_of,
+)
 from windtunnel.simulate.batching import RayServeBatching
 from windtunnel.simulate.chance import origin, uniform_from
 from windtunnel.simulate.reference.road import Course, drive_slowly
@@ -21,14 +31,14 @@ def make_stations(
     return Stations(
         batching.settings(), replicas, service_s, np.sort(rng.uniform(0.9, 1.3, len(IDLE_S))), np.array([1.0, 1.2]), rng.lognormal(0.0, 0.2, (2, 50)),
         np.sort(rng.gamma(2.0, 0.0005, (2, 64)), axis=1), np.sort(rng.exponential(0.0003, (2, 64)), axis=1),
-        0.0002, 0.0004, 0.0001, ongoing, np.asarray(0.0003 + 0.0001 * np.arange(largest + 1), np.float64), 0.0002, 0.0001, 0.00015, 0, 0.3,
+        0.0002, 0.0004, 0.0001, ongoing, np.asarray(0.0003 + 0.0001 * np.arange(largest + 1), np.float64), 0.0002, rng.lognormal(0.0, 0.5, (2, 70)), 0.0001, 0.00015, 0, 0.3,
         np.zeros(requests, dtype=np.int64), rng.uniform(size=requests), rng.uniform(0.8, 1.3, requests),
     )  # fmt: skip
 
 
 def course_of(stations: Stations, seed: int, requests: int) -> Course:
     """What the compiled loop draws, as functions."""
-    starts = [np.uint64(origin(np.uint64(4 * seed + each))) for each in range(3)]
+    starts = [np.uint64(origin(np.uint64(4 * seed + each))) for each in range(4)]
     ways = [
         between(stations.outside_s, stations.lowers[each], stations.shares[each], uniform_from(starts[OUTSIDE], each))
         / 2.0
@@ -39,7 +49,7 @@ def course_of(stations: Stations, seed: int, requests: int) -> Course:
         lambda batch, size, first, idle_s: service_of(stations, starts[SERVICE], batch, size, first, idle_s),
         lambda each: between(stations.timer_s, stations.lower, stations.share, uniform_from(starts[TIMER], each)),
         stations.entry_s, stations.dispatch_s, stations.join_s, stations.ongoing, lambda size: float(stations.resume_s[size]), stations.knock_s,
-        stations.company_s, stations.rank_s,
+        lambda batch, first: loop_of(stations, starts[LOOP], batch, first), stations.company_s, stations.rank_s,
     )  # fmt: skip
 
 
@@ -77,7 +87,7 @@ def test_a_lone_request_takes_its_way_its_timer_and_its_service() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.01] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.002, one * 0.0004, 0.0001, 0.0003, 0.0, 16, np.zeros(9), 0.0,
+        batching.settings(), 1, np.array([0.0, *[0.01] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.002, one * 0.0004, 0.0001, 0.0003, 0.0, 16, np.zeros(9), 0.0, one,
         0.1, 0.1, 0, 0.0,
         np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
@@ -91,7 +101,7 @@ def test_a_request_that_meets_a_busy_loop_waits_outside() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.0, 0.0, 16, np.asarray(0.0003 + 0.0004 * np.arange(9), np.float64), 0.0002,
+        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.0, 0.0, 16, np.asarray(0.0003 + 0.0004 * np.arange(9), np.float64), 0.0002, one,
         0.0, 0.0, 0, 0.0,
         np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
@@ -105,7 +115,7 @@ def test_who_has_knocked_as_a_full_batch_is_closed_is_left_over() -> None:
     batching = RayServeBatching(2, 0.005, blocking=True, python=(3, 11))
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, 0.1, 0.1]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 16, np.zeros(3), 0.0,
+        batching.settings(), 1, np.array([0.0, 0.1, 0.1]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 16, np.zeros(3), 0.0, one,
         0.0, 0.0, 0, 0.0, np.zeros(4, dtype=np.int64), np.zeros(4), np.ones(4),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.05, 0.06, 0.07]), stations, 1)
@@ -119,7 +129,7 @@ def test_a_timer_is_later_for_each_that_joins() -> None:
     batching = RayServeBatching(8, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0, 0.0, 0.0005, 16, np.zeros(9), 0.0,
+        batching.settings(), 1, np.array([0.0, *[0.1] * 8]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0, 0.0, 0.0005, 16, np.zeros(9), 0.0, one,
         0.0, 0.0, 0, 0.0, np.zeros(3, dtype=np.int64), np.zeros(3), np.ones(3),
     )  # fmt: skip
     passed = pass_through(np.array([0.0, 0.001, 0.002]), stations, 1)
@@ -131,7 +141,7 @@ def test_a_replica_takes_on_no_more_than_it_may() -> None:
     batching = RayServeBatching(4, 0.005, blocking=True)
     one = np.full((1, 4), 1.0)
     stations = Stations(
-        batching.settings(), 1, np.array([0.0, *[0.1] * 4]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 5, np.zeros(5), 0.0,
+        batching.settings(), 1, np.array([0.0, *[0.1] * 4]), np.ones(len(IDLE_S)), np.ones(1), one, one * 0.0, one * 0.0, 0.0001, 0.001, 0.0, 5, np.zeros(5), 0.0, one,
         0.0, 0.0, 0, 0.0, np.zeros(12, dtype=np.int64), np.zeros(12), np.ones(12),
     )  # fmt: skip
     passed = pass_through(np.zeros(12), stations, 1)
