@@ -1,18 +1,21 @@
 """How well the tunnel agrees with the road: models × traces × loads on this machine, client and server sharing it.
 
     python -m tests.performance.agreement_road [--models minilm,mlp] [--loads 20,35,50,70] [--duration 60] [--calibrate 51] [--repeats 1] [--json FILE]
+    python -m tests.performance.agreement_road --road-alone --repeats 4 [--models minilm] [--loads 70]
 
 For each model one server is started (`windtunnel serve`, batches of at most 8 that wait 5 ms, one session with one thread), its road
 is surveyed with Poisson arrivals, and then traces that no calibration saw are driven at each load, in an order that is shuffled, so
 that a machine that grows slower does not look like a load that grows. After each of them the road is surveyed again, and each is
 told from what was surveyed before it and after it (`--calibrate` seconds together). Traces: the Azure LLM trace of 2023
 (`--azure FILE`, the conversations) and a year of flights out of New York, both with their clocks scaled to the load.
-Nothing else should run on the machine.
+With `--road-alone` nothing is surveyed and nothing told: the same arrivals are driven `--repeats` times, and what differs is what
+no tunnel can tell. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import random
@@ -27,17 +30,18 @@ import numpy as np
 from tests.performance.serving import mlp
 from windtunnel.deployment import BatchPolicy, Deployment
 from windtunnel.hardware import Hardware
+from windtunnel.request_log import COMPLETED
 from windtunnel.road import CALIBRATING_S
 from windtunnel.run import open_variant
 from windtunnel.seeds import Seeds
 from windtunnel.serving.running import serving
-from windtunnel.simulate.agreement import Place, Roadside, rehearse
+from windtunnel.simulate.agreement import Place, Roadside, rehearse, scale
 from windtunnel.simulate.live import Bodies, Target
 from windtunnel.trace import Trace
 from windtunnel.verbs import read_traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -96,29 +100,55 @@ def traces(azure: Path, folder: Path) -> list[Trace]:
     return [Trace("azure", found[0].arrivals_s), Trace("flights", by_day_s)]
 
 
+@contextlib.contextmanager
+def roadside(variant: Variant, seed: int) -> Iterator[tuple[Roadside, str]]:
+    """A server with that model, until the block ends, and what stands in front of it."""
+    with serving(variant.path, Deployment(variant.name, 1, BATCH, 1, 0.0)) as served:
+        target = Target.find(served.root, served.url.rpartition("/")[2])
+        bodies = Bodies.of(target, [rows_of(variant)])
+        side = Roadside(target, bodies, generators=1, seeds=Seeds(seed), say=partial(print, flush=True))
+        yield side, served.notes or "HAProxy"
+
+
+def turns_of(asked: argparse.Namespace, folder: Path) -> list[tuple[Trace, float]]:
+    """Every trace at every load as often as asked, shuffled."""
+    turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads] * asked.repeats
+    random.Random(asked.seed).shuffle(turns)
+    return turns
+
+
+def repeat(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """The road alone: a row for each trace and load, with the latencies at p50 and p99 of each time, and how far they lie apart."""
+    seen: dict[tuple[str, float], list[list[float]]] = {}
+    with roadside(open_variant(MODELS[name](folder)), asked.seed) as (side, _):
+        capacity_per_s = side.capacity_per_s(BATCH.max_batch)
+        for trace, load in turns_of(asked, folder):
+            scaled = scale(trace, load / 100.0 * capacity_per_s, asked.duration)
+            log = side.drive(trace.name, scaled.arrivals_s).log
+            took_s = np.quantile((log.finished_s - log.scheduled_s)[log.status == COMPLETED], (0.5, 0.99)).tolist()
+            seen.setdefault((trace.name, load), []).append(took_s)
+            side.say(f"{name:7}{trace.name:8}{load:3.0f}%  p50 {took_s[0] * 1e3:.4g} ms  p99 {took_s[1] * 1e3:.4g} ms")
+    return [repeated(name, trace_name, load, times_s) for (trace_name, load), times_s in sorted(seen.items())]
+
+
+def repeated(model: str, trace: str, load: float, seen_s: list[list[float]]) -> dict[str, Any]:
+    """How far apart the latencies at p50 and p99 lie of a road that was driven several times: largest ÷ smallest − 1."""
+    apart = np.max(seen_s, axis=0) / np.min(seen_s, axis=0) - 1.0
+    print(f"{model:7}{trace:8}{load:3.0f}%  apart: p50 {apart[0]:.1%}, p99 {apart[1]:.1%} ({len(seen_s)} times)")  # noqa: T201  # a script
+    return {"model": model, "trace": trace, "load": load, "seen_s": seen_s, "apart": apart.tolist()}
+
+
 def measure(name: str, asked: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """All traces at all loads against one model."""
     variant = open_variant(MODELS[name](folder))
     found = []
-    with serving(variant.path, Deployment(variant.name, 1, BATCH, 1, 0.0)) as served:
-        target = Target.find(served.root, served.url.rpartition("/")[2])
-        side = Roadside(
-            target,
-            Bodies.of(target, [rows_of(variant)]),
-            generators=1,
-            seeds=Seeds(asked.seed),
-            say=partial(print, flush=True),
-        )
-        place = Place(
-            variant.name, variant.sha256, Hardware.detect(), version("ray"), served.notes or "HAProxy", BATCH, 1
-        )  # fmt: skip
+    with roadside(variant, asked.seed) as (side, ingress):
+        place = Place(variant.name, variant.sha256, Hardware.detect(), version("ray"), ingress, BATCH, 1)
         survey = side.first_survey(place, asked.calibrate / 2.0)
         if asked.keep is not None:
             asked.keep.mkdir(parents=True, exist_ok=True)
             keep(survey, asked.keep / f"{name}-0.survey.npz")
-        turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads] * asked.repeats
-        random.Random(asked.seed).shuffle(turns)
-        for trace, load in turns:
+        for trace, load in turns_of(asked, folder):
             done = rehearse(
                 side, place, trace, load=load / 100.0, duration_s=asked.duration, within=0.1, before=survey,
                 calibrate_s=asked.calibrate,
@@ -196,7 +226,8 @@ def main() -> None:
         type=float,
         help="Seconds, all loads together, half of it before a trace and half of it after.",
     )
-    parser.add_argument("--repeats", default=1, type=int, help="Of every row: how well the road repeats itself.")
+    parser.add_argument("--repeats", default=1, type=int, help="Of every row.")
+    parser.add_argument("--road-alone", action="store_true", help="How well the road repeats itself.")
     parser.add_argument("--seed", default=1, type=int)
     parser.add_argument("--azure", default=ROOT.parent / "shared" / "data" / "azure_llm_2023_conv.csv.gz", type=Path)
     parser.add_argument("--keep", type=Path, help="A folder for roads and for what was seen.")
@@ -205,8 +236,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.models:
-            rows += measure(name, asked, Path(folder))
-    print(summary(rows))  # noqa: T201  # a script
+            rows += (repeat if asked.road_alone else measure)(name, asked, Path(folder))
+    if not asked.road_alone:
+        print(summary(rows))  # noqa: T201  # a script
     if asked.json is not None:
         asked.json.write_text(json.dumps(rows, indent=1))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
-from tests.performance.agreement_road import line, rows_of, summary
+from tests.performance.agreement_road import line, repeated, rows_of, summary
 from windtunnel.variant import Signature, Tensor
 
 
@@ -33,6 +34,13 @@ def test_a_row_is_a_line() -> None:
 def test_the_bar_is_p50_p99_and_throughput() -> None:
     """p90 and the mean batch are told and not counted; a p99 that is not known is not kept."""
     assert summary([row(0.04), row(0.2), row(None)]).startswith("1 of 3 rows")
+
+
+def test_a_road_lies_apart_by_its_largest_and_smallest(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three times, whatever their order, p50 and p99 each for itself."""
+    row = repeated("minilm", "azure", 70.0, [[0.011, 0.3], [0.010, 0.2], [0.012, 0.25]])
+    assert row["apart"] == pytest.approx([0.2, 0.5])
+    assert capsys.readouterr().out == "minilm azure    70%  apart: p50 20.0%, p99 50.0% (3 times)\n"
 
 
 def test_rows_are_of_one_length() -> None:
