@@ -49,6 +49,10 @@ CURVE = np.concatenate([np.arange(0.05, 0.96, 0.05), [0.98, 0.99]])
 """The quantiles among which the largest gap is looked for."""
 
 
+MOSTLY = 0.5
+"""What takes half of a gap away is most of it."""
+
+
 @dataclass(frozen=True)
 class Gap:
     """One figure in the tunnel and on the road.
@@ -75,8 +79,13 @@ class Gap:
 
     @property
     def is_pace(self) -> bool:
-        """Whether it lies beyond its bound, and would not if batches had taken as long."""
-        return abs(self.gap) > self.bound >= abs(self.at_pace)
+        """Whether it lies beyond its bound, and most of it would not be there if batches had taken as long.
+
+        Example:
+            >>> [Gap("p50", 1.1, 1.0, 0.11, 0.1, 0.12, bound=0.1, at_pace=at_pace).is_pace for at_pace in (0.02, 0.09)]
+            [True, False]
+        """
+        return abs(self.gap) > self.bound >= abs(self.at_pace) and abs(self.at_pace) <= MOSTLY * abs(self.gap)
 
     @property
     def holds(self) -> bool:

@@ -112,7 +112,7 @@ def roadside(variant: Variant, seed: int) -> Iterator[tuple[Roadside, str]]:
 
 def turns_of(asked: argparse.Namespace, folder: Path) -> list[tuple[Trace, float]]:
     """Every trace at every load as often as asked, shuffled."""
-    turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads] * asked.repeats
+    turns = [(trace, load) for trace in traces(asked.azure, folder) for load in asked.loads] * int(asked.repeats)
     random.Random(asked.seed).shuffle(turns)
     return turns
 
